@@ -1,0 +1,123 @@
+import type { Duplex } from 'node:stream'
+
+export type HealthCheck = {
+  readonly check:
+    | { readonly type: 'tcp'; readonly port: number }
+    | { readonly type: 'http'; readonly port: number; readonly path: string }
+    | { readonly type: 'command'; readonly command: readonly string[] }
+  readonly intervalSeconds: number
+  readonly timeoutSeconds: number
+  /** Failures in a row that make it unhealthy. */
+  readonly failuresMax: number
+  /** Failures within this time after the start do not count. */
+  readonly startSeconds: number
+}
+
+/** One container as it should be. Everything in it is checked again by the host agent's closed set of rules. */
+export type ContainerWish = {
+  /** Id of the replica. */
+  readonly id: string
+  readonly tenant: string
+  readonly workload: string
+  readonly vpc: string
+  readonly subnet: string
+  /** A higher attempt replaces the container of a lower one with a new one; a lower attempt than the one held is refused. */
+  readonly attempt: number
+  readonly name: string
+  readonly image: string
+  /** For the pull only: not kept on disk unsealed, not in any listing. */
+  readonly registry?: { readonly server: string; readonly username: string; readonly password: string }
+  readonly entrypoint?: readonly string[]
+  readonly command?: readonly string[]
+  readonly env: Readonly<Record<string, string>>
+  readonly user?: string
+  readonly workdir?: string
+  readonly hostname: string
+  readonly cpuMillicores: number
+  readonly memoryMib: number
+  readonly pidsMax: number
+  /** Beyond the platform's short default list; only those the host agent allows. */
+  readonly capabilities: readonly string[]
+  /** A directory the host keeps for `volume`, mounted at `path`; made when absent. */
+  readonly mounts: readonly { readonly volume: string; readonly path: string; readonly readOnly: boolean }[]
+  readonly health?: HealthCheck
+  /** Start it again when it ends (with a backoff). Off: it ends once, and is started again only when Docker or the host went down under it. */
+  readonly healing: boolean
+  readonly stopGraceSeconds: number
+  readonly dns: { readonly search: readonly string[]; readonly ndots: number }
+}
+
+export type SeenContainer = {
+  readonly id: string
+  readonly workload: string | undefined
+  readonly attempt: number
+  /**
+   * - `pulling`: the image is on its way, `progress` says how far.
+   * - `waiting`: between two starts, or its network is not there yet; `message` says why.
+   * - `exited`: ended by itself and stays so.
+   * - `failed`: cannot start (no such image, refused login, bad command); `message` says why; a new attempt tries again.
+   */
+  readonly state: 'pulling' | 'waiting' | 'starting' | 'running' | 'stopping' | 'exited' | 'failed'
+  /** Running and, when it has a health check, healthy. */
+  readonly ready: boolean
+  readonly message?: string
+  readonly progress?: { readonly doneBytes: number; readonly totalBytes: number }
+  readonly runtimeId?: string
+  readonly startedAt?: number
+  readonly exitCode?: number
+  /** Starts after the first of this attempt. */
+  readonly restarts: number
+  /** False when no wish is held for it: an orphan. */
+  readonly wanted: boolean
+}
+
+export type Sample = {
+  readonly id: string
+  readonly at: number
+  /** Averaged since the sample before. */
+  readonly cpuMillicores: number
+  readonly memoryBytes: number
+  readonly receivedBytes: number
+  readonly sentBytes: number
+}
+
+export type LogEntry = {
+  /** Opaque, to go on after a break. */
+  readonly cursor: string
+  readonly at: number
+  readonly stream: 'stdout' | 'stderr'
+  readonly line: string
+}
+
+/** Something happened to a container; `observe` says what is true now. */
+export type ContainerEvent = { readonly id: string; readonly what: string; readonly at: number }
+
+/** The containers of one machine. Verbs are idempotent, keyed by our ids, and never wait for slow work: `observe` shows its progress. */
+export interface ComputeDriver {
+  /** Sentences naming what the host lacks to run containers; empty when it can. */
+  missing(signal: AbortSignal): Promise<readonly string[]>
+  /** Keeps the wish and works towards it, also while the cloud is away. Fields other than cpu and memory of a running attempt are used at its next start. */
+  apply(wish: ContainerWish, signal: AbortSignal): Promise<void>
+  observe(id: string, signal: AbortSignal): Promise<SeenContainer | undefined>
+  /** Every container of ours, orphans too. */
+  list(signal: AbortSignal): Promise<readonly SeenContainer[]>
+  /** Forgets the wish, stops the container within its grace and removes it. Fine when it is not there. Done when observe gives undefined. */
+  remove(id: string, signal: AbortSignal): Promise<void>
+  /** Removes a volume's directory and what is in it. */
+  removeVolume(volume: string, signal: AbortSignal): Promise<void>
+  volumes(signal: AbortSignal): Promise<readonly string[]>
+  samples(signal: AbortSignal): Promise<readonly Sample[]>
+  logs(id: string, how: { follow?: boolean; tail?: number; after?: string; sinceMs?: number }, signal: AbortSignal): AsyncIterable<LogEntry>
+  /** A command in the running container. Without a tty the stream's output is stdout and stderr together; `exitCode` resolves when it ends. */
+  exec(id: string, how: { command: readonly string[]; tty: boolean; env?: Readonly<Record<string, string>>; width?: number; height?: number }, signal: AbortSignal): Promise<ExecSession>
+  /** Ends (and must be asked again, after a `list`) when the connection breaks. */
+  events(signal: AbortSignal): AsyncIterable<ContainerEvent>
+  /** Removes every container and volume of ours; for `down --purge` and tests. */
+  purge(signal: AbortSignal): Promise<void>
+}
+
+export type ExecSession = {
+  readonly stream: Duplex
+  readonly exitCode: Promise<number>
+  resize(width: number, height: number): Promise<void>
+}

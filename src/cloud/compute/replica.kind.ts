@@ -1,0 +1,47 @@
+import Type from 'typebox'
+import { defineKind } from '#engine/kind.ts'
+import type { ResourceOf } from '#engine/resource.ts'
+
+/** One running unit of a workload: a slot with an index and addresses that healing and restarts keep. */
+export const replica = defineKind({
+  name: 'replica',
+  spec: Type.Object(
+    {
+      workload: Type.String(),
+      vpc: Type.String(),
+      subnet: Type.String(),
+      index: Type.Integer({ minimum: 0 }),
+      address: Type.String({ format: 'ipv4' }),
+      fabric: Type.String({ format: 'ipv4' }),
+      /** The workload's attempt that this one should run. */
+      attempt: Type.Integer({ minimum: 1 }),
+    },
+    { additionalProperties: false },
+  ),
+  status: Type.Object({
+    phase: Type.Enum(['pending', 'running', 'succeeded', 'failed']),
+    ready: Type.Boolean(),
+    restarts: Type.Integer(),
+    /** The attempt that phase speaks of. */
+    attempt: Type.Optional(Type.Integer()),
+    message: Type.Optional(Type.String()),
+    runtimeId: Type.Optional(Type.String()),
+    startedAt: Type.Optional(Type.Integer()),
+    exitCode: Type.Optional(Type.Integer()),
+  }),
+  initial: { phase: 'pending', ready: false, restarts: 0 },
+  immutable: ['workload', 'vpc', 'subnet', 'index', 'address', 'fabric'],
+  settleSecondsMax: 600,
+  claims: (r) => [
+    { pool: `addresses:${r.spec.subnet}`, value: r.spec.address, ends: 'removal' },
+    { pool: 'fabric', value: r.spec.fabric, ends: 'removal' },
+    { pool: `slots:${r.spec.workload}`, value: String(r.spec.index), ends: 'removal' },
+  ],
+  refs: (r) => [
+    { to: r.spec.workload, onDelete: 'cascade' },
+    { to: r.spec.vpc, onDelete: 'cascade' },
+  ],
+  terms: (r) => [`vpc:${r.spec.vpc}`, `workload:${r.spec.workload}`],
+  wakes: (r) => [`workload/${r.spec.workload}`, `vpc/${r.spec.vpc}`],
+})
+export type Replica = ResourceOf<typeof replica>

@@ -1,0 +1,117 @@
+import Type from 'typebox'
+import { defineKind } from '#engine/kind.ts'
+import type { ResourceOf } from '#engine/resource.ts'
+
+export const REPLICAS_MAX = 50
+const Strings = Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 256 })
+const Port = Type.Integer({ minimum: 1, maximum: 65535 })
+
+export const WORKLOAD_STATES = ['pending', 'running', 'degraded', 'stopped', 'error'] as const
+
+/** A workload: an image to run as one or more replicas behind one stable address (VIP) and DNS name. */
+export const workload = defineKind({
+  name: 'workload',
+  spec: Type.Object(
+    {
+      vpc: Type.String(),
+      subnet: Type.String(),
+      image: Type.String({ minLength: 1, maxLength: 512 }),
+      entrypoint: Type.Optional(Strings),
+      command: Type.Optional(Strings),
+      env: Type.Record(Type.String(), Type.String({ maxLength: 32768 })),
+      user: Type.Optional(Type.String({ maxLength: 64 })),
+      workdir: Type.Optional(Type.String({ maxLength: 1024 })),
+      capabilities: Type.Array(Type.String({ maxLength: 32 }), { maxItems: 40 }),
+      cpuMillicores: Type.Integer({ minimum: 10, maximum: 256_000 }),
+      memoryMib: Type.Integer({ minimum: 16, maximum: 4_194_304 }),
+      pidsMax: Type.Integer({ minimum: 16, maximum: 65_536 }),
+      /** Wanted replicas; with autoscaling on, the count it starts from. */
+      replicas: Type.Integer({ minimum: 1, maximum: REPLICAS_MAX }),
+      /** Ports of the VIP, the same inside the container. */
+      ports: Type.Array(
+        Type.Object({ protocol: Type.Enum(['tcp', 'udp']), port: Port }, { additionalProperties: false }),
+        { maxItems: 64 },
+      ),
+      vip: Type.String({ format: 'ipv4' }),
+      /** Outbound connections leave by an external address; off: no way out. */
+      egress: Type.Boolean(),
+      /** Its own external address, translated to the VIP and the source of what leaves. */
+      externalAddress: Type.Optional(Type.String({ format: 'ipv4' })),
+      securityGroups: Type.Array(Type.String(), { maxItems: 16 }),
+      useRegistryCredentials: Type.Boolean(),
+      healing: Type.Boolean(),
+      health: Type.Optional(
+        Type.Object(
+          {
+            check: Type.Union([
+              Type.Object({ type: Type.Literal('tcp'), port: Port }, { additionalProperties: false }),
+              Type.Object({ type: Type.Literal('http'), port: Port, path: Type.String({ pattern: '^/' }) }, { additionalProperties: false }),
+              Type.Object({ type: Type.Literal('command'), command: Strings }, { additionalProperties: false }),
+            ]),
+            intervalSeconds: Type.Integer({ minimum: 1, maximum: 3600 }),
+            timeoutSeconds: Type.Integer({ minimum: 1, maximum: 600 }),
+            failuresMax: Type.Integer({ minimum: 1, maximum: 100 }),
+            startSeconds: Type.Integer({ minimum: 0, maximum: 3600 }),
+          },
+          { additionalProperties: false },
+        ),
+      ),
+      autoscaling: Type.Object(
+        {
+          enabled: Type.Boolean(),
+          min: Type.Integer({ minimum: 1, maximum: REPLICAS_MAX }),
+          max: Type.Integer({ minimum: 1, maximum: REPLICAS_MAX }),
+          /** Average per replica that it steers for. */
+          cpuTargetMillicores: Type.Integer({ minimum: 10, maximum: 10_000 }),
+        },
+        { additionalProperties: false },
+      ),
+      /** A host directory of the workload, mounted in every replica. Switched off, the data stays until the workload goes. */
+      persistence: Type.Object({ enabled: Type.Boolean(), path: Type.String() }, { additionalProperties: false }),
+      stopGraceSeconds: Type.Integer({ minimum: 0, maximum: 3600 }),
+      /** Each higher number replaces every container by a new one: restart, changed configuration. */
+      attempt: Type.Integer({ minimum: 1 }),
+      /** What the last change of the wish was; a dialect's state word while it is being done. */
+      change: Type.Enum(['create', 'scale', 'restart', 'config']),
+    },
+    { additionalProperties: false },
+  ),
+  status: Type.Object({
+    state: Type.Enum([...WORKLOAD_STATES]),
+    message: Type.Optional(Type.String()),
+    /** Replicas wanted now: spec.replicas, or what the autoscaler wants. */
+    desired: Type.Integer(),
+    ready: Type.Integer(),
+    /** By index. */
+    replicas: Type.Array(
+      Type.Object({
+        id: Type.String(),
+        index: Type.Integer(),
+        address: Type.String(),
+        phase: Type.Enum(['pending', 'running', 'succeeded', 'failed', 'terminating']),
+        ready: Type.Boolean(),
+        restarts: Type.Integer(),
+        message: Type.Optional(Type.String()),
+      }),
+    ),
+    /** When the autoscaler last changed `desired`. */
+    scaledAt: Type.Optional(Type.Integer()),
+  }),
+  initial: { state: 'pending', desired: 1, ready: 0, replicas: [] },
+  immutable: ['vpc', 'subnet', 'vip'],
+  settleSecondsMax: 600,
+  claims: (r) => [
+    { pool: `addresses:${r.spec.subnet}`, value: r.spec.vip, ends: 'removal' },
+    ...(r.spec.externalAddress
+      ? [{ pool: 'external', value: r.spec.externalAddress, ends: 'removal' as const }]
+      : []),
+  ],
+  refs: (r) => [
+    { to: r.spec.vpc, onDelete: 'cascade' },
+    { to: r.spec.subnet, onDelete: 'block' },
+    ...r.spec.securityGroups.map((to) => ({ to, onDelete: 'block' as const })),
+  ],
+  terms: (r) => [`vpc:${r.spec.vpc}`, `subnet:${r.spec.subnet}`, `state:${r.status.state}`],
+  wakes: (r) => [`vpc/${r.spec.vpc}`],
+})
+export type Workload = ResourceOf<typeof workload>

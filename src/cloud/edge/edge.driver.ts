@@ -1,0 +1,22 @@
+/** DNS of one VPC, as the edge serves it. */
+export type Zone = {
+  readonly vpc: string
+  readonly generation: number
+  /** Fabric addresses that ask on behalf of this VPC. */
+  readonly callers: readonly string[]
+  /** Lower-case names without a final dot (`web`, `web.production.internal`), each with its addresses of both families. */
+  readonly names: Readonly<Record<string, { readonly a: readonly string[]; readonly aaaa: readonly string[] }>>
+  /** Suffixes this VPC is the authority for: an unknown name below one does not exist and is not forwarded. */
+  readonly suffixes: readonly string[]
+  /** Resolvers for every other name; empty: the host's own. Ignored when `forward` is off. */
+  readonly nameservers: readonly string[]
+  /** Whether names outside are looked up at all (VPC with internet). */
+  readonly forward: boolean
+}
+
+/** The tenants' side of the platform: DNS now, later the proxy. Keeps its last tables on disk. */
+export interface EdgeDriver {
+  apply(zone: Zone, signal: AbortSignal): Promise<void>
+  remove(vpc: string, signal: AbortSignal): Promise<void>
+  list(signal: AbortSignal): Promise<readonly { readonly vpc: string; readonly generation: number }[]>
+}

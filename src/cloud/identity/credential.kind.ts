@@ -1,0 +1,38 @@
+import Type from 'typebox'
+import { defineKind } from '#engine/kind.ts'
+import type { ResourceOf } from '#engine/resource.ts'
+import { ROLES } from './user.kind.ts'
+
+/**
+ * The right to act, proved by a token of which only the SHA-256 is kept. One works in every dialect; `scope` keeps an
+ * administrator's, a tenant's and a workload's apart.
+ */
+export const credential = defineKind({
+  name: 'credential',
+  scope: 'platform',
+  spec: Type.Object(
+    {
+      /** SHA-256 of the token, hex. */
+      hash: Type.String(),
+      scope: Type.Enum(['admin', 'tenant', 'workload']),
+      /** Id of the user, tenant or workload it stands for. */
+      subject: Type.String(),
+      /** The tenant it acts in; absent for an administrator's. */
+      tenant: Type.Optional(Type.String()),
+      role: Type.Enum([...ROLES]),
+      /** Milliseconds since 1970; absent: until revoked. */
+      expiresAt: Type.Optional(Type.Integer()),
+    },
+    { additionalProperties: false },
+  ),
+  status: Type.Object({}),
+  initial: {},
+  immutable: ['hash', 'scope', 'subject'],
+  claims: (r) => [{ pool: 'credential', value: r.spec.hash, ends: 'deletion' }],
+  refs: (r) => [
+    { to: r.spec.subject, onDelete: 'cascade' },
+    ...(r.spec.tenant && r.spec.tenant !== r.spec.subject ? [{ to: r.spec.tenant, onDelete: 'cascade' as const }] : []),
+  ],
+  terms: (r) => [`subject:${r.spec.subject}`],
+})
+export type Credential = ResourceOf<typeof credential>

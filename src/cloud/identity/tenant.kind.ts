@@ -1,0 +1,37 @@
+import Type from 'typebox'
+import { defineKind } from '#engine/kind.ts'
+import type { ResourceOf } from '#engine/resource.ts'
+
+/** What a tenant may use at most; counted by the store as claims with an amount. */
+export const Quotas = Type.Object(
+  {
+    vpcs: Type.Integer({ minimum: 0 }),
+    subnets: Type.Integer({ minimum: 0 }),
+    workloads: Type.Integer({ minimum: 0 }),
+    replicas: Type.Integer({ minimum: 0 }),
+    cpuMillicores: Type.Integer({ minimum: 0 }),
+    memoryMib: Type.Integer({ minimum: 0 }),
+    externalAddresses: Type.Integer({ minimum: 0 }),
+  },
+  { additionalProperties: false },
+)
+
+/** A tenant (organisation): owns resources, is billed, is isolated from every other. Its id is the `tenant` of what it owns. */
+export const tenant = defineKind({
+  name: 'tenant',
+  scope: 'platform',
+  spec: Type.Object(
+    {
+      description: Type.Union([Type.String({ maxLength: 4096 }), Type.Null()]),
+      quotas: Quotas,
+      /** No verb of its callers is allowed while set. */
+      suspended: Type.Boolean(),
+    },
+    { additionalProperties: false },
+  ),
+  status: Type.Object({}),
+  initial: {},
+  settleSecondsMax: 900,
+  claims: (r) => [{ pool: 'tenant-name', value: r.name, ends: 'deletion', refusal: 'Tenant with this name already exists' }],
+})
+export type Tenant = ResourceOf<typeof tenant>

@@ -1,0 +1,35 @@
+import Type from 'typebox'
+import { defineKind } from '#engine/kind.ts'
+import type { ResourceOf } from '#engine/resource.ts'
+
+/** A VPC: an address space and router of its own; nothing crosses between two of them unless it leaves by an external address. */
+export const vpc = defineKind({
+  name: 'vpc',
+  spec: Type.Object(
+    {
+      /** Whether anything in it may have a way out; off means none, DNS of outside names included. */
+      internet: Type.Boolean(),
+      /** Number that names its links and transit addresses on the host; given at creation. */
+      index: Type.Integer({ minimum: 0, maximum: 131071 }),
+      /** Random ULA /48, in the form fd00:1:2::/48. */
+      range6: Type.String(),
+      /** External address that outbound connections of attachments without their own leave by; set when first needed. */
+      natAddress: Type.Optional(Type.String({ format: 'ipv4' })),
+    },
+    { additionalProperties: false },
+  ),
+  status: Type.Object({
+    state: Type.Enum(['pending', 'active', 'error']),
+    message: Type.Optional(Type.String()),
+  }),
+  initial: { state: 'pending' },
+  immutable: ['index', 'range6'],
+  settleSecondsMax: 60,
+  claims: (r) => [
+    { pool: 'vpc-index', value: String(r.spec.index), ends: 'removal' },
+    ...(r.spec.natAddress
+      ? [{ pool: 'external', value: r.spec.natAddress, ends: 'removal' as const }]
+      : []),
+  ],
+})
+export type Vpc = ResourceOf<typeof vpc>

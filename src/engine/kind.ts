@@ -1,0 +1,70 @@
+import type { Static, TSchema } from 'typebox'
+import type { Key, Resource } from './resource.ts'
+
+/**
+ * The sole right to a value in a pool (a name, an address, a port), or an amount of a pool that has a maximum (quota).
+ * `ends` says when it is free again: when deletion is asked (names, quota) or when the real thing is gone (addresses).
+ */
+export type Claim = {
+  readonly pool: string
+  readonly value: string
+  readonly ends: 'deletion' | 'removal'
+  /** Counted against the pool's maximum; 0 (the default) for a plain unique value. */
+  readonly amount?: number
+  /** What the refusal says; a sentence for the caller. */
+  readonly refusal?: string
+}
+
+/** A resource that must exist and not be marked deleted for this one to be made, and what its deletion does to this one. */
+export type Ref = { readonly to: string; readonly onDelete: 'block' | 'cascade' }
+
+/** Brings a spec and status written under one schema version to the next; pure. */
+export type Upgrade = (old: { spec: Record<string, unknown>; status: Record<string, unknown> }) => {
+  spec: Record<string, unknown>
+  status: Record<string, unknown>
+}
+
+/** Everything the engine knows of a kind of resource. */
+export type Kind<S extends TSchema, T extends TSchema> = {
+  readonly name: string
+  /** `tenant`: belongs to a tenant and goes with it. `platform`: belongs to the installation. */
+  readonly scope: 'tenant' | 'platform'
+  /** Version of the schemas; data of a newer one stops the start. */
+  readonly version: number
+  /** `upgrades[n]` turns version n into n + 1; applied when read, stored when next written. */
+  readonly upgrades: Readonly<Record<number, Upgrade>>
+  readonly spec: S
+  readonly status: T
+  /** What status is before anything was looked at. */
+  readonly initial: Static<T>
+  /** Spec fields that cannot change after creation. */
+  readonly immutable: readonly string[]
+  /** Top-level spec fields (strings) that are sealed at rest and shown nowhere. */
+  readonly secret: readonly string[]
+  /** Later than this after a change the resource turns overdue. */
+  readonly settleSecondsMax: number
+  readonly claims: (r: Resource<Static<S>, Static<T>>) => readonly Claim[]
+  readonly refs: (r: Resource<Static<S>, Static<T>>) => readonly Ref[]
+  /** Words that lists can filter by (`vpc:<id>`); engine words, dialects translate theirs. Labels and name are added by the engine as `label:k=v` and `name:n`, the owner as `owner:id`. */
+  readonly terms: (r: Resource<Static<S>, Static<T>>) => readonly string[]
+  /** Keys to look at again after every change of this resource, beside its own. */
+  readonly wakes: (r: Resource<Static<S>, Static<T>>) => readonly Key[]
+}
+
+type Given<S extends TSchema, T extends TSchema> = Pick<Kind<S, T>, 'name' | 'spec' | 'status' | 'initial'> &
+  Partial<Kind<S, T>>
+
+/** A kind from what differs from the defaults: tenant-scoped, version 1, nothing immutable, secret, claimed or referenced, 300 s to settle. */
+export const defineKind = <S extends TSchema, T extends TSchema>(given: Given<S, T>): Kind<S, T> => ({
+  scope: 'tenant',
+  version: 1,
+  upgrades: {},
+  immutable: [],
+  secret: [],
+  settleSecondsMax: 300,
+  claims: () => [],
+  refs: () => [],
+  terms: () => [],
+  wakes: () => [],
+  ...given,
+})

@@ -1,0 +1,128 @@
+import type { Claim, Ref } from './kind.ts'
+import type { Key, Resource } from './resource.ts'
+
+/** A resource with the version of the schemas its spec and status were written under. */
+export type StoredResource = Resource & { readonly version: number }
+
+/**
+ * One thing a commit does. A commit is data, all or nothing; whatever must be decided inside the transaction is one of
+ * these. Refusals are CloudErrors: `conflict` with rule `lost_race` when the commit may be tried again on fresh reads,
+ * else the code a caller should see.
+ */
+export type Mutation =
+  /** Refused `already_exists` when the id is taken, `conflict` when a target of `refs` or the owner is gone or marked deleted. */
+  | { do: 'create'; resource: StoredResource; refs: readonly Ref[]; terms: readonly string[]; settleBy: number }
+  /** New wish; refused (lost_race) when the generation has moved, `conflict` (wrong_state) when it is marked deleted. Replaces refs and terms. */
+  | { do: 'spec'; resource: StoredResource; expected: number; refs: readonly Ref[]; terms: readonly string[]; settleBy: number }
+  /** What is true now; `observed` as in the resource. Only by the holder of the work lease; refused `gone` otherwise. */
+  | { do: 'status'; id: string; lease: Lease; version: number; status: unknown; observed: number; terms: readonly string[] }
+  /**
+   * Asks for deletion: sets deletedAt, ends claims of `deletion`. Owned resources and references that cascade are marked
+   * too, all the way down. Refused `conflict` (in_use) naming the blockers when a live resource refers with `block` and
+   * its kind is not in `follow`. A kind in `hold` blocks even where its reference cascades.
+   */
+  | { do: 'mark'; id: string; follow?: readonly string[]; hold?: readonly string[]; settleBy: number }
+  /** The real thing is gone: removes the record with claims, refs and terms. Refused while something it owns is still there. */
+  | { do: 'remove'; id: string; lease: Lease }
+  | { do: 'claim'; claim: Claim; owner: string; /** Idempotency and the like: gone after this. */ expiresAt?: number; /** Kept with the claim. */ note?: string }
+  | { do: 'release'; pool: string; value: string; owner: string }
+  /** Sets the maximum of a pool of amounts. Lower than what is claimed is allowed: nothing new fits then. */
+  | { do: 'pool'; pool: string; max: number }
+  /** Refused (lost_race) when the guard moved since `seen` was read; moves it. */
+  | { do: 'guard'; name: string; seen: number }
+  | { do: 'record'; record: NewRecord }
+  | { do: 'enqueue'; key: Key; at: number }
+  /** The outcome of one look at a key, by the holder of its lease: forget it (unless it was enqueued meanwhile), or look again at `at`. */
+  | { do: 'finish'; lease: Lease; at?: number; attempt: number; reason?: string }
+  /** Marks a resource overdue, or with undefined no longer so. */
+  | { do: 'overdue'; id: string; reason: string | undefined }
+
+export type NewRecord = {
+  readonly stream: 'audit' | 'event' | 'usage'
+  readonly tenant: string
+  /** Id of the resource it is about. */
+  readonly subject?: string
+  readonly at: number
+  /** `pods.create`, `replica.restarted`. */
+  readonly what: string
+  readonly body: unknown
+}
+export type StoredRecord = NewRecord & { readonly cursor: string }
+
+/** The right to work on one key; a later holder's token is higher, so that a paused process undoes nothing. */
+export type Lease = { readonly key: Key; readonly token: number }
+export type Work = { readonly lease: Lease; readonly attempt: number; readonly reason?: string }
+export type QueueEntry = { readonly key: Key; readonly at: number; readonly attempt: number; readonly reason?: string }
+
+export type ListQuery = {
+  readonly kind: string
+  /** A tenant's id, PLATFORM or ALL. */
+  readonly tenant: string
+  /** All of these must hold. */
+  readonly terms?: readonly string[]
+  /** Id after which to go on (ascending), as given in `next`. */
+  readonly after?: string
+  /** At most this many; LIST_MAX by default and at most. */
+  readonly limit?: number
+  /** Those marked deleted too; true by default. */
+  readonly deleted?: boolean
+  readonly newestFirst?: boolean
+}
+export const LIST_MAX = 1000
+
+export type Page<R> = {
+  readonly items: readonly R[]
+  /** Give it as `after` for the next page; absent on the last. */
+  readonly next?: string
+  /** Exact count of everything the query matches (for one term or none; else counted). */
+  readonly total: number
+  /** Changes after this cursor are not in the page. */
+  readonly cursor: string
+}
+
+export type Change = {
+  readonly cursor: string
+  readonly kind: string
+  readonly id: string
+  readonly tenant: string
+  readonly revision: number
+  readonly what: 'created' | 'changed' | 'status' | 'deleted' | 'removed'
+}
+
+export type StoredClaim = Claim & { readonly owner: string; readonly note?: string; readonly expiresAt?: number }
+
+/**
+ * Where resources, claims, the change feed, durable records and the work queue live. Two implementations share one
+ * conformance suite. Every read names a tenant or ALL; nothing else in Arcus writes SQL.
+ */
+export interface Store extends AsyncDisposable {
+  get(id: string): Promise<StoredResource | undefined>
+  list(query: ListQuery): Promise<Page<StoredResource>>
+  /** Durable when it answers; the refusals of each mutation are thrown as CloudErrors. */
+  commit(mutations: readonly Mutation[]): Promise<void>
+  claim(pool: string, value: string): Promise<StoredClaim | undefined>
+  /** Values claimed in a pool, in order of value; for picking a free one. */
+  claims(pool: string): Promise<readonly StoredClaim[]>
+  pool(name: string): Promise<{ readonly max: number | undefined; readonly used: number }>
+  guard(name: string): Promise<number>
+  /** Changes after a cursor (undefined: from now), at most `limit`; `gone` when the cursor is older than what is kept. */
+  changes(after: string | undefined, limit: number): Promise<{ readonly changes: readonly Change[]; readonly cursor: string }>
+  /** Calls back after every commit that made changes; returns the way to stop. */
+  onChange(wake: () => void): () => void
+  records(query: { stream: NewRecord['stream']; tenant: string; subject?: string; after?: string; limit: number; newestFirst?: boolean }): Promise<{ readonly records: readonly StoredRecord[]; readonly next?: string }>
+  /** Removes durable records older than this; returns how many. */
+  forget(stream: NewRecord['stream'], before: number, limit: number): Promise<number>
+  /** Due keys (at <= now) under a new lease each, at most `limit`; none that is leased already. */
+  take(now: number, limit: number, leaseMs: number): Promise<readonly Work[]>
+  /** Gives a lease up without an outcome (the process stops). */
+  drop(lease: Lease): Promise<void>
+  /** When the next key is due, undefined when the queue is empty; leased keys do not count. */
+  nextDue(): Promise<number | undefined>
+  queue(key: Key): Promise<QueueEntry | undefined>
+  /** Ids of unsettled resources whose settleBy has passed and which are not marked overdue, at most `limit`. */
+  late(now: number, limit: number): Promise<readonly string[]>
+  /** Kinds and schema versions present, so that a program older than its data refuses to start. */
+  versions(): Promise<readonly { readonly kind: string; readonly version: number }[]>
+  /** Sizes for /metrics. */
+  stats(): Promise<{ readonly resources: number; readonly queued: number; readonly commits: number; readonly batches: number }>
+}

@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict'
+import { globSync, readFileSync } from 'node:fs'
+import { test } from 'node:test'
+
+// Which layer may import which (docs/style.md, rule 1). A type the table lacks may import nothing of ours.
+const MAY_IMPORT: Record<string, RegExp> = {
+  lib: /^$/,
+  engine: /^#lib\//,
+  cloud: /^#(lib|engine)\/|^#cloud\/.+\.(kind|driver)\.ts$/,
+  drivers: /^#lib\/|^#cloud\/.+\.(kind|driver)\.ts$/,
+  apis: /^#lib\/|^#engine\/(engine|kind|resource|store)\.ts$|^#apis\/[\w-]+\.ts$|^#cloud\/(cloud|access|.+\.(kind|driver))\.ts$/,
+  cli: /^#lib\//,
+}
+// The two files that put every capability together.
+const ROOTS = /^src\/cloud\/(cloud|access|verbs)\.ts$/
+
+for (const file of globSync('src/*/**/*.ts').filter((it) => !/\.(test|testing|conformance)\.ts$/.test(it))) {
+  test(`${file} imports downwards`, () => {
+    const [, layer = ''] = file.split('/')
+    const text = readFileSync(file, 'utf8')
+    for (const [, path = ''] of text.matchAll(/from '([#.][^']+)'/g)) {
+      assert.doesNotMatch(path, /^\.\.\//, `${path}: use #layer/… beyond your folder`)
+      if (path.startsWith('./') || (ROOTS.test(file) && /^#(lib|engine|cloud)\//.test(path))) continue
+      assert.match(path, MAY_IMPORT[layer] ?? /^$/)
+    }
+    assert.doesNotMatch(text, /export \* from/)
+    if (layer !== 'lib') assert.doesNotMatch(text, /Date\.now|Math\.random|process\.env/)
+  })
+}
