@@ -13,6 +13,8 @@ export type Claim = {
   readonly amount?: number
   /** What the refusal says; a sentence for the caller. */
   readonly refusal?: string
+  /** Which limit the pool's maximum is, for the refusal; a quota by default. */
+  readonly rule?: 'quota' | 'capacity'
 }
 
 /** A resource that must exist and not be marked deleted for this one to be made, and what its deletion does to this one. */
@@ -43,12 +45,12 @@ export type Kind<S extends TSchema, T extends TSchema> = {
   readonly secret: readonly string[]
   /** Later than this after a change the resource turns overdue. */
   readonly settleSecondsMax: number
-  readonly claims: (r: Resource<Static<S>, Static<T>>) => readonly Claim[]
-  readonly refs: (r: Resource<Static<S>, Static<T>>) => readonly Ref[]
+  claims(r: Resource<Static<S>, Static<T>>): readonly Claim[]
+  refs(r: Resource<Static<S>, Static<T>>): readonly Ref[]
   /** Words that lists can filter by (`vpc:<id>`); engine words, dialects translate theirs. Labels and name are added by the engine as `label:k=v` and `name:n`, the owner as `owner:id`. */
-  readonly terms: (r: Resource<Static<S>, Static<T>>) => readonly string[]
+  terms(r: Resource<Static<S>, Static<T>>): readonly string[]
   /** Keys to look at again after every change of this resource, beside its own. */
-  readonly wakes: (r: Resource<Static<S>, Static<T>>) => readonly Key[]
+  wakes(r: Resource<Static<S>, Static<T>>): readonly Key[]
 }
 
 type Given<S extends TSchema, T extends TSchema> = Pick<Kind<S, T>, 'name' | 'spec' | 'status' | 'initial'> &

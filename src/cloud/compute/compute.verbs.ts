@@ -1,0 +1,267 @@
+import { cidr } from '#lib/cidr.ts'
+import { CloudError } from '#lib/errors.ts'
+import { authorise, ownTenant } from '#cloud/access.ts'
+import { useQuota, type VerbContext } from '#cloud/context.ts'
+import { fabricPool } from '#cloud/network/addresses.driver.ts'
+import { securityGroup } from '#cloud/network/security-group.kind.ts'
+import { subnet } from '#cloud/network/subnet.kind.ts'
+import { vpc, type Vpc } from '#cloud/network/vpc.kind.ts'
+import { registryCredential, type RegistryCredential } from './registry-credential.kind.ts'
+import { replica, type Replica } from './replica.kind.ts'
+import { desiredOf, endedOf } from './state.ts'
+import { workload, type Workload } from './workload.kind.ts'
+
+export type NewWorkload = {
+  readonly vpc: string
+  readonly subnet: string
+  readonly name: string
+  readonly labels?: Readonly<Record<string, string>>
+  /** Everything but the image has a default of the platform. */
+  readonly spec: { readonly image: string } & Partial<
+    Omit<Workload['spec'], 'vpc' | 'subnet' | 'image' | 'vip' | 'externalAddress' | 'attempt' | 'change'>
+  >
+  /** Give it an external address of its own (needs egress). */
+  readonly inbound?: boolean
+}
+
+export type WorkloadChange = {
+  readonly healing?: boolean
+  readonly persistence?: Partial<Workload['spec']['persistence']>
+  readonly autoscaling?: Partial<Workload['spec']['autoscaling']>
+  readonly image?: string
+  readonly env?: Readonly<Record<string, string>>
+  readonly cpuMillicores?: number
+  readonly memoryMib?: number
+  readonly command?: readonly string[]
+}
+
+/** Takes an address of the VPC's external pool for a workload or a VPC; given by the network capability. */
+export type PickExternal = (context: VerbContext) => Promise<string>
+
+const PERSISTENCE_PATH = '/storage'
+const AUTOSCALING = { enabled: false, min: 2, max: 10, cpuTargetMillicores: 200 }
+const SCALED_BY_HAND_MAX = 10
+
+/** Commits the workload with its VIP and first replicas, addresses and all, at once. */
+export async function createWorkload(context: VerbContext, input: NewWorkload, pickExternal: PickExternal): Promise<Workload> {
+  const { draft, caller, settings, pick } = context
+  authorise(caller, 'write')
+  const tenant = ownTenant(caller)
+  const inVpc = await draft.get(vpc, tenant, input.vpc)
+  if (!inVpc || inVpc.deletedAt !== undefined) throw new CloudError('not_found', 'VPC not found')
+  const inSubnet = await draft.get(subnet, tenant, input.subnet)
+  if (!inSubnet || inSubnet.deletedAt !== undefined) throw new CloudError('not_found', 'Subnet not found')
+  if (inSubnet.spec.vpc !== inVpc.id) throw new CloudError('invalid', 'the subnet is not in this VPC', { field: 'subnet' })
+  const spec = withDefaults(input, context)
+  if (input.inbound && !spec.egress) throw new CloudError('invalid', 'needs outbound access', { field: 'inbound' })
+  if (spec.egress && !inVpc.spec.internet)
+    throw new CloudError('invalid', 'the VPC has no internet access', { field: 'egress' })
+  for (const id of spec.securityGroups)
+    if ((await draft.get(securityGroup, tenant, id))?.spec.vpc !== inVpc.id)
+      throw new CloudError('invalid', `no security group ${id} in this VPC`, { field: 'spec.securityGroups' })
+  const vip = await pick.address(draft, `addresses:${inSubnet.id}`, cidr(inSubnet.spec.cidr), [inSubnet.spec.gateway])
+  if (vip === undefined) throw noAddress(inSubnet.name)
+  const made = draft.create(workload, {
+    tenant,
+    name: input.name,
+    ...(input.labels ? { labels: input.labels } : {}),
+    spec: {
+      ...spec,
+      vip,
+      ...(input.inbound ? { externalAddress: await pickExternal(context) } : {}),
+    },
+    status: { state: 'pending', desired: spec.replicas, ready: 0, replicas: [] },
+  })
+  draft.claim(
+    { pool: `workload-name:${inVpc.id}`, value: input.name, ends: 'deletion', refusal: 'Pod with this name already exists' },
+    made.id,
+  )
+  useQuota(draft, tenant, 'workloads', made.id)
+  if (input.inbound) useQuota(draft, tenant, 'externalAddresses', made.id)
+  if (spec.egress && !input.inbound) await ensureNat(context, inVpc, pickExternal)
+  const replicas = []
+  for (let index = 0; index < spec.replicas; index++) replicas.push(await createReplica({ draft, settings, pick }, made, index))
+  return { ...made, status: { ...made.status, replicas: replicas.map(summary) } }
+}
+
+const summary = (it: Replica): Workload['status']['replicas'][number] => ({
+  id: it.id,
+  index: it.spec.index,
+  address: it.spec.address,
+  phase: 'pending',
+  ready: false,
+  restarts: 0,
+})
+
+const noAddress = (name: string): CloudError =>
+  new CloudError('exhausted', `No address is free in subnet ${name}`, { rule: 'capacity' })
+
+function withDefaults(input: NewWorkload, { settings }: VerbContext): Omit<Workload['spec'], 'vip'> {
+  const { spec } = input
+  const autoscaling = { ...AUTOSCALING, ...spec.autoscaling }
+  let replicas = spec.replicas ?? 1
+  if (autoscaling.enabled) {
+    if (autoscaling.min > autoscaling.max) throw new CloudError('invalid', 'must not be below the minimum', { field: 'autoscaling.max' })
+    if (replicas > autoscaling.max) throw new CloudError('invalid', 'must not exceed the autoscaling maximum', { field: 'replicas' })
+    replicas = Math.max(replicas, autoscaling.min)
+  }
+  return {
+    env: {},
+    capabilities: [],
+    ...settings.replica,
+    ports: [{ protocol: 'tcp', port: 80 }],
+    egress: false,
+    securityGroups: [],
+    useRegistryCredentials: true,
+    ...spec,
+    healing: autoscaling.enabled || (spec.healing ?? false),
+    persistence: checkedPersistence({ enabled: false, path: PERSISTENCE_PATH, ...spec.persistence }),
+    autoscaling,
+    replicas,
+    vpc: input.vpc,
+    subnet: input.subnet,
+    attempt: 1,
+    change: 'create',
+  }
+}
+
+function checkedPersistence(it: Workload['spec']['persistence']): Workload['spec']['persistence'] {
+  const bad = !it.path.startsWith('/') || it.path.includes('\0') || it.path.split('/').includes('..')
+  if (bad || /^\/+$/.test(it.path))
+    throw new CloudError('invalid', 'must be an absolute path other than / and without ..', { field: 'persistence.path' })
+  return it
+}
+
+/** A VPC gets one external address for the outbound connections of everything without its own, when first needed. */
+async function ensureNat(context: VerbContext, it: Vpc, pickExternal: PickExternal): Promise<void> {
+  if (it.spec.natAddress !== undefined) return
+  context.draft.edit(vpc, it, { spec: { ...it.spec, natAddress: await pickExternal(context) } })
+}
+
+/** One more slot of a workload, with its addresses; `exhausted` when the subnet or the tenant's quota is used up. */
+export async function createReplica(
+  { draft, settings, pick }: Pick<VerbContext, 'draft' | 'settings' | 'pick'>,
+  of: Workload,
+  index: number,
+): Promise<Replica> {
+  const inSubnet = await draft.get(subnet, of.tenant, of.spec.subnet)
+  if (!inSubnet) throw new CloudError('not_found', 'Subnet not found')
+  const address = await pick.address(draft, `addresses:${inSubnet.id}`, cidr(inSubnet.spec.cidr), [inSubnet.spec.gateway])
+  if (address === undefined) throw noAddress(inSubnet.name)
+  const fabric = await pick.address(draft, 'fabric', fabricPool(settings.fabric))
+  if (fabric === undefined) throw new CloudError('exhausted', 'This installation has no fabric address left', { rule: 'capacity' })
+  const made = draft.create(replica, {
+    tenant: of.tenant,
+    name: `${of.name}-${index}`,
+    owner: of.id,
+    spec: { workload: of.id, vpc: of.spec.vpc, subnet: of.spec.subnet, index, address, fabric, attempt: of.spec.attempt },
+  })
+  useQuota(draft, of.tenant, 'replicas', made.id)
+  useQuota(draft, of.tenant, 'cpuMillicores', made.id, of.spec.cpuMillicores)
+  useQuota(draft, of.tenant, 'memoryMib', made.id, of.spec.memoryMib)
+  return made
+}
+
+async function existing({ draft, caller }: VerbContext, id: string): Promise<Workload> {
+  authorise(caller, 'write')
+  const it = await draft.get(workload, ownTenant(caller), id)
+  if (!it) throw new CloudError('not_found', 'Pod not found')
+  return it
+}
+
+const refuse = (message: string): never => {
+  throw new CloudError('conflict', message, { rule: 'wrong_state' })
+}
+
+export async function deleteWorkload(context: VerbContext, id: string): Promise<Workload> {
+  const it = await existing(context, id)
+  if (it.deletedAt === undefined) context.draft.mark(it, { follow: ['replica'] })
+  return it
+}
+
+/** One replica more or less: the newest goes. */
+export async function scaleWorkload(context: VerbContext, id: string, by: 1 | -1, max: number): Promise<Workload> {
+  const it = await existing(context, id)
+  if (it.deletedAt !== undefined) refuse('Pod is being deleted')
+  if (it.spec.autoscaling.enabled) refuse('Replica changes are not available while auto_scaling is enabled')
+  if (endedOf(it)) refuse('Pod is stopped')
+  const count = it.spec.replicas + by
+  if (count < 1) refuse('A pod needs at least one replica')
+  if (count > max) refuse(`A pod has at most ${max} replicas`)
+  const edited = context.draft.edit(workload, it, { spec: { ...it.spec, replicas: count, change: 'scale' } })
+  const slots = await context.draft.list(replica, { tenant: it.tenant, terms: [`workload:${it.id}`] })
+  const live = slots.filter((slot) => slot.deletedAt === undefined)
+  const newest = live.at(-1)
+  if (by < 0 && newest && live.length > count) context.draft.mark(newest)
+  if (by > 0 && live.length < count) await createReplica(context, edited, freeIndex(slots))
+  return edited
+}
+
+/** The lowest slot number nobody holds; one on its way out still does. */
+export function freeIndex(slots: readonly Replica[]): number {
+  const taken = new Set(slots.map((it) => it.spec.index))
+  let index = 0
+  while (taken.has(index)) index++
+  return index
+}
+
+export async function restartWorkload(context: VerbContext, id: string): Promise<Workload> {
+  const it = await existing(context, id)
+  if (it.deletedAt !== undefined) refuse('Pod is being deleted')
+  return await replaceContainers(context, it, { ...it.spec, change: 'restart' })
+}
+
+/** A new wish with a new attempt, told to every replica in the same commit. */
+async function replaceContainers({ draft }: VerbContext, it: Workload, spec: Workload['spec']): Promise<Workload> {
+  const attempt = it.spec.attempt + 1
+  const edited = draft.edit(workload, it, { spec: { ...spec, attempt } })
+  for (const one of await draft.list(replica, { tenant: it.tenant, terms: [`workload:${it.id}`], deleted: false }))
+    draft.edit(replica, one, { spec: { ...one.spec, attempt } })
+  return edited
+}
+
+/** Applies a change of configuration; healing and autoscaling follow Circloud's rules (§4.3), an empty change does nothing. */
+export async function configureWorkload(context: VerbContext, id: string, change: WorkloadChange): Promise<Workload> {
+  const it = await existing(context, id)
+  const spec = changed(it, change)
+  if (it.deletedAt !== undefined) refuse('Pod is being deleted')
+  if (endedOf(it)) refuse('Pod is stopped')
+  if (Object.keys(change).length === 0) return it
+  const next = await replaceContainers(context, it, { ...spec, change: 'config' })
+  await fitReplicas(context, next)
+  return next
+}
+
+function changed(it: Workload, change: WorkloadChange): Workload['spec'] {
+  const { healing, persistence, autoscaling: wanted, ...rest } = change
+  const autoscaling = { ...it.spec.autoscaling, ...wanted }
+  if (autoscaling.min > autoscaling.max)
+    throw new CloudError('invalid', 'must not be below the minimum', { field: 'autoscaling.max' })
+  if (healing === false && wanted?.enabled !== true) autoscaling.enabled = false
+  const desired = desiredOf({ ...it, spec: { ...it.spec, autoscaling } })
+  const switchedOff = it.spec.autoscaling.enabled && !autoscaling.enabled
+  return {
+    ...it.spec,
+    ...structuredClone(rest as Partial<Workload['spec']>),
+    autoscaling,
+    healing: autoscaling.enabled || (healing ?? it.spec.healing),
+    persistence: checkedPersistence({ ...it.spec.persistence, ...persistence }),
+    replicas: switchedOff ? Math.min(SCALED_BY_HAND_MAX, desiredOf(it)) : autoscaling.enabled ? desired : it.spec.replicas,
+  }
+}
+
+/** Makes the replicas a higher count needs in the same commit, so that a full subnet refuses the change. */
+async function fitReplicas(context: VerbContext, it: Workload): Promise<void> {
+  const slots = await context.draft.list(replica, { tenant: it.tenant, terms: [`workload:${it.id}`] })
+  let live = slots.filter((slot) => slot.deletedAt === undefined).length
+  for (; live < desiredOf(it); live++) slots.push(await createReplica(context, it, freeIndex(slots)))
+}
+
+export async function addRegistryCredential(
+  { draft, caller }: VerbContext,
+  input: { name: string; server: string; username: string; password: string },
+): Promise<RegistryCredential> {
+  authorise(caller, 'write')
+  const { name, ...spec } = input
+  return draft.create(registryCredential, { tenant: ownTenant(caller), name, spec })
+}

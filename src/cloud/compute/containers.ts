@@ -1,0 +1,71 @@
+import type { Draft } from '#engine/draft.ts'
+import type { Vpc } from '#cloud/network/vpc.kind.ts'
+import type { ComputeDriver, ContainerWish } from './compute.driver.ts'
+import { normalRegistry, registryOf } from './image.ts'
+import { registryCredential } from './registry-credential.kind.ts'
+import type { Replica } from './replica.kind.ts'
+import type { Workload } from './workload.kind.ts'
+
+const NDOTS_DEFAULT = 1
+
+/** What a replica's container should be. `registry` is looked up apart, since it holds a password. */
+export function wishOf(it: Replica, of: Workload, inVpc: Vpc, ndots: number | null | undefined): ContainerWish {
+  const { spec } = of
+  return {
+    id: it.id,
+    tenant: it.tenant,
+    workload: of.id,
+    vpc: it.spec.vpc,
+    subnet: it.spec.subnet,
+    attempt: it.spec.attempt,
+    name: it.name,
+    image: spec.image,
+    ...(spec.entrypoint ? { entrypoint: spec.entrypoint } : {}),
+    ...(spec.command ? { command: spec.command } : {}),
+    env: spec.env,
+    ...(spec.user === undefined ? {} : { user: spec.user }),
+    ...(spec.workdir === undefined ? {} : { workdir: spec.workdir }),
+    hostname: it.name.slice(0, 63),
+    cpuMillicores: spec.cpuMillicores,
+    memoryMib: spec.memoryMib,
+    pidsMax: spec.pidsMax,
+    capabilities: spec.capabilities,
+    mounts: spec.persistence.enabled ? [{ volume: of.id, path: spec.persistence.path, readOnly: false }] : [],
+    ...(spec.health ? { health: spec.health } : {}),
+    healing: spec.healing,
+    stopGraceSeconds: spec.stopGraceSeconds,
+    dns: { search: [`${inVpc.name}.internal`], ndots: ndots ?? NDOTS_DEFAULT },
+  }
+}
+
+/** The login for an image's registry: the tenant's oldest credential of that server, undefined for an anonymous pull. */
+export async function registryFor(draft: Draft, of: Workload): Promise<ContainerWish['registry'] | undefined> {
+  if (!of.spec.useRegistryCredentials) return undefined
+  const host = registryOf(of.spec.image)
+  const all = await draft.list(registryCredential, { tenant: of.tenant, deleted: false })
+  const match = all.find((it) => normalRegistry(it.spec.server) === host)
+  const password = match && draft.open(match, 'password')
+  return match && password !== undefined
+    ? { server: host, username: match.spec.username, password }
+    : undefined
+}
+
+/** Hands wishes to the driver, each only when it differs from the one handed over before. */
+export type Containers = {
+  apply(wish: ContainerWish, registry: ContainerWish['registry'], signal: AbortSignal): Promise<void>
+  /** Drops the memory of one, since the driver was seen to hold something else or nothing. */
+  distrust(id: string): void
+}
+
+export function createContainers(compute: ComputeDriver): Containers {
+  const applied = new Map<string, string>()
+  return {
+    async apply(wish, registry, signal) {
+      const text = JSON.stringify(wish)
+      if (applied.get(wish.id) === text) return
+      await compute.apply(registry ? { ...wish, registry } : wish, signal)
+      applied.set(wish.id, text)
+    },
+    distrust: (id) => void applied.delete(id),
+  }
+}

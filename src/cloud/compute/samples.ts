@@ -1,0 +1,26 @@
+import type { Sample } from './compute.driver.ts'
+
+/** Older than this says nothing of now. */
+const FRESH_MS = 60_000
+
+/** The last sample of each replica, kept in memory; history is a bulk record. */
+export type Samples = {
+  put(samples: readonly Sample[]): void
+  get(id: string): Sample | undefined
+  /** Average CPU of those replicas that have a fresh sample, undefined when none has. */
+  averageMillicores(ids: readonly string[], now: number): number | undefined
+}
+
+export function createSamples(): Samples {
+  let last = new Map<string, Sample>()
+  return {
+    put(samples) {
+      last = new Map(samples.map((it) => [it.id, it]))
+    },
+    get: (id) => last.get(id),
+    averageMillicores(ids, now) {
+      const fresh = ids.flatMap((id) => last.get(id) ?? []).filter((it) => it.at > now - FRESH_MS)
+      return fresh.length ? fresh.reduce((sum, it) => sum + it.cpuMillicores, 0) / fresh.length : undefined
+    },
+  }
+}

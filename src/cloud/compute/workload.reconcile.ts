@@ -1,0 +1,125 @@
+import { isCloudError, messageOf } from '#lib/errors.ts'
+import { again, gone, type Look, type Reconcile, settled } from '#engine/reconcile.ts'
+import type { Draft } from '#engine/draft.ts'
+import { type Recommendation, recommend, READ_EVERY_MS, stabilise } from './autoscale.ts'
+import type { ComputeDriver } from './compute.driver.ts'
+import { replica, type Replica } from './replica.kind.ts'
+import type { Samples } from './samples.ts'
+import { desiredOf, isSteady, stateOf } from './state.ts'
+import type { Workload } from './workload.kind.ts'
+
+const TEARDOWN_MS = 1000
+const PROGRESS_MS = 1000
+const RETRY_GROWTH_MS = 30_000
+
+export type WorkloadTools = {
+  readonly compute: ComputeDriver
+  readonly samples: Samples
+  /** Makes one more slot in a commit of its own, so that a full quota does not undo the rest of the look. */
+  grow(of: Workload): Promise<void>
+}
+
+/** Keeps a workload's slots as many as wanted and of the attempt wanted, and its status like them. */
+export function reconcileWorkload({ compute, samples, grow }: WorkloadTools): Reconcile<Workload> {
+  const histories = new Map<string, readonly Recommendation[]>()
+  return async (it, look) => {
+    const slots = await slotsOf(look.draft, it)
+    if (it.deletedAt !== undefined) {
+      histories.delete(it.id)
+      if (slots.length) return again(TEARDOWN_MS, `waiting for ${slots.length} replicas to go`)
+      await compute.removeVolume(it.id, look.signal)
+      return gone
+    }
+    const scaled = it.spec.autoscaling.enabled ? autoscale(it, slots, look, samples, histories) : undefined
+    const desired = scaled?.desired ?? desiredOf(it)
+    let trouble: string | undefined
+    const live = slots.filter((slot) => slot.deletedAt === undefined)
+    for (const extra of live.slice(desired)) look.draft.mark(extra)
+    for (let missing = live.length; missing < desired && !trouble; missing++) {
+      try {
+        await grow({ ...it, status: { ...it.status, desired } })
+      } catch (error) {
+        if (!isCloudError(error)) throw error
+        trouble = messageOf(error)
+      }
+    }
+    for (const old of live.slice(0, desired))
+      if (old.spec.attempt < it.spec.attempt)
+        look.draft.edit(replica, old, { spec: { ...old.spec, attempt: it.spec.attempt } })
+    return outcomeOf(it, slots, desired, scaled?.scaledAt ?? it.status.scaledAt, trouble, look)
+  }
+}
+
+/** Oldest first, so that what is beyond the wanted number is the newest. */
+const slotsOf = async (draft: Draft, it: Workload): Promise<Replica[]> =>
+  await draft.list(replica, { tenant: it.tenant, terms: [`workload:${it.id}`] })
+
+function outcomeOf(
+  it: Workload,
+  slots: readonly Replica[],
+  desired: number,
+  scaledAt: number | undefined,
+  trouble: string | undefined,
+  { draft }: Look,
+): ReturnType<typeof settled<Workload['status']>> | ReturnType<typeof again<Workload['status']>> {
+  const live = slots.filter((slot) => slot.deletedAt === undefined).slice(0, desired)
+  const state = stateOf(it.status.state, desired, live)
+  if (state.state !== it.status.state)
+    draft.record({
+      stream: 'event',
+      tenant: it.tenant,
+      subject: it.id,
+      what: 'workload.state.changed',
+      body: { from: it.status.state, to: state.state, message: state.message },
+    })
+  const message = trouble ?? state.message
+  const status: Workload['status'] = {
+    state: state.state,
+    ...(message === undefined ? {} : { message }),
+    desired,
+    ready: live.filter((slot) => slot.status.ready && slot.status.attempt === slot.spec.attempt).length,
+    replicas: slots.toSorted((a, b) => a.spec.index - b.spec.index).map((slot) => ({
+      id: slot.id,
+      index: slot.spec.index,
+      address: slot.spec.address,
+      phase: slot.deletedAt === undefined ? slot.status.phase : ('terminating' as const),
+      ready: slot.status.ready && slot.deletedAt === undefined && slot.status.attempt === slot.spec.attempt,
+      restarts: slot.status.restarts,
+      ...(slot.status.message === undefined ? {} : { message: slot.status.message }),
+    })),
+    ...(scaledAt === undefined ? {} : { scaledAt }),
+  }
+  if (trouble) return again(RETRY_GROWTH_MS, trouble, status)
+  if (isSteady(desired, slots, it.spec.attempt))
+    return it.spec.autoscaling.enabled ? settled(status, READ_EVERY_MS) : settled(status)
+  return again(PROGRESS_MS, message ?? 'its replicas are on their way', status)
+}
+
+function autoscale(
+  it: Workload,
+  slots: readonly Replica[],
+  { draft }: Look,
+  samples: Samples,
+  histories: Map<string, readonly Recommendation[]>,
+): { desired: number; scaledAt: number | undefined } {
+  const current = desiredOf(it)
+  const { min, max, cpuTargetMillicores } = it.spec.autoscaling
+  const ready = slots.filter((slot) => slot.status.ready && slot.deletedAt === undefined)
+  const averageMillicores = samples.averageMillicores(ready.map((slot) => slot.id), draft.now)
+  const history = histories.get(it.id) ?? []
+  const last = history.at(-1)
+  if (averageMillicores === undefined || (last && draft.now - last.at < READ_EVERY_MS))
+    return { desired: current, scaledAt: it.status.scaledAt }
+  const replicas = recommend({ replicas: current, averageMillicores, targetMillicores: cpuTargetMillicores, min, max })
+  const next = stabilise(current, history, { at: draft.now, replicas })
+  histories.set(it.id, next.history)
+  if (next.replicas !== current)
+    draft.record({
+      stream: 'event',
+      tenant: it.tenant,
+      subject: it.id,
+      what: 'workload.scaled',
+      body: { from: current, to: next.replicas, averageMillicores: Math.round(averageMillicores), cpuTargetMillicores },
+    })
+  return { desired: next.replicas, scaledAt: next.replicas === current ? it.status.scaledAt : draft.now }
+}

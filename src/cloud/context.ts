@@ -1,0 +1,73 @@
+import type { Draft } from '#engine/draft.ts'
+import type { Picker } from '#engine/pick.ts'
+import type { Quotas } from '#cloud/identity/tenant.kind.ts'
+import type { Static } from 'typebox'
+import type { Caller } from './access.ts'
+
+/** What an operator sets once for an installation; ranges are checked at start against each other and the host's routes. */
+export type Settings = {
+  /** Uplinks and fabric addresses; a /12 by default. Its first half holds uplinks, its second attachments. */
+  readonly fabric: string
+  /** Host address of the VPCs' resolver. */
+  readonly resolver: string
+  /** External addresses until an administrator configures a pool; masqueraded, since nobody outside routes them. */
+  readonly externalCidr: string
+  readonly externalGateway: string
+  /** Networks of the host that VPCs may reach all the same. */
+  readonly allowedNetworks: readonly string[]
+  readonly quotas: Static<typeof Quotas>
+  readonly replica: { readonly cpuMillicores: number; readonly memoryMib: number; readonly pidsMax: number; readonly stopGraceSeconds: number }
+}
+
+export const DEFAULT_SETTINGS: Settings = {
+  fabric: '100.112.0.0/12',
+  resolver: '100.112.0.1',
+  externalCidr: '100.64.0.0/16',
+  externalGateway: '100.64.0.1',
+  allowedNetworks: [],
+  quotas: {
+    vpcs: 50,
+    subnets: 200,
+    workloads: 500,
+    replicas: 1000,
+    cpuMillicores: 2_000_000,
+    memoryMib: 2_097_152,
+    externalAddresses: 100,
+  },
+  replica: { cpuMillicores: 1000, memoryMib: 512, pidsMax: 512, stopGraceSeconds: 10 },
+}
+
+/** What a verb works with: one commit in the making, on behalf of one caller. */
+export type VerbContext = {
+  readonly draft: Draft
+  readonly caller: Caller
+  readonly settings: Settings
+  readonly pick: Picker
+}
+
+/** The pool that counts what a tenant uses of one thing. */
+export const quotaPool = (tenant: string, what: keyof Static<typeof Quotas>): string => `quota:${tenant}:${what}`
+
+const QUOTA_NAMES: Record<keyof Static<typeof Quotas>, string> = {
+  vpcs: 'VPCs',
+  subnets: 'subnets',
+  workloads: 'workloads',
+  replicas: 'replicas',
+  cpuMillicores: 'CPU',
+  memoryMib: 'memory',
+  externalAddresses: 'external addresses',
+}
+
+/** Counts an amount against the tenant's quota until `owner` is asked to go. */
+export function useQuota(draft: Draft, tenant: string, what: keyof Static<typeof Quotas>, owner: string, amount = 1): void {
+  draft.claim(
+    {
+      pool: quotaPool(tenant, what),
+      value: owner,
+      ends: 'deletion',
+      amount,
+      refusal: `The quota for ${QUOTA_NAMES[what]} is used up; an administrator can raise it`,
+    },
+    owner,
+  )
+}

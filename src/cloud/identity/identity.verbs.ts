@@ -1,0 +1,107 @@
+import { CloudError } from '#lib/errors.ts'
+import type { Draft } from '#engine/draft.ts'
+import { PLATFORM } from '#engine/resource.ts'
+import { authorise } from '#cloud/access.ts'
+import { quotaPool, type VerbContext } from '#cloud/context.ts'
+import { domain, type Domain } from '#cloud/edge/domain.kind.ts'
+import { credential } from './credential.kind.ts'
+import { hashToken, newToken } from './secrets.ts'
+import { tenant, type Tenant } from './tenant.kind.ts'
+import { type Role, user, type User } from './user.kind.ts'
+
+const CREDENTIALS_PER_USER_MAX = 20
+
+/** A tenant with its quotas, its credential and, given a password's hash, its first user (named like it). */
+export function createTenant(
+  { draft, caller, settings }: VerbContext,
+  input: { name: string; description: string | null; passwordHash?: string },
+): { tenant: Tenant; token: string } {
+  authorise(caller, 'operate')
+  const made = draft.create(tenant, {
+    tenant: PLATFORM,
+    name: input.name,
+    spec: { description: input.description, quotas: settings.quotas, suspended: false },
+  })
+  setQuotas(draft, made)
+  if (input.passwordHash !== undefined)
+    draft.create(user, {
+      tenant: PLATFORM,
+      name: input.name,
+      owner: made.id,
+      spec: {
+        passwordHash: input.passwordHash,
+        admin: false,
+        memberships: [{ tenant: made.id, role: 'owner' }],
+      },
+    })
+  const token = issue(draft, { scope: 'tenant', subject: made.id, tenant: made.id, role: 'owner', name: `${input.name} token` })
+  return { tenant: made, token }
+}
+
+/** Sets the store's pools to the tenant's quotas; lower than what is used is allowed: nothing new fits then. */
+export function setQuotas(draft: Draft, it: Tenant): void {
+  for (const [what, max] of Object.entries(it.spec.quotas))
+    draft.pool(quotaPool(it.id, what as keyof Tenant['spec']['quotas']), max)
+}
+
+/** Everything the tenant owns goes along. */
+export async function deleteTenant({ draft, caller }: VerbContext, id: string): Promise<Tenant> {
+  authorise(caller, 'operate')
+  const it = await draft.get(tenant, PLATFORM, id)
+  if (!it) throw new CloudError('not_found', 'Tenant not found')
+  draft.mark(it)
+  return it
+}
+
+export async function addDomain({ draft, caller }: VerbContext, tenantId: string, name: string): Promise<Domain> {
+  authorise(caller, 'operate')
+  const owner = await draft.get(tenant, PLATFORM, tenantId)
+  if (!owner || owner.deletedAt !== undefined) throw new CloudError('not_found', 'Tenant not found')
+  return draft.create(domain, { tenant: tenantId, name: name.toLowerCase(), spec: {} })
+}
+
+/** A new credential; the token is returned once and only its hash is kept. */
+export function issue(
+  draft: Draft,
+  input: { scope: 'admin' | 'tenant'; subject: string; tenant?: string; role: Role; name: string; expiresAt?: number },
+): string {
+  const token = newToken(input.scope === 'admin' ? 'adm' : 'tnt')
+  draft.create(credential, {
+    tenant: PLATFORM,
+    name: input.name,
+    spec: {
+      hash: hashToken(token),
+      scope: input.scope,
+      subject: input.subject,
+      role: input.role,
+      ...(input.tenant === undefined ? {} : { tenant: input.tenant }),
+      ...(input.expiresAt === undefined ? {} : { expiresAt: input.expiresAt }),
+    },
+  })
+  return token
+}
+
+/** A login's credential; the oldest go when a user has more than a named number. */
+export async function issueForUser(draft: Draft, it: User): Promise<string> {
+  const had = (
+    await draft.list(credential, { tenant: PLATFORM, terms: [`subject:${it.id}`], deleted: false })
+  ).filter((old) => old.name !== FIRST_CREDENTIAL)
+  for (const old of had.slice(0, Math.max(0, had.length - CREDENTIALS_PER_USER_MAX + 1))) draft.mark(old)
+  const [membership] = it.spec.memberships
+  if (it.spec.admin) return issue(draft, { scope: 'admin', subject: it.id, role: 'owner', name: `${it.name} login` })
+  if (!membership) throw new CloudError('forbidden', 'This user belongs to no tenant')
+  return issue(draft, { scope: 'tenant', subject: it.id, tenant: membership.tenant, role: membership.role, name: `${it.name} login` })
+}
+
+/** Name of the credential made at the first start; logins never displace it. */
+export const FIRST_CREDENTIAL = 'first start'
+
+/** The installation's first administrator. */
+export function createAdmin(draft: Draft, username: string, passwordHash: string): { user: User; token: string } {
+  const made = draft.create(user, {
+    tenant: PLATFORM,
+    name: username,
+    spec: { passwordHash, admin: true, memberships: [] },
+  })
+  return { user: made, token: issue(draft, { scope: 'admin', subject: made.id, role: 'owner', name: FIRST_CREDENTIAL }) }
+}

@@ -1,0 +1,146 @@
+import { cidr, type Cidr, contains, formatCidr, isUsable, overlaps, parseCidr, parseIpv4 } from '#lib/cidr.ts'
+import { CloudError } from '#lib/errors.ts'
+import { PLATFORM } from '#engine/resource.ts'
+import { authorise, ownTenant } from '#cloud/access.ts'
+import { useQuota, type VerbContext } from '#cloud/context.ts'
+import { randomRange6, vpcIndexMax } from './addresses.driver.ts'
+import { provider, type Provider } from './provider.kind.ts'
+import { subnet, type Subnet } from './subnet.kind.ts'
+import { vpc, type Vpc } from './vpc.kind.ts'
+
+const PREFIX_MIN = 8
+const PREFIX_MAX = 29
+// No machine may have these: this network, loopback, link-local (resolver and metadata), multicast and reserved.
+const UNUSABLE = ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'].map(cidr)
+
+export async function createVpc(
+  { draft, caller, settings, pick }: VerbContext,
+  input: { name: string; internet: boolean; labels?: Record<string, string> },
+): Promise<Vpc> {
+  authorise(caller, 'write')
+  const tenant = ownTenant(caller)
+  const index = await pick.index(draft, 'vpc-index', vpcIndexMax(settings.fabric))
+  if (index === undefined) throw new CloudError('exhausted', 'This installation has no room for another VPC', { rule: 'capacity' })
+  const made = draft.create(vpc, {
+    tenant,
+    name: input.name,
+    ...(input.labels ? { labels: input.labels } : {}),
+    spec: { internet: input.internet, index, range6: randomRange6() },
+  })
+  draft.claim(
+    { pool: `vpc-name:${tenant}`, value: input.name, ends: 'deletion', refusal: 'VPC with this name already exists' },
+    made.id,
+  )
+  useQuota(draft, tenant, 'vpcs', made.id)
+  return made
+}
+
+export async function deleteVpc(
+  { draft, caller }: VerbContext,
+  id: string,
+  how: { hold?: readonly string[] } = {},
+): Promise<Vpc> {
+  authorise(caller, 'write')
+  const it = await existing({ draft, caller }, id)
+  draft.mark(it, { follow: ['workload', 'replica', 'subnet', 'security-group', 'route-table'], ...how })
+  return it
+}
+
+export async function createSubnet(
+  { draft, caller, settings, pick }: VerbContext,
+  input: { vpc: string; name: string; cidr: string; gateway: string; labels?: Record<string, string> },
+): Promise<Subnet> {
+  authorise(caller, 'write')
+  const tenant = ownTenant(caller)
+  const range = subnetRange(input.cidr, settings.fabric)
+  const gateway = parseIpv4(input.gateway)
+  if (gateway === undefined || !isUsable(range, gateway))
+    throw new CloudError('invalid', `must be a usable address inside ${input.cidr}`, { field: 'gateway' })
+  const parent = await existing({ draft, caller }, input.vpc)
+  if (parent.deletedAt !== undefined) throw new CloudError('not_found', 'VPC not found')
+  await draft.guard(`subnets:${parent.id}`)
+  for (const other of await draft.list(subnet, { tenant, terms: [`vpc:${parent.id}`] }))
+    if (overlaps(cidr(other.spec.cidr), range))
+      throw new CloudError('conflict', `${input.cidr} overlaps subnet ${other.name} (${other.spec.cidr})`, { field: 'cidr', rule: 'in_use' })
+  const config = await currentProvider({ draft })
+  for (const theirs of config ? [config.spec.externalCidr, config.spec.peeringCidr] : [settings.externalCidr])
+    if (overlaps(cidr(theirs), range))
+      throw new CloudError('conflict', `${input.cidr} overlaps the provider's subnet ${theirs}`, { field: 'cidr', rule: 'in_use' })
+  const index6 = await pick.index(draft, `subnet-index6:${parent.id}`, 65_535)
+  if (index6 === undefined) throw new CloudError('exhausted', 'The VPC has no room for another subnet', { rule: 'capacity' })
+  const made = draft.create(subnet, {
+    tenant,
+    name: input.name,
+    ...(input.labels ? { labels: input.labels } : {}),
+    spec: { vpc: parent.id, cidr: formatCidr(range), gateway: input.gateway, index6 },
+  })
+  draft.claim(
+    { pool: `subnet-name:${parent.id}`, value: input.name, ends: 'deletion', refusal: 'Subnet with this name already exists' },
+    made.id,
+  )
+  useQuota(draft, tenant, 'subnets', made.id)
+  return made
+}
+
+function subnetRange(text: string, fabric: string): Cidr {
+  const range = parseCidr(text)
+  if (!range) throw new CloudError('invalid', 'must be an IPv4 network with its host bits zero, such as 10.100.1.0/24', { field: 'cidr' })
+  if (range.prefix < PREFIX_MIN || range.prefix > PREFIX_MAX)
+    throw new CloudError('invalid', `the prefix length must be between ${PREFIX_MIN} and ${PREFIX_MAX}`, { field: 'cidr' })
+  for (const own of [...UNUSABLE, cidr(fabric)])
+    if (overlaps(own, range))
+      throw new CloudError('invalid', `${text} overlaps ${formatCidr(own)}, which machines cannot use`, { field: 'cidr' })
+  return range
+}
+
+async function existing({ draft, caller }: Pick<VerbContext, 'draft' | 'caller'>, id: string): Promise<Vpc> {
+  const it = await draft.get(vpc, ownTenant(caller), id)
+  if (!it) throw new CloudError('not_found', 'VPC not found')
+  return it
+}
+
+/** The installation's configuration, undefined before the first. */
+export async function currentProvider({ draft }: Pick<VerbContext, 'draft'>): Promise<Provider | undefined> {
+  return (await draft.list(provider, { tenant: PLATFORM, deleted: false }))[0]
+}
+
+export async function putProvider(
+  { draft, caller }: VerbContext,
+  input: Omit<Provider['spec'], 'cloudflareToken'> & { cloudflareToken?: string },
+): Promise<{ provider: Provider; created: boolean }> {
+  authorise(caller, 'operate')
+  const external = network(input.externalCidr, 'externalCidr')
+  const peering = network(input.peeringCidr, 'peeringCidr')
+  const gateway = parseIpv4(input.externalGateway)
+  if (gateway === undefined || !contains(external, gateway))
+    throw new CloudError('invalid', 'must be an address inside the external subnet', { field: 'externalGateway' })
+  if (overlaps(external, peering))
+    throw new CloudError('invalid', 'must not overlap the external subnet', { field: 'peeringCidr' })
+  const had = await currentProvider({ draft })
+  const spec = { ...input, cloudflareToken: input.cloudflareToken ?? had?.spec.cloudflareToken ?? '' }
+  if (!had) return { provider: draft.create(provider, { tenant: PLATFORM, name: 'provider', spec }), created: true }
+  if (had.spec.externalCidr !== input.externalCidr) {
+    const old = cidr(had.spec.externalCidr)
+    const used = (await draft.claims('external')).filter((it) => contains(old, parseIpv4(it.value) ?? -1))
+    if (used.length)
+      throw new CloudError('conflict', `${used.length} external addresses of ${had.spec.externalCidr} are in use`, { field: 'externalCidr', rule: 'in_use' })
+  }
+  return { provider: draft.edit(provider, had, { spec }), created: false }
+}
+
+function network(text: string, field: string): Cidr {
+  const range = parseCidr(text)
+  if (!range) throw new CloudError('invalid', 'must be an IPv4 network with its host bits zero', { field })
+  if (UNUSABLE.some((it) => overlaps(it, range))) throw new CloudError('invalid', `${text} cannot be used`, { field })
+  return range
+}
+
+/** Takes a free address of the external pool; `exhausted` when there is none. */
+export async function pickExternal({ draft, settings, pick }: Pick<VerbContext, 'draft' | 'settings' | 'pick'>): Promise<string> {
+  const config = await currentProvider({ draft })
+  const pool = cidr(config?.spec.externalCidr ?? settings.externalCidr)
+  const gateway = config?.spec.externalGateway ?? settings.externalGateway
+  const free = await pick.address(draft, 'external', pool, [gateway])
+  if (free === undefined) throw new CloudError('exhausted', 'No external address is free', { rule: 'capacity' })
+  return free
+}

@@ -1,0 +1,73 @@
+import { isIPv6 } from 'node:net'
+import { contains, cidr, parseCidr, parseIpv4 } from '#lib/cidr.ts'
+import { CloudError } from '#lib/errors.ts'
+import { authorise, ownTenant } from '#cloud/access.ts'
+import type { VerbContext } from '#cloud/context.ts'
+import { routeTable, type RouteTable } from './route-table.kind.ts'
+import { securityGroup, type SecurityGroup } from './security-group.kind.ts'
+import { subnet } from './subnet.kind.ts'
+import { vpc } from './vpc.kind.ts'
+
+type Given<R extends { readonly spec: unknown }> = { name: string; labels?: Record<string, string>; spec: R['spec'] }
+
+const isCidr6 = (text: string): boolean => {
+  const [address = '', prefix = ''] = text.split('/')
+  return isIPv6(address) && !address.includes('%') && /^\d{1,3}$/.test(prefix) && Number(prefix) <= 128
+}
+
+/** Throws `invalid` unless every rule can be rendered: good ranges of ports, a CIDR of either family or a group of the same VPC. */
+export async function checkRules(
+  { draft, caller }: Pick<VerbContext, 'draft' | 'caller'>,
+  spec: SecurityGroup['spec'],
+  self?: string,
+): Promise<void> {
+  for (const [at, rule] of spec.rules.entries()) {
+    const field = `spec.rules.${at}`
+    if (rule.cidr !== undefined && rule.group !== undefined)
+      throw new CloudError('invalid', 'name a cidr or a group, not both', { field })
+    if (rule.cidr !== undefined && !parseCidr(rule.cidr) && !isCidr6(rule.cidr))
+      throw new CloudError('invalid', 'must be an IPv4 or IPv6 network', { field: `${field}.cidr` })
+    if (rule.toPort !== undefined && (rule.fromPort === undefined || rule.toPort < rule.fromPort))
+      throw new CloudError('invalid', 'must not be below fromPort', { field: `${field}.toPort` })
+    if (rule.fromPort !== undefined && rule.protocol !== 'tcp' && rule.protocol !== 'udp')
+      throw new CloudError('invalid', `${rule.protocol} has no ports`, { field: `${field}.fromPort` })
+    if (rule.group === undefined || rule.group === self) continue
+    const peer = await draft.get(securityGroup, ownTenant(caller), rule.group)
+    if (!peer || peer.spec.vpc !== spec.vpc)
+      throw new CloudError('invalid', 'no such security group in this VPC', { field: `${field}.group` })
+  }
+}
+
+export async function createSecurityGroup(context: VerbContext, input: Given<SecurityGroup>): Promise<SecurityGroup> {
+  authorise(context.caller, 'write')
+  const tenant = ownTenant(context.caller)
+  if (!(await context.draft.get(vpc, tenant, input.spec.vpc))) throw new CloudError('not_found', 'VPC not found')
+  await checkRules(context, input.spec)
+  return context.draft.create(securityGroup, { tenant, ...input })
+}
+
+/** Throws `invalid` unless every subnet is of the VPC and every route can be rendered. */
+export async function checkRoutes(
+  { draft, caller }: Pick<VerbContext, 'draft' | 'caller'>,
+  spec: RouteTable['spec'],
+): Promise<void> {
+  const subnets = await draft.list(subnet, { tenant: ownTenant(caller), terms: [`vpc:${spec.vpc}`], deleted: false })
+  for (const id of spec.subnets)
+    if (!subnets.some((it) => it.id === id))
+      throw new CloudError('invalid', `no subnet ${id} in this VPC`, { field: 'spec.subnets' })
+  for (const [at, route] of spec.routes.entries()) {
+    if (!parseCidr(route.cidr)) throw new CloudError('invalid', 'must be an IPv4 network', { field: `spec.routes.${at}.cidr` })
+    if (route.target !== 'address') continue
+    const hop = parseIpv4(route.address ?? '')
+    if (hop === undefined || !subnets.some((it) => contains(cidr(it.spec.cidr), hop)))
+      throw new CloudError('invalid', 'must be an address in the VPC', { field: `spec.routes.${at}.address` })
+  }
+}
+
+export async function createRouteTable(context: VerbContext, input: Given<RouteTable>): Promise<RouteTable> {
+  authorise(context.caller, 'write')
+  const tenant = ownTenant(context.caller)
+  if (!(await context.draft.get(vpc, tenant, input.spec.vpc))) throw new CloudError('not_found', 'VPC not found')
+  await checkRoutes(context, input.spec)
+  return context.draft.create(routeTable, { tenant, ...input })
+}

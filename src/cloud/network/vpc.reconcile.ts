@@ -1,0 +1,83 @@
+import { ALL, PLATFORM } from '#engine/resource.ts'
+import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
+import type { Draft } from '#engine/draft.ts'
+import { replica } from '#cloud/compute/replica.kind.ts'
+import { workload } from '#cloud/compute/workload.kind.ts'
+import type { Settings } from '#cloud/context.ts'
+import type { NetworkDriver } from './network.driver.ts'
+import { planHost, planVpc, planZone, type World } from './plan.ts'
+import { provider, type Provider } from './provider.kind.ts'
+import { routeTable, type RouteTable } from './route-table.kind.ts'
+import type { Routers } from './routers.ts'
+import { securityGroup, type SecurityGroup } from './security-group.kind.ts'
+import { subnet, type Subnet } from './subnet.kind.ts'
+import { vpc, type Vpc } from './vpc.kind.ts'
+
+const TEARDOWN_MS = 500
+const NETWORK_WAIT_MS = 500
+
+async function readWorld(draft: Draft, it: Vpc): Promise<World> {
+  const query = { tenant: it.tenant, terms: [`vpc:${it.id}`] }
+  const [subnets, workloads, replicas, groups, routeTables, providers] = await Promise.all([
+    draft.list(subnet, query),
+    draft.list(workload, query),
+    draft.list(replica, query),
+    draft.list(securityGroup, query),
+    draft.list(routeTable, query),
+    draft.list(provider, { tenant: PLATFORM }),
+  ])
+  return { vpc: it, subnets, workloads, replicas, groups, routeTables, provider: providers[0] }
+}
+
+/** Keeps a VPC's router and DNS like its resources; wakes replicas whose attachment has just become real. */
+export const reconcileVpc =
+  (routers: Routers, network: NetworkDriver, settings: Settings): Reconcile<Vpc> =>
+  async (it, { draft, signal }) => {
+    const world = await readWorld(draft, it)
+    if (it.deletedAt !== undefined && world.replicas.length === 0) {
+      if (world.subnets.length || world.workloads.length || world.groups.length || world.routeTables.length)
+        return again(TEARDOWN_MS, 'waiting for what is in it to go')
+      await routers.remove(it.id, signal)
+      return (await network.observe(it.id, signal)) ? again(TEARDOWN_MS, 'waiting for its router to go') : gone
+    }
+    const plan = planVpc(world, settings)
+    for (const id of await routers.apply(plan, planZone(world, plan), signal)) draft.wake(`replica/${id}`)
+    for (const one of [...world.subnets, ...world.groups, ...world.routeTables])
+      if (one.observed !== one.generation || one.deletedAt !== undefined) draft.wake(`${one.kind}/${one.id}`)
+    if (it.deletedAt !== undefined) return again(TEARDOWN_MS, `waiting for ${world.replicas.length} replicas to go`)
+    return settled({ state: 'active' })
+  }
+
+/** A subnet is there when its VPC's router knows it. */
+export const reconcileSubnet =
+  (routers: Routers): Reconcile<Subnet> =>
+  async (it, look) =>
+    await partOfVpc(it, look, routers.hasSubnet(it.spec.vpc, it.id), { state: 'active' })
+
+export const reconcileSecurityGroup: Reconcile<SecurityGroup> = async (it, look) =>
+  await partOfVpc(it, look, true, { state: 'active' })
+
+export const reconcileRouteTable: Reconcile<RouteTable> = async (it, look) =>
+  await partOfVpc(it, look, true, { state: 'active' })
+
+async function partOfVpc<S>(
+  it: { readonly deletedAt?: number; readonly spec: { readonly vpc: string } },
+  { draft }: Look,
+  real: boolean,
+  status: S,
+): Promise<Outcome<S>> {
+  if (it.deletedAt !== undefined) return gone
+  if (real) return settled(status)
+  draft.wake(`${vpc.name}/${it.spec.vpc}`)
+  return again(NETWORK_WAIT_MS, "waiting for the VPC's router")
+}
+
+/** Keeps the host's own part like the provider configuration and lets every VPC follow it. */
+export const reconcileProvider =
+  (network: NetworkDriver, settings: Settings): Reconcile<Provider> =>
+  async (it, { draft, signal }) => {
+    await network.applyHost(planHost(it, settings), signal)
+    if (it.observed !== it.generation)
+      for (const one of await draft.list(vpc, { tenant: ALL })) draft.wake(`vpc/${one.id}`)
+    return settled({})
+  }

@@ -1,0 +1,287 @@
+import type { Static, TSchema } from 'typebox'
+import { Value } from 'typebox/value'
+import { formatIpv4, parseCidr } from '#lib/cidr.ts'
+import { CloudError } from '#lib/errors.ts'
+import type { Kind } from '#engine/kind.ts'
+import { type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
+import * as compute from './compute/compute.verbs.ts'
+import { registryCredential, type RegistryCredential } from './compute/registry-credential.kind.ts'
+import { workload, type Workload } from './compute/workload.kind.ts'
+import type { Domain } from './edge/domain.kind.ts'
+import * as identity from './identity/identity.verbs.ts'
+import { tenant, type Tenant } from './identity/tenant.kind.ts'
+import * as network from './network/network.verbs.ts'
+import type { Provider } from './network/provider.kind.ts'
+import { routeTable, type RouteTable } from './network/route-table.kind.ts'
+import * as rules from './network/rules.verbs.ts'
+import { securityGroup, type SecurityGroup } from './network/security-group.kind.ts'
+import { subnet, type Subnet } from './network/subnet.kind.ts'
+import { vpc, type Vpc } from './network/vpc.kind.ts'
+import { authorise, tenantFor } from './access.ts'
+import type { VerbContext } from './context.ts'
+
+export type NewGeneric = { name: string; labels?: Record<string, string>; spec: unknown }
+export type GenericChange = {
+  name?: string
+  /** Merged; null removes one. */
+  labels?: Record<string, string | null>
+  /** Merged over the current one (RFC 7396). */
+  spec?: unknown
+  /** Refused `conflict` when it has moved. */
+  generation?: number
+}
+
+/**
+ * What can be done, within one commit. Each verb checks access, existence (`not_found`), consistency (`invalid`), quota
+ * (`exhausted`, rule quota) and state (`conflict`), and returns the resource as it will be.
+ */
+export type Verbs = {
+  createTenant(input: { name: string; description: string | null; passwordHash?: string }): Promise<{ tenant: Tenant; token: string }>
+  deleteTenant(id: string): Promise<Tenant>
+  addDomain(tenant: string, domain: string): Promise<Domain>
+  /** Replaces the whole configuration; `cloudflareToken` undefined keeps the stored one. `created` on the first. */
+  putProvider(
+    input: Omit<Provider['spec'], 'cloudflareToken'> & { cloudflareToken?: string },
+  ): Promise<{ provider: Provider; created: boolean }>
+  createVpc(input: { name: string; internet: boolean; labels?: Record<string, string> }): Promise<Vpc>
+  /** Takes its subnets and workloads along; kinds in `hold`, which the dialect cannot show, block. */
+  deleteVpc(id: string, how?: { hold?: readonly string[] }): Promise<Vpc>
+  createSubnet(input: { vpc: string; name: string; cidr: string; gateway: string; labels?: Record<string, string> }): Promise<Subnet>
+  createWorkload(input: compute.NewWorkload): Promise<Workload>
+  /** A repeat is fine while it is being deleted. */
+  deleteWorkload(id: string): Promise<Workload>
+  /** One replica more or less; refused `conflict` while autoscaling, stopped or being deleted, and outside 1..`max`. */
+  scaleWorkload(id: string, by: 1 | -1, max: number): Promise<Workload>
+  /** New containers in every slot; also starts a stopped one. */
+  restartWorkload(id: string): Promise<Workload>
+  /** Applies Circloud's rules of healing and autoscaling (§4.3); an empty change does nothing. */
+  configureWorkload(id: string, change: compute.WorkloadChange): Promise<Workload>
+  addRegistryCredential(input: { name: string; server: string; username: string; password: string }): Promise<RegistryCredential>
+  /** Generic verbs of the native API: each goes to the kind's own verb where there is one; fields the platform fills may be left out. */
+  create(kind: AnyKind, input: NewGeneric): Promise<Resource>
+  patch(kind: AnyKind, id: string, change: GenericChange): Promise<Resource>
+  remove(kind: AnyKind, id: string): Promise<Resource>
+  /** Found in the caller's tenant, else `not_found`. Sees what this commit made. */
+  get<S extends TSchema, T extends TSchema>(kind: Kind<S, T>, id: string): Promise<Resource<Static<S>, Static<T>>>
+  /** By a name claimed in a scope: a tenant's id for VPCs, a VPC's id for subnets and workloads. */
+  find<S extends TSchema, T extends TSchema>(
+    kind: Kind<S, T>,
+    scope: string,
+    name: string,
+  ): Promise<Resource<Static<S>, Static<T>> | undefined>
+}
+
+// Made only by the verbs and reconcilers that own them.
+const NOT_BY_HAND = ['replica', 'credential', 'user', 'provider']
+
+/** The verbs bound to one commit in the making. */
+export function createVerbs(context: VerbContext): Verbs {
+  const { draft, caller } = context
+  const get: Verbs['get'] = async (kind, id) => {
+    const it = await draft.get(kind, tenantFor(caller, kind), id)
+    if (!it) throw new CloudError('not_found', `${title(kind.name)} not found`)
+    return it
+  }
+  const pickExternal = async (inner: VerbContext): Promise<string> => await network.pickExternal(inner)
+  const verbs: Verbs = {
+    createTenant: async (input) => await Promise.resolve(identity.createTenant(context, input)),
+    deleteTenant: async (id) => await identity.deleteTenant(context, id),
+    addDomain: async (id, domain) => await identity.addDomain(context, id, domain),
+    putProvider: async (input) => await network.putProvider(context, input),
+    createVpc: async (input) => await network.createVpc(context, input),
+    deleteVpc: async (id, how) => await network.deleteVpc(context, id, how),
+    createSubnet: async (input) => await network.createSubnet(context, input),
+    createWorkload: async (input) => await compute.createWorkload(context, input, pickExternal),
+    deleteWorkload: async (id) => await compute.deleteWorkload(context, id),
+    scaleWorkload: async (id, by, max) => await compute.scaleWorkload(context, id, by, max),
+    restartWorkload: async (id) => await compute.restartWorkload(context, id),
+    configureWorkload: async (id, change) => await compute.configureWorkload(context, id, change),
+    addRegistryCredential: async (input) => await compute.addRegistryCredential(context, input),
+    create: async (kind, input) => await createGeneric(context, verbs, kind, input),
+    patch: async (kind, id, change) => await patchGeneric(context, verbs, kind, id, change),
+    async remove(kind, id) {
+      authorise(caller, kind.scope === 'platform' ? 'operate' : 'write')
+      if (kind.name === 'replica') throw new CloudError('invalid', 'Scale its workload instead')
+      if (kind.name === tenant.name) return await verbs.deleteTenant(id)
+      if (kind.name === vpc.name) return await verbs.deleteVpc(id)
+      if (kind.name === workload.name) return await verbs.deleteWorkload(id)
+      const it = await get(kind, id)
+      if (it.deletedAt === undefined) draft.mark(it)
+      return it
+    },
+    get,
+    async find(kind, scope, name) {
+      const claim = await draft.claimed(`${kind.name}-name:${scope}`, name)
+      return claim && (await draft.get(kind, tenantFor(caller, kind), claim.owner))
+    },
+  }
+  return verbs
+}
+
+const title = (kind: string): string =>
+  kind === 'vpc' ? 'VPC' : kind === 'workload' ? 'Pod' : kind[0]?.toUpperCase() + kind.slice(1).replaceAll('-', ' ')
+
+type Spec = Record<string, unknown>
+
+async function createGeneric(context: VerbContext, verbs: Verbs, kind: AnyKind, input: NewGeneric): Promise<Resource> {
+  const { name, labels } = input
+  const spec = objectOf(input.spec)
+  const common = { name, ...(labels ? { labels } : {}) }
+  switch (kind.name) {
+    case tenant.name: {
+      const { tenant: made } = await verbs.createTenant({ name, description: textOr(spec, 'description', null) })
+      return made
+    }
+    case vpc.name:
+      return await verbs.createVpc({ ...common, internet: flag(spec, 'internet', true) })
+    case subnet.name:
+      return await verbs.createSubnet({
+        ...common,
+        vpc: text(spec, 'vpc'),
+        cidr: text(spec, 'cidr'),
+        gateway: textOr(spec, 'gateway', null) ?? firstAddress(text(spec, 'cidr')),
+      })
+    case workload.name: {
+      const { vpc: inVpc, subnet: inSubnet, inbound, ...rest } = spec
+      for (const field of ['vip', 'externalAddress', 'attempt', 'change'])
+        if (field in rest) throw new CloudError('invalid', 'is given by the platform', { field: `spec.${field}` })
+      if (typeof rest['image'] !== 'string') throw new CloudError('invalid', 'is required', { field: 'spec.image' })
+      return await verbs.createWorkload({
+        ...common,
+        vpc: String(inVpc ?? ''),
+        subnet: String(inSubnet ?? ''),
+        inbound: inbound === true,
+        // The draft checks it whole against the kind's schema.
+        spec: rest as compute.NewWorkload['spec'],
+      })
+    }
+    case registryCredential.name:
+      return await verbs.addRegistryCredential({
+        name,
+        server: text(spec, 'server'),
+        username: text(spec, 'username'),
+        password: text(spec, 'password'),
+      })
+    case securityGroup.name:
+      return await rules.createSecurityGroup(context, { ...common, spec: checked(kind, spec) as SecurityGroup['spec'] })
+    case routeTable.name:
+      return await rules.createRouteTable(context, { ...common, spec: checked(kind, spec) as RouteTable['spec'] })
+    default:
+      if (NOT_BY_HAND.includes(kind.name)) throw new CloudError('unsupported', `A ${kind.name} is not made by hand`)
+      authorise(context.caller, 'operate')
+      return context.draft.create(kind, { tenant: kind.scope === 'platform' ? PLATFORM : context.caller.tenant, ...common, spec })
+  }
+}
+
+async function patchGeneric(
+  context: VerbContext,
+  verbs: Verbs,
+  kind: AnyKind,
+  id: string,
+  change: GenericChange,
+): Promise<Resource> {
+  const { draft, caller } = context
+  authorise(caller, kind.scope === 'platform' ? 'operate' : 'write')
+  if (NOT_BY_HAND.includes(kind.name)) throw new CloudError('unsupported', `A ${kind.name} is not changed by hand`)
+  const it = await verbs.get(kind, id)
+  if (change.generation !== undefined && change.generation !== it.generation)
+    throw new CloudError('conflict', `It has changed meanwhile: generation ${it.generation}`, { rule: 'wrong_state' })
+  if (it.deletedAt !== undefined) throw new CloudError('conflict', 'It is being deleted', { rule: 'wrong_state' })
+  if (change.name !== undefined && change.name !== it.name)
+    throw new CloudError('invalid', 'cannot be changed', { field: 'name' })
+  const labels = mergeLabels(it.labels, change.labels)
+  const merged = change.spec === undefined ? it.spec : mergePatch(it.spec, change.spec)
+  if (kind.name === workload.name) return await patchWorkload(context, verbs, it as Workload, merged as Workload['spec'], labels)
+  if (kind.name === securityGroup.name) await rules.checkRules(context, checked(kind, merged) as SecurityGroup['spec'], it.id)
+  if (kind.name === routeTable.name) await rules.checkRoutes(context, checked(kind, merged) as RouteTable['spec'])
+  if (kind.name === vpc.name && (merged as Vpc['spec']).natAddress !== (it as Vpc).spec.natAddress)
+    throw new CloudError('invalid', 'is given by the platform', { field: 'spec.natAddress' })
+  const edited = draft.edit(kind, it, { spec: merged, labels })
+  if (kind.name === tenant.name) identity.setQuotas(draft, edited as Tenant)
+  return edited
+}
+
+// A workload's parts that new containers are needed for.
+const REPLACES = ['image', 'entrypoint', 'command', 'env', 'user', 'workdir', 'capabilities', 'memoryMib', 'pidsMax', 'health', 'persistence', 'stopGraceSeconds', 'healing', 'autoscaling'] as const
+const GIVEN = ['vip', 'externalAddress', 'attempt', 'change', 'egress'] as const
+
+async function patchWorkload(
+  { draft }: VerbContext,
+  verbs: Verbs,
+  it: Workload,
+  wanted: Workload['spec'],
+  labels: Record<string, string>,
+): Promise<Resource> {
+  const differs = (field: keyof Workload['spec']): boolean => JSON.stringify(it.spec[field]) !== JSON.stringify(wanted[field])
+  for (const field of GIVEN) if (differs(field)) throw new CloudError('invalid', 'cannot be changed', { field: `spec.${field}` })
+  const replaced = REPLACES.filter(differs)
+  let current: Workload = it
+  if (replaced.length)
+    current = await verbs.configureWorkload(it.id, Object.fromEntries(replaced.map((field) => [field, wanted[field]])))
+  const spec: Workload['spec'] = {
+    ...current.spec,
+    cpuMillicores: wanted.cpuMillicores,
+    ports: wanted.ports,
+    securityGroups: wanted.securityGroups,
+    useRegistryCredentials: wanted.useRegistryCredentials,
+    replicas: differs('replicas') ? wanted.replicas : current.spec.replicas,
+    change: replaced.length ? 'config' : 'scale',
+  }
+  return draft.edit(workload, current, { spec, labels })
+}
+
+const mergeLabels = (
+  now: Readonly<Record<string, string>>,
+  change: Record<string, string | null> = {},
+): Record<string, string> =>
+  Object.fromEntries(Object.entries({ ...now, ...change }).filter((it): it is [string, string] => it[1] !== null))
+
+/** RFC 7396. */
+function mergePatch(target: unknown, patch: unknown): unknown {
+  if (patch === null || typeof patch !== 'object' || Array.isArray(patch)) return patch
+  const base = target !== null && typeof target === 'object' && !Array.isArray(target) ? target : {}
+  const merged: Spec = { ...base }
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) delete merged[key]
+    else merged[key] = mergePatch(merged[key], value)
+  }
+  return merged
+}
+
+function objectOf(value: unknown): Spec {
+  if (value === undefined) return {}
+  if (value === null || typeof value !== 'object' || Array.isArray(value))
+    throw new CloudError('invalid', 'must be an object', { field: 'spec' })
+  return { ...value }
+}
+
+function text(spec: Spec, field: string): string {
+  const value = spec[field]
+  if (typeof value !== 'string' || value === '') throw new CloudError('invalid', 'is required, as text', { field: `spec.${field}` })
+  return value
+}
+
+function textOr(spec: Spec, field: string, otherwise: null): string | null {
+  return spec[field] === undefined || spec[field] === null ? otherwise : text(spec, field)
+}
+
+function flag(spec: Spec, field: string, otherwise: boolean): boolean {
+  const value = spec[field] ?? otherwise
+  if (typeof value !== 'boolean') throw new CloudError('invalid', 'must be true or false', { field: `spec.${field}` })
+  return value
+}
+
+/** The spec, seen to have the kind's shape; the field that is wrong is named. */
+function checked(kind: AnyKind, spec: unknown): unknown {
+  const [error] = Value.Errors(kind.spec, spec)
+  if (!error) return spec
+  const path = error.instancePath.slice(1).replaceAll('/', '.')
+  throw new CloudError('invalid', error.message, { field: path === '' ? 'spec' : `spec.${path}` })
+}
+
+/** The gateway a subnet has when none is named. */
+function firstAddress(range: string): string {
+  const parsed = parseCidr(range)
+  if (!parsed) throw new CloudError('invalid', 'must be an IPv4 network with its host bits zero', { field: 'spec.cidr' })
+  return formatIpv4(parsed.base + 1)
+}
