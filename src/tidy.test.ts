@@ -10,6 +10,8 @@ const MAY_IMPORT: Record<string, RegExp> = {
   drivers: /^#lib\/|^#cloud\/.+\.(kind|driver)\.ts$/,
   apis: /^#lib\/|^#engine\/(engine|kind|resource|store)\.ts$|^#apis\/[\w-]+\.ts$|^#cloud\/(cloud|access|.+\.(kind|driver))\.ts$/,
   cli: /^#lib\//,
+  supervise: /^#lib\//,
+  setup: /^#(lib|supervise)\//,
 }
 // The two files that put every capability together.
 const ROOTS = /^src\/cloud\/(cloud|access|verbs)\.ts$/
