@@ -1,0 +1,46 @@
+import { after, before, describe, test } from 'node:test'
+import { startCloud, type TestCloud } from './cloud.testing.ts'
+import { assertNothingLeft, hostSnapshot } from './host.testing.ts'
+import { autoscalingScenario } from './scenarios/autoscaling.ts'
+import { identityScenarios } from './scenarios/identity.ts'
+import { networkScenarios, providerScenario } from './scenarios/networks.ts'
+import { podScenarios } from './scenarios/pods.ts'
+import { registryScenario } from './scenarios/registry.ts'
+import { topologyScenarios } from './scenarios/topology.ts'
+
+// The acceptance scenarios of the Circloud contract, by their numbers, with real containers and packets: one cloud,
+// a tenant for each. Tunnels (15 to 17) have no server yet.
+const AT_ONCE = 4
+
+describe('Circloud', () => {
+  let started: TestCloud | undefined
+  let host: Set<string>
+  const cloud = (): TestCloud => {
+    if (!started) throw new Error('the cloud did not start')
+    return started
+  }
+  before(async () => {
+    host = await hostSnapshot()
+    started = await startCloud()
+  })
+  after(async () => {
+    await started?.[Symbol.asyncDispose]()
+    await assertNothingLeft(host)
+  })
+
+  providerScenario(cloud)
+  describe('scenarios', { concurrency: AT_ONCE }, () => {
+    autoscalingScenario(cloud)
+    networkScenarios(cloud)
+    podScenarios(cloud)
+    registryScenario(cloud)
+    topologyScenarios(cloud)
+    identityScenarios(cloud)
+  })
+  test('after all tenants are deleted nothing of them is left', async () => {
+    await cloud().noLeaks()
+    const { call, admin } = cloud()
+    const tenants = await call<unknown[]>('GET', '/tenants', 200, undefined, { admin: admin.token })
+    if (tenants.length > 0) throw new Error(`tenants left: ${JSON.stringify(tenants)}`)
+  })
+})

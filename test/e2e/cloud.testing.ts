@@ -1,0 +1,223 @@
+import assert from 'node:assert/strict'
+import { spawn, type ChildProcess } from 'node:child_process'
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { circloudClient, makeTenant, type Call, type TestTenant } from './client.testing.ts'
+import { run } from './host.testing.ts'
+import { eventually } from './wait.testing.ts'
+
+const READY_WITHIN_MS = 30_000
+const STOP_WITHIN_MS = 30_000
+const LOG_LINES_KEPT = 400
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+export const ARCUS = join(ROOT, 'arcus')
+
+export type CloudOptions = {
+  compute?: 'docker' | 'simulated'
+  network?: 'linux' | 'simulated'
+  inProcess?: boolean
+  /** A data folder to keep; a new one, removed at the end, when absent. */
+  data?: string
+  port?: number
+  /** Leave the data folder at the end. */
+  keep?: boolean
+}
+export type ProcessName = 'cloud' | 'agent' | 'edge'
+export type Leak = { what: string; kind: string; id: string; detail: string }
+
+export type TestCloud = AsyncDisposable & {
+  /** Without a path. */
+  readonly url: string
+  readonly data: string
+  readonly admin: { username: string; password: string; token: string }
+  /** Circloud's API. */
+  readonly call: Call
+  tenant(prefix?: string): Promise<TestTenant>
+  /** The native API, as the administrator. */
+  native<T = unknown>(method: string, path: string, expected: number, body?: unknown): Promise<T>
+  leaks(): Promise<Leak[]>
+  /** Waits until records and reality agree. */
+  noLeaks(withinMs?: number): Promise<void>
+  pid(name: ProcessName): number
+  /** Ends one process at once; its parent starts it again. */
+  kill(name: ProcessName): void
+  /** Ends one process at once; nothing starts it again until the function given back is called. */
+  killAndHold(name: ProcessName): () => void
+  /** Waits until the API answers. */
+  answers(withinMs?: number): Promise<void>
+  /** Ends every process of it at once, as a power cut does. */
+  cut(): Promise<void>
+  /** A new start on the same data and port, after `cut` or `stop`. */
+  again(): Promise<TestCloud>
+  /** Ends as an operator does; the data folder stays when it was given. */
+  stop(): Promise<void>
+  /** What its processes said last. */
+  log(): string
+}
+
+type Ready = { ready: boolean; url: string; admin: TestCloud['admin'] }
+
+/** Which of our programs a process runs, by its command line. */
+const PROGRAM: Record<ProcessName, RegExp> = {
+  cloud: /src\/main\.ts.* cloud\b/,
+  agent: /src\/host\.ts/,
+  edge: /src\/edge\.ts/,
+}
+
+const parentOf = (pid: string): number => {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
+}
+
+/** Every process below `root`, with its command line. */
+function descendants(root: number): { pid: number; command: string }[] {
+  const all = readdirSync('/proc')
+    .filter((it) => /^\d+$/.test(it))
+    .flatMap((pid) => {
+      try {
+        const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim()
+        return command ? [{ pid: Number(pid), parent: parentOf(pid), command }] : []
+      } catch {
+        return []
+      }
+    })
+  const found = new Set([root])
+  for (let grown = true; grown; ) {
+    grown = false
+    for (const it of all) {
+      if (found.has(it.parent) && !found.has(it.pid)) grown = Boolean(found.add(it.pid))
+    }
+  }
+  return all.filter((it) => found.has(it.pid))
+}
+
+/** A port nobody listens on now; kept for the cloud's whole life, since its clients know it across restarts. */
+const freePort = (): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const server = createServer().once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
+    })
+  })
+
+async function readyLine(child: ChildProcess, log: string[]): Promise<Ready> {
+  let ready: Ready | undefined
+  let ended: string | undefined
+  const keep = (line: string): void => {
+    log.push(line)
+    if (log.length > LOG_LINES_KEPT) log.shift()
+  }
+  assert.ok(child.stdout && child.stderr)
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    if (line.includes('"ready":true')) ready = JSON.parse(line) as Ready
+    keep(line)
+  })
+  createInterface({ input: child.stderr }).on('line', keep)
+  child.once('exit', (code, signal) => (ended = `ended with ${code ?? signal}`))
+  await eventually(
+    'the cloud is ready',
+    () => {
+      if (ended && !ready) ready = { ready: false, url: '', admin: { username: '', password: '', token: '' } }
+      return ready
+    },
+    READY_WITHIN_MS,
+  ).catch((error: unknown) => {
+    child.kill('SIGKILL')
+    throw new Error(`${(error as Error).message}\n${log.join('\n')}`)
+  })
+  if (!ready?.ready) throw new Error(`the cloud ${ended}\n${log.join('\n')}`)
+  return ready
+}
+
+/** Starts a whole cloud as its own processes. Disposing it removes everything it made on the host. */
+export async function startCloud(options: CloudOptions = {}): Promise<TestCloud> {
+  const data = options.data ?? mkdtempSync(join(tmpdir(), 'arcus-e2e-'))
+  const port = options.port ?? (await freePort())
+  const args = ['serve', '--data', data, '--listen', `127.0.0.1:${port}`, '--json']
+  args.push('--compute', options.compute ?? 'docker', '--network', options.network ?? 'linux')
+  if (options.inProcess) args.push('--in-process')
+  const child = spawn(ARCUS, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
+  const log: string[] = []
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  const { url, admin } = await readyLine(child, log)
+  const root = child.pid
+  assert.ok(root)
+  const call = circloudClient(`${url}/circloud`)
+
+  const pid = (name: ProcessName): number => {
+    const found = descendants(root).find((it) => PROGRAM[name].test(it.command))
+    assert.ok(found, `no ${name} process below ${root}: ${JSON.stringify(descendants(root))}`)
+    return found.pid
+  }
+  const native: TestCloud['native'] = async <T>(method: string, path: string, expected: number, body?: unknown) => {
+    const answer = await fetch(`${url}/native${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${admin.token}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      signal: AbortSignal.timeout(15_000),
+    })
+    const text = await answer.text()
+    assert.equal(answer.status, expected, `${method} /native${path} answered ${answer.status} ${text}`)
+    return (text === '' ? undefined : JSON.parse(text)) as T
+  }
+  const leaks = async (): Promise<Leak[]> => (await native<{ items: Leak[] }>('GET', '/leaks', 200)).items
+  const stop = async (): Promise<void> => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
+    const late = setTimeout(() => child.kill('SIGKILL'), STOP_WITHIN_MS)
+    await ended
+    clearTimeout(late)
+  }
+  return {
+    url,
+    data,
+    admin,
+    call,
+    native,
+    leaks,
+    tenant: (prefix) => makeTenant(call, admin.token, prefix),
+    noLeaks: async (withinMs = 30_000) => {
+      await eventually(
+        'records and reality agree',
+        async () => {
+          const found = await leaks()
+          if (found.length > 0) throw new Error(JSON.stringify(found))
+          return true
+        },
+        withinMs,
+      )
+    },
+    pid,
+    kill: (name) => void process.kill(pid(name), 'SIGKILL'),
+    killAndHold: (name) => {
+      const target = pid(name)
+      process.kill(root, 'SIGSTOP')
+      process.kill(target, 'SIGKILL')
+      return () => void process.kill(root, 'SIGCONT')
+    },
+    answers: async (withinMs = 20_000) => {
+      await eventually('the API answers', async () => (await fetch(`${url}/circloud/healthz`)).ok, withinMs)
+    },
+    cut: async () => {
+      const all = descendants(root).filter((it) => Object.values(PROGRAM).some((program) => program.test(it.command)))
+      process.kill(root, 'SIGKILL')
+      for (const it of all) if (it.pid !== root) process.kill(it.pid, 'SIGKILL')
+      await ended
+    },
+    again: () => startCloud({ ...options, data, port, keep: options.keep ?? options.data !== undefined }),
+    stop,
+    log: () => log.join('\n'),
+    async [Symbol.asyncDispose]() {
+      await stop()
+      await run(ARCUS, 'down', '--data', data, '--purge')
+      if (!(options.keep ?? options.data !== undefined)) rmSync(data, { recursive: true, force: true })
+    },
+  }
+}

@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Pod, TestTenant } from './client.testing.ts'
+import { startCloud, type ProcessName, type TestCloud } from './cloud.testing.ts'
+import { assertNothingLeft, containersOf, hostSnapshot, run, stopDocker } from './host.testing.ts'
+import { askProbe, fetchFrom } from './probe.testing.ts'
+import { always, eventually } from './wait.testing.ts'
+
+// Every process of the cloud, and Docker, may go away alone: what runs goes on, and what went down comes back as it was.
+const BACK_WITHIN_MS = 20_000
+const DOCKER_BACK_MS = 60_000
+/** How long the agent is away when Docker starts without it. */
+const AGENT_LATE_MS = 4000
+const BRIEFLY_MS = 2500
+
+describe('restarts', { concurrency: false }, () => {
+  let cloud: TestCloud
+  let host: Set<string>
+  let tenant: TestTenant
+  let web: Pod
+  let plain: Pod
+  let client: Pod
+
+  before(async () => {
+    host = await hostSnapshot()
+    cloud = await startCloud()
+    tenant = await cloud.tenant()
+    const subnet = await tenant.subnet(await tenant.vpc('production'))
+    const reached = { external_access: true, external_inbound: true }
+    ;[web, plain, client] = (await Promise.all([
+      tenant.pod(subnet, 'web', { auto_healing: true, ...reached }).then((it) => tenant.running(it)),
+      tenant.pod(subnet, 'plain').then((it) => tenant.running(it)),
+      tenant.pod(subnet, 'client').then((it) => tenant.running(it)),
+    ])) as [Pod, Pod, Pod]
+  })
+  after(async () => {
+    await tenant?.remove()
+    await cloud?.noLeaks()
+    await cloud?.[Symbol.asyncDispose]()
+    await assertNothingLeft(host)
+  })
+
+  const served = async (): Promise<boolean> =>
+    (await fetch(`http://${web.external_ip}/hostname`, { signal: AbortSignal.timeout(1000) })).ok
+  const works = async (): Promise<true> => {
+    assert.ok(await served(), 'its external address')
+    for (const pod of [web, plain]) {
+      for (const at of [pod.name, pod.dns_name, pod.vip, pod.ip_addresses[0]]) {
+        assert.ok(await fetchFrom(client, `http://${at}/hostname`), `client reaches ${at}`)
+      }
+    }
+    return true
+  }
+  const started = async (): Promise<string[]> =>
+    (await Promise.all([web, plain, client].map((it) => containersOf(it.id))))
+      .flat()
+      .map((it) => `${it.id} ${it.startedAt}`)
+      .sort()
+  /** The API says what it said before. */
+  const recorded = async (): Promise<void> => {
+    await cloud.answers()
+    for (const pod of [web, plain, client]) {
+      const now = await tenant.running(pod)
+      assert.deepEqual(
+        [now.vip, now.ip_addresses, now.external_ip, now.dns_name],
+        [pod.vip, pod.ip_addresses, pod.external_ip, pod.dns_name],
+      )
+    }
+    await cloud.noLeaks()
+  }
+
+  test('with the cloud process gone, a restarted container and a killed one come back as they were', async () => {
+    const release = cloud.killAndHold('cloud')
+    try {
+      await works()
+      const [before] = await containersOf(web.id)
+      assert.ok(before)
+      await run('docker', 'restart', '-t', '1', before.id)
+      await eventually('the restarted one works', works, BACK_WITHIN_MS)
+      const [restarted] = await containersOf(web.id)
+      assert.ok(restarted && restarted.startedAt !== before.startedAt)
+      process.kill(restarted.pid, 'SIGKILL')
+      await eventually(
+        'the killed one runs again',
+        async () => (await containersOf(web.id)).some((it) => it.startedAt !== restarted.startedAt),
+        BACK_WITHIN_MS,
+      )
+      await eventually('the killed one works', works, BACK_WITHIN_MS)
+    } finally {
+      release()
+    }
+    await recorded()
+  })
+
+  for (const name of ['cloud', 'agent', 'edge'] satisfies ProcessName[]) {
+    test(`the ${name} process killed alone: nothing that runs notices`, async () => {
+      const before = await started()
+      const first = cloud.pid(name)
+      cloud.kill(name)
+      if (name === 'edge') {
+        await eventually('names are known again', async () => (await askProbe(client, '/resolve?name=web')).status === 200, BRIEFLY_MS)
+        await always('traffic goes on', served, 500)
+      } else await always('traffic goes on', served, BRIEFLY_MS)
+      await eventually(
+        `another ${name} process runs`,
+        () => {
+          const now = cloud.pid(name)
+          return now !== first && now
+        },
+        BACK_WITHIN_MS,
+      )
+      await eventually('everything works', works, BACK_WITHIN_MS)
+      await recorded()
+      assert.deepEqual(await started(), before, 'no container was touched')
+    })
+  }
+
+  test('Docker restarted with the agent up: everything comes back', async () => {
+    const start = await stopDocker()
+    await start()
+    await eventually('everything works', works, DOCKER_BACK_MS)
+    await recorded()
+  })
+
+  test('Docker restarted with the agent a few seconds late: everything comes back', async () => {
+    const release = cloud.killAndHold('agent')
+    let answering: Promise<void>
+    try {
+      const start = await stopDocker()
+      answering = start()
+      await sleep(AGENT_LATE_MS)
+    } finally {
+      release()
+    }
+    await answering
+    await eventually('everything works', works, DOCKER_BACK_MS)
+    await recorded()
+  })
+
+  test('all processes ended at once: a new start adopts what still runs', async () => {
+    const before = await started()
+    await cloud.cut()
+    assert.ok(await served(), 'traffic goes on without any of them')
+    cloud = await cloud.again()
+    await eventually('everything works', works, BACK_WITHIN_MS)
+    await recorded()
+    assert.deepEqual(await started(), before, 'no container was touched')
+  })
+})
