@@ -1,76 +1,83 @@
 import type { Static, TSchema } from 'typebox'
-import type { Explanation } from '#engine/engine.ts'
+import { Gauge, Registry } from 'prom-client'
+import { CloudError, messageOf } from '#lib/errors.ts'
+import type { Log } from '#lib/log.ts'
+import type { Engine, Explanation } from '#engine/engine.ts'
 import type { Kind } from '#engine/kind.ts'
-import type { AnyKind, Resource } from '#engine/resource.ts'
-import type { Change, ListQuery, NewRecord, Page, StoredRecord } from '#engine/store.ts'
-import type { ExecSession, LogEntry, Sample } from '#cloud/compute/compute.driver.ts'
-import type { RegistryCredential } from '#cloud/compute/registry-credential.kind.ts'
-import type { Workload } from '#cloud/compute/workload.kind.ts'
-import type { Domain } from '#cloud/edge/domain.kind.ts'
-import type { Tenant } from '#cloud/identity/tenant.kind.ts'
-import type { User } from '#cloud/identity/user.kind.ts'
-import type { Provider } from '#cloud/network/provider.kind.ts'
-import type { Subnet } from '#cloud/network/subnet.kind.ts'
-import type { Vpc } from '#cloud/network/vpc.kind.ts'
-import type { Caller, Origin } from './access.ts'
+import { createPicker } from '#engine/pick.ts'
+import type { Patrol, Reconciler } from '#engine/reconcile.ts'
+import { ALL, type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
+import { type Change, LIST_MAX, type ListQuery, type NewRecord, type Page, type StoredRecord } from '#engine/store.ts'
+import { type Caller, type Origin, authorise, tenantFor } from './access.ts'
+import type { ExecSession, LogEntry, Sample } from './compute/compute.driver.ts'
+import { createReplica, freeIndex } from './compute/compute.verbs.ts'
+import { createContainers } from './compute/containers.ts'
+import { registryCredential } from './compute/registry-credential.kind.ts'
+import { replica, type Replica } from './compute/replica.kind.ts'
+import { reconcileReplica } from './compute/replica.reconcile.ts'
+import { createSamples } from './compute/samples.ts'
+import { desiredOf } from './compute/state.ts'
+import { workload, type Workload } from './compute/workload.kind.ts'
+import { reconcileWorkload } from './compute/workload.reconcile.ts'
+import type { Settings } from './context.ts'
+import { domain } from './edge/domain.kind.ts'
+import { createAuthenticator } from './identity/authenticate.ts'
+import { credential } from './identity/credential.kind.ts'
+import { createAdmin } from './identity/identity.verbs.ts'
+import { hashPassword } from './identity/secrets.ts'
+import { tenant } from './identity/tenant.kind.ts'
+import { user, type User } from './identity/user.kind.ts'
+import { planHost } from './network/plan.ts'
+import { provider } from './network/provider.kind.ts'
+import { routeTable } from './network/route-table.kind.ts'
+import { createRouters } from './network/routers.ts'
+import { securityGroup } from './network/security-group.kind.ts'
+import { subnet } from './network/subnet.kind.ts'
+import { vpc } from './network/vpc.kind.ts'
+import {
+  reconcileProvider,
+  reconcileRouteTable,
+  reconcileSecurityGroup,
+  reconcileSubnet,
+  reconcileVpc,
+} from './network/vpc.reconcile.ts'
+import { audit, type Drivers, type Leak, mend } from './observe/audit.ts'
+import { createVerbs, type Verbs } from './verbs.ts'
 
-/** How a new resource's name is claimed: in which scope and what a clash says. Each dialect has its own scopes (design §3, Names). */
-export type NameClaim = { readonly scope: string; readonly refusal: string }
+export type { Drivers, Leak } from './observe/audit.ts'
+export type { GenericChange, NewGeneric, Verbs } from './verbs.ts'
+export type { NewWorkload, WorkloadChange } from './compute/compute.verbs.ts'
 
-export type NewWorkload = {
-  readonly vpc: string
-  readonly subnet: string
-  readonly name: string
-  readonly labels?: Readonly<Record<string, string>>
-  /** Defaults for everything but image as the platform has them. */
-  readonly spec: { readonly image: string } & Partial<Omit<Workload['spec'], 'vpc' | 'subnet' | 'image' | 'vip' | 'externalAddress' | 'attempt' | 'change'>>
-  /** Give it an external address of its own (needs egress). */
-  readonly inbound?: boolean
-}
+/** Every kind of resource there is. A new one is added here. */
+export const KINDS: readonly AnyKind[] = [
+  tenant,
+  user,
+  credential,
+  provider,
+  domain,
+  registryCredential,
+  vpc,
+  subnet,
+  securityGroup,
+  routeTable,
+  workload,
+  replica,
+]
 
-export type WorkloadChange = {
-  readonly healing?: boolean
-  readonly persistence?: Partial<Workload['spec']['persistence']>
-  readonly autoscaling?: Partial<Workload['spec']['autoscaling']>
-  readonly image?: string
-  readonly env?: Readonly<Record<string, string>>
-  readonly cpuMillicores?: number
-  readonly memoryMib?: number
-  readonly command?: readonly string[]
-}
+const AUDIT_EVERY_MS = 30_000
+const SAMPLE_EVERY_MS = 5_000
+const EVENTS_RETRY_MS = 500
+const CHANGES_PAGE = 500
+const RECORDS_MAX = 1000
+const AUDIT_KEPT_MS = 400 * 86_400_000
+const EVENTS_KEPT_MS = 30 * 86_400_000
 
-/**
- * What can be done, within one commit. Each verb checks access, existence (`not_found`), consistency (`invalid`), quota
- * (`exhausted`, rule quota) and state (`conflict`), in this order, and returns the resource as it will be.
- */
-export type Verbs = {
-  createTenant(input: { name: string; description: string | null; password?: string }): Promise<{ tenant: Tenant; token: string }>
-  deleteTenant(id: string): Promise<Tenant>
-  addDomain(tenant: string, domain: string): Promise<Domain>
-  /** Replaces the whole configuration; `cloudflareToken` undefined keeps the stored one. `created` on the first. */
-  putProvider(input: Omit<Provider['spec'], 'cloudflareToken'> & { cloudflareToken?: string }): Promise<{ provider: Provider; created: boolean }>
-  createVpc(input: { name: string; internet: boolean; labels?: Record<string, string> }): Promise<Vpc>
-  /** Takes its subnets and workloads along; what Circloud cannot show blocks when `hold` names its kind. */
-  deleteVpc(id: string, how?: { hold?: readonly string[] }): Promise<Vpc>
-  createSubnet(input: { vpc: string; name: string; cidr: string; gateway: string; labels?: Record<string, string> }): Promise<Subnet>
-  createWorkload(input: NewWorkload): Promise<Workload>
-  deleteWorkload(id: string): Promise<Workload>
-  /** One replica more or less; refused `conflict` while autoscaling, stopped or being deleted, and outside 1..`max`. */
-  scaleWorkload(id: string, by: 1 | -1, max: number): Promise<Workload>
-  /** New containers in every slot; also starts a stopped one. */
-  restartWorkload(id: string): Promise<Workload>
-  /** Applies Circloud's rules of healing and autoscaling (§4.3); an empty change does nothing. */
-  configureWorkload(id: string, change: WorkloadChange): Promise<Workload>
-  addRegistryCredential(input: { name: string; server: string; username: string; password: string }): Promise<RegistryCredential>
-  /** Generic verbs for the native API: each goes to the kind's own verb where there is one. */
-  create(kind: AnyKind, input: { name: string; labels?: Record<string, string>; spec: unknown }): Promise<Resource>
-  /** `spec` is merged over the current one (RFC 7396). Refused `conflict` when `generation` is given and has moved. */
-  patch(kind: AnyKind, id: string, change: { name?: string; labels?: Record<string, string | null>; spec?: unknown; generation?: number }): Promise<Resource>
-  remove(kind: AnyKind, id: string): Promise<Resource>
-  /** Found in the caller's tenant, else `not_found`. Sees what this commit made. */
-  get<S extends TSchema, T extends TSchema>(kind: Kind<S, T>, id: string): Promise<Resource<Static<S>, Static<T>>>
-  /** By a name claimed in a scope. */
-  find<S extends TSchema, T extends TSchema>(kind: Kind<S, T>, scope: string, name: string): Promise<Resource<Static<S>, Static<T>> | undefined>
+export type CloudOptions = {
+  readonly engine: Engine
+  readonly drivers: Drivers
+  readonly settings: Settings
+  readonly log: Log
+  readonly version: { readonly version: string; readonly commit: string | null }
 }
 
 export type Cloud = {
@@ -88,32 +95,323 @@ export type Cloud = {
    * do nothing but call verbs. With dryRun everything is checked and nothing is written.
    */
   act<R>(caller: Caller, what: string, work: (verbs: Verbs) => Promise<R>, how?: { dryRun?: boolean }): Promise<R>
-  get<S extends TSchema, T extends TSchema>(caller: Caller, kind: Kind<S, T>, id: string): Promise<Resource<Static<S>, Static<T>>>
-  list<S extends TSchema, T extends TSchema>(caller: Caller, kind: Kind<S, T>, query?: Omit<ListQuery, 'kind' | 'tenant'>): Promise<Page<Resource<Static<S>, Static<T>>>>
+  get<S extends TSchema, T extends TSchema>(
+    caller: Caller,
+    kind: Kind<S, T>,
+    id: string,
+  ): Promise<Resource<Static<S>, Static<T>>>
+  list<S extends TSchema, T extends TSchema>(
+    caller: Caller,
+    kind: Kind<S, T>,
+    query?: Omit<ListQuery, 'kind' | 'tenant'>,
+  ): Promise<Page<Resource<Static<S>, Static<T>>>>
   /** Every page of a list, oldest first; for dialects without paging. */
-  all<S extends TSchema, T extends TSchema>(caller: Caller, kind: Kind<S, T>, query?: Omit<ListQuery, 'kind' | 'tenant' | 'after' | 'limit'>): Promise<Resource<Static<S>, Static<T>>[]>
-  find<S extends TSchema, T extends TSchema>(caller: Caller, kind: Kind<S, T>, scope: string, name: string): Promise<Resource<Static<S>, Static<T>> | undefined>
+  all<S extends TSchema, T extends TSchema>(
+    caller: Caller,
+    kind: Kind<S, T>,
+    query?: Omit<ListQuery, 'kind' | 'tenant' | 'after' | 'limit'>,
+  ): Promise<Resource<Static<S>, Static<T>>[]>
+  /** By a name claimed in a scope: a tenant's id for VPCs, a VPC's id for subnets and workloads. */
+  find<S extends TSchema, T extends TSchema>(
+    caller: Caller,
+    kind: Kind<S, T>,
+    scope: string,
+    name: string,
+  ): Promise<Resource<Static<S>, Static<T>> | undefined>
   /** Changes the caller may see, from now or after a cursor, until the signal aborts or the credential is revoked; `gone` when the cursor is too old. */
   watch(caller: Caller, query: { kind?: string; after?: string }, signal: AbortSignal): AsyncIterable<Change>
   explain(caller: Caller, kind: AnyKind, id: string): Promise<Explanation>
-  records(caller: Caller, query: { stream: NewRecord['stream']; subject?: string; after?: string; limit?: number; newestFirst?: boolean }): Promise<{ readonly records: readonly StoredRecord[]; readonly next?: string }>
+  records(
+    caller: Caller,
+    query: { stream: NewRecord['stream']; subject?: string; after?: string; limit?: number; newestFirst?: boolean },
+  ): Promise<{ readonly records: readonly StoredRecord[]; readonly next?: string }>
   /** The last sample of a replica, undefined before the first. */
   sample(replica: string): Sample | undefined
-  logs(caller: Caller, replica: string, how: { follow?: boolean; tail?: number; after?: string }, signal: AbortSignal): Promise<AsyncIterable<LogEntry>>
-  exec(caller: Caller, replica: string, how: { command: readonly string[]; tty: boolean; width?: number; height?: number }, signal: AbortSignal): Promise<ExecSession>
-  /** Differences between records and reality, in words, with what will mend each; empty when there are none. Administrators only. */
+  logs(
+    caller: Caller,
+    replica: string,
+    how: { follow?: boolean; tail?: number; after?: string },
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<LogEntry>>
+  exec(
+    caller: Caller,
+    replica: string,
+    how: { command: readonly string[]; tty: boolean; width?: number; height?: number },
+    signal: AbortSignal,
+  ): Promise<ExecSession>
+  /** Differences between records and reality, in words, with what will mend each; administrators only. */
   leaks(caller: Caller, signal: AbortSignal): Promise<readonly Leak[]>
-  /** What the host lacks, by feature; administrators only. */
+  /** Sentences naming what the host lacks; administrators only. */
   missing(caller: Caller, signal: AbortSignal): Promise<readonly string[]>
   /** Prometheus text. */
   metrics(): Promise<string>
 }
 
-export type Leak = {
-  /** `orphan`: real and not in the records. `missing`: in the records and not real. `drift`: both, and they differ. */
-  readonly what: 'orphan' | 'missing' | 'drift'
-  readonly kind: string
-  readonly id: string
-  readonly detail: string
-  readonly mend: string
+/** The cloud with what keeps it running; only the main program and tests hold this much. */
+export type RunningCloud = Cloud & {
+  /** Makes the first administrator when there is none; `keep` is called with the credentials before they are committed. */
+  bootstrap(keep: (admin: { username: string; password: string; token: string }) => Promise<void>, newPassword: () => string): Promise<void>
+  /** Reconciles until the signal aborts. */
+  run(signal: AbortSignal): Promise<void>
+  /** For tests on a simulated clock: reconciles until nothing is due within `withinMs`. */
+  settle(withinMs?: number): Promise<void>
+}
+
+export function createCloud({ engine, drivers, settings, log, version }: CloudOptions): RunningCloud {
+  const pick = createPicker()
+  const routers = createRouters(drivers.network, drivers.edge)
+  const containers = createContainers(drivers.compute)
+  const samples = createSamples()
+  const authenticator = createAuthenticator(engine)
+
+  const grow = async (of: Workload): Promise<void> =>
+    await engine.transact(async (draft) => {
+      const now = await draft.get(workload, of.tenant, of.id)
+      if (!now || now.deletedAt !== undefined) return
+      const slots = await draft.list(replica, { tenant: of.tenant, terms: [`workload:${of.id}`] })
+      if (slots.filter((it) => it.deletedAt === undefined).length < desiredOf(of))
+        await createReplica({ draft, settings, pick }, now, freeIndex(slots))
+    })
+  const reconcilers: readonly Reconciler[] = [
+    { kind: vpc, reconcile: reconcileVpc(routers, drivers.network, settings), concurrency: 8 },
+    { kind: subnet, reconcile: reconcileSubnet(routers) },
+    { kind: securityGroup, reconcile: reconcileSecurityGroup },
+    { kind: routeTable, reconcile: reconcileRouteTable },
+    { kind: provider, reconcile: reconcileProvider(drivers.network, settings) },
+    { kind: workload, reconcile: reconcileWorkload({ compute: drivers.compute, samples, grow }) },
+    { kind: replica, reconcile: reconcileReplica(drivers.compute, containers, routers), concurrency: 32 },
+  ]
+  const distrust = (leak: Leak): void => {
+    if (leak.kind === 'replica') containers.distrust(leak.id)
+    else routers.distrust(leak.id)
+  }
+  const everything = async <S extends TSchema, T extends TSchema>(
+    kind: Kind<S, T>,
+    tenantId: string,
+    query: Omit<ListQuery, 'kind' | 'tenant' | 'after' | 'limit'> = {},
+  ): Promise<Resource<Static<S>, Static<T>>[]> => {
+    const items: Resource<Static<S>, Static<T>>[] = []
+    let after: string | undefined
+    do {
+      const page = await engine.list(kind, { ...query, tenant: tenantId, limit: LIST_MAX, ...(after === undefined ? {} : { after }) })
+      items.push(...page.items)
+      after = page.next
+    } while (after !== undefined)
+    return items
+  }
+  const patrols: readonly Patrol[] = [
+    {
+      name: 'audit',
+      everyMs: AUDIT_EVERY_MS,
+      async run(signal) {
+        const [config] = (await engine.list(provider, { tenant: PLATFORM })).items
+        await drivers.network.applyHost(planHost(config, settings), signal)
+        const leaks = await audit(engine, drivers, signal)
+        for (const leak of leaks) log.info('found a difference', leak)
+        return await mend(leaks, drivers, distrust, signal)
+      },
+    },
+    {
+      name: 'samples',
+      everyMs: SAMPLE_EVERY_MS,
+      async run(signal) {
+        samples.put(await drivers.compute.samples(signal))
+        return []
+      },
+    },
+    {
+      name: 'retention',
+      everyMs: 3_600_000,
+      async run() {
+        await engine.store.forget('audit', engine.clock.now() - AUDIT_KEPT_MS, 10_000)
+        await engine.store.forget('event', engine.clock.now() - EVENTS_KEPT_MS, 10_000)
+        return []
+      },
+    },
+  ]
+
+  /** Wakes a replica for each thing that happens to its container; after a break everything is looked at again. */
+  const followEvents = async (signal: AbortSignal): Promise<void> => {
+    while (!signal.aborted) {
+      try {
+        for await (const event of drivers.compute.events(signal)) await engine.wake(`replica/${event.id}`)
+      } catch (error) {
+        if (!signal.aborted) log.warn('the stream of container events broke', { error: messageOf(error) })
+      }
+      await engine.clock.sleep(EVENTS_RETRY_MS, signal).catch(() => {})
+      if (!signal.aborted) for (const it of await everything(replica, ALL)) await engine.wake(`replica/${it.id}`)
+    }
+  }
+
+  const registry = new Registry()
+  const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, registers: [registry] })
+  const gauges = {
+    resources: gauge('arcus_resources', 'Resources in the store'),
+    queued: gauge('arcus_queue_keys', 'Keys in the work queue'),
+    commits: gauge('arcus_commits', 'Commits since the start'),
+    batches: gauge('arcus_commit_batches', 'Durable batches that the commits shared since the start'),
+  }
+  const read = async <S extends TSchema, T extends TSchema>(
+    caller: Caller,
+    kind: Kind<S, T>,
+    id: string,
+  ): Promise<Resource<Static<S>, Static<T>>> => {
+    authorise(caller, 'read')
+    const own = kind.name === tenant.name && id === caller.tenant ? PLATFORM : tenantFor(caller, kind)
+    const it = await engine.get(kind, own, id)
+    if (!it) throw new CloudError('not_found', `No ${kind.name} ${id}`)
+    return it
+  }
+  const container = async (caller: Caller, id: string): Promise<Replica> => await read(caller, replica, id)
+
+  return {
+    kinds: engine.kinds,
+    version,
+    authenticate: authenticator.authenticate,
+    login: authenticator.login,
+    async inTenant(caller, id) {
+      if (caller.scope !== 'admin') {
+        if (caller.tenant !== id) throw new CloudError('not_found', 'Tenant not found', { rule: 'foreign_tenant' })
+        return caller
+      }
+      const it = await engine.get(tenant, PLATFORM, id)
+      if (!it || it.deletedAt !== undefined) throw new CloudError('not_found', 'Tenant not found')
+      return { ...caller, tenant: id }
+    },
+    async act(caller, what, work, how = {}) {
+      return await engine.transact(async (draft) => {
+        const result = await work(createVerbs({ draft, caller, settings, pick }))
+        draft.record({
+          stream: 'audit',
+          tenant: caller.tenant,
+          what,
+          body: {
+            subject: caller.subject,
+            credential: caller.credential,
+            dialect: caller.origin.dialect,
+            address: caller.origin.address,
+            requestId: caller.origin.requestId,
+          },
+        })
+        return result
+      }, how)
+    },
+    get: async (caller, kind, id) => engine.redact(await read(caller, kind, id)),
+    async list(caller, kind, query = {}) {
+      authorise(caller, 'read')
+      const page = await engine.list(kind, { ...query, tenant: tenantFor(caller, kind) })
+      return { ...page, items: page.items.map((it) => engine.redact(it)) }
+    },
+    async all(caller, kind, query = {}) {
+      authorise(caller, 'read')
+      return (await everything(kind, tenantFor(caller, kind), query)).map((it) => engine.redact(it))
+    },
+    async find(caller, kind, scope, name) {
+      authorise(caller, 'read')
+      const claim = await engine.store.claim(`${kind.name}-name:${scope}`, name)
+      const it = claim && (await engine.get(kind, tenantFor(caller, kind), claim.owner))
+      return it && engine.redact(it)
+    },
+    watch: (caller, query, signal) => watch(engine, caller, query, signal),
+    explain: async (caller, kind, id) => await engine.explain(await read(caller, kind, id)),
+    async records(caller, { limit = 100, ...query }) {
+      authorise(caller, 'read')
+      const own = caller.scope === 'admin' && caller.tenant === PLATFORM ? ALL : caller.tenant
+      return await engine.store.records({ ...query, tenant: own, limit: Math.min(limit, RECORDS_MAX) })
+    },
+    sample: (id) => samples.get(id),
+    async logs(caller, id, how, signal) {
+      return drivers.compute.logs((await container(caller, id)).id, how, signal)
+    },
+    async exec(caller, id, how, signal) {
+      authorise(caller, 'write')
+      const it = await container(caller, id)
+      await engine.transact(async (draft) => {
+        draft.record({
+          stream: 'audit',
+          tenant: it.tenant,
+          subject: it.id,
+          what: 'replica.exec',
+          body: { subject: caller.subject, credential: caller.credential, address: caller.origin.address },
+        })
+        await Promise.resolve()
+      })
+      return await drivers.compute.exec(it.id, how, signal)
+    },
+    async leaks(caller, signal) {
+      authorise(caller, 'operate')
+      return await audit(engine, drivers, signal)
+    },
+    async missing(caller, signal) {
+      authorise(caller, 'operate')
+      return [...(await drivers.network.missing(signal)), ...(await drivers.compute.missing(signal))]
+    },
+    async metrics() {
+      const stats = await engine.store.stats()
+      for (const [name, it] of Object.entries(gauges)) it.set(stats[name as keyof typeof gauges])
+      return await registry.metrics()
+    },
+    async bootstrap(keep, newPassword) {
+      if (await engine.store.claim('singleton', 'first admin')) return
+      const password = newPassword()
+      const passwordHash = await hashPassword(password)
+      await engine.transact(async (draft) => {
+        const made = createAdmin(draft, 'admin', passwordHash)
+        draft.claim({ pool: 'singleton', value: 'first admin', ends: 'deletion' }, made.user.id)
+        // Written first: credentials that nobody could read again would lock the owner out.
+        await keep({ username: 'admin', password, token: made.token })
+      })
+    },
+    async run(signal) {
+      for (const it of await everything(vpc, ALL)) await engine.wake(`vpc/${it.id}`)
+      await Promise.all([engine.run(reconcilers, patrols, signal), followEvents(signal)])
+    },
+    settle: async (withinMs) => await engine.settle(reconcilers, withinMs),
+  }
+}
+
+const REVOKED_CHECK_MS = 1000
+
+/** The change feed as one caller may see it; ends when its credential is revoked. */
+async function* watch(
+  engine: Engine,
+  caller: Caller,
+  query: { kind?: string; after?: string },
+  signal: AbortSignal,
+): AsyncIterable<Change> {
+  authorise(caller, 'read')
+  let cursor = query.after
+  while (!signal.aborted) {
+    // Before reading, so that a commit between the read and the wait is not slept through.
+    const next = nextChange(engine, signal)
+    const page = await engine.store.changes(cursor, CHANGES_PAGE)
+    const valid = await engine.get(credential, PLATFORM, caller.credential)
+    if (!valid || valid.deletedAt !== undefined) return next.stop()
+    for (const change of page.changes) {
+      const kind = engine.kinds.get(change.kind)
+      const scope = kind && tenantFor(caller, kind)
+      if (scope !== ALL && scope !== change.tenant) continue
+      if (query.kind === undefined || query.kind === change.kind) yield change
+    }
+    cursor = page.cursor
+    if (page.changes.length < CHANGES_PAGE) await next.wait()
+    next.stop()
+  }
+}
+
+/** The next commit; `wait` takes a second at most, so that a revoked credential ends a quiet watch too. */
+function nextChange(engine: Engine, signal: AbortSignal): { wait(): Promise<void>; stop(): void } {
+  const woken = Promise.withResolvers<void>()
+  const ended = new AbortController()
+  const unsubscribe = engine.store.onChange(woken.resolve)
+  return {
+    async wait() {
+      const any = AbortSignal.any([signal, ended.signal])
+      await Promise.race([woken.promise, engine.clock.sleep(REVOKED_CHECK_MS, any).catch(() => {})])
+    },
+    stop() {
+      ended.abort()
+      unsubscribe()
+    },
+  }
 }

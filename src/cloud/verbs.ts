@@ -36,7 +36,7 @@ export type GenericChange = {
  * (`exhausted`, rule quota) and state (`conflict`), and returns the resource as it will be.
  */
 export type Verbs = {
-  createTenant(input: { name: string; description: string | null; passwordHash?: string }): Promise<{ tenant: Tenant; token: string }>
+  createTenant(input: { name: string; description: string | null; password?: string }): Promise<{ tenant: Tenant; token: string }>
   deleteTenant(id: string): Promise<Tenant>
   addDomain(tenant: string, domain: string): Promise<Domain>
   /** Replaces the whole configuration; `cloudflareToken` undefined keeps the stored one. `created` on the first. */
@@ -84,7 +84,7 @@ export function createVerbs(context: VerbContext): Verbs {
   }
   const pickExternal = async (inner: VerbContext): Promise<string> => await network.pickExternal(inner)
   const verbs: Verbs = {
-    createTenant: async (input) => await Promise.resolve(identity.createTenant(context, input)),
+    createTenant: async (input) => await identity.createTenant(context, input),
     deleteTenant: async (id) => await identity.deleteTenant(context, id),
     addDomain: async (id, domain) => await identity.addDomain(context, id, domain),
     putProvider: async (input) => await network.putProvider(context, input),

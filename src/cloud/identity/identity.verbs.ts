@@ -5,17 +5,17 @@ import { authorise } from '#cloud/access.ts'
 import { quotaPool, type VerbContext } from '#cloud/context.ts'
 import { domain, type Domain } from '#cloud/edge/domain.kind.ts'
 import { credential } from './credential.kind.ts'
-import { hashToken, newToken } from './secrets.ts'
+import { hashPassword, hashToken, newToken } from './secrets.ts'
 import { tenant, type Tenant } from './tenant.kind.ts'
 import { type Role, user, type User } from './user.kind.ts'
 
 const CREDENTIALS_PER_USER_MAX = 20
 
-/** A tenant with its quotas, its credential and, given a password's hash, its first user (named like it). */
-export function createTenant(
+/** A tenant with its quotas, its credential and, given a password, its first user (named like it). */
+export async function createTenant(
   { draft, caller, settings }: VerbContext,
-  input: { name: string; description: string | null; passwordHash?: string },
-): { tenant: Tenant; token: string } {
+  input: { name: string; description: string | null; password?: string },
+): Promise<{ tenant: Tenant; token: string }> {
   authorise(caller, 'operate')
   const made = draft.create(tenant, {
     tenant: PLATFORM,
@@ -23,13 +23,13 @@ export function createTenant(
     spec: { description: input.description, quotas: settings.quotas, suspended: false },
   })
   setQuotas(draft, made)
-  if (input.passwordHash !== undefined)
+  if (input.password !== undefined)
     draft.create(user, {
       tenant: PLATFORM,
       name: input.name,
       owner: made.id,
       spec: {
-        passwordHash: input.passwordHash,
+        passwordHash: await hashPassword(input.password),
         admin: false,
         memberships: [{ tenant: made.id, role: 'owner' }],
       },

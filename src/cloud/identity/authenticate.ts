@@ -1,0 +1,72 @@
+import { CloudError } from '#lib/errors.ts'
+import type { Engine } from '#engine/engine.ts'
+import { PLATFORM } from '#engine/resource.ts'
+import type { Caller, Origin } from '#cloud/access.ts'
+import { createAttempts } from './attempts.ts'
+import { credential } from './credential.kind.ts'
+import { issueForUser } from './identity.verbs.ts'
+import { hashToken, verifyPassword } from './secrets.ts'
+import { tenant } from './tenant.kind.ts'
+import { user, type User } from './user.kind.ts'
+
+const TOKEN_LENGTH_MAX = 512
+const PASSWORD_LENGTH_MAX = 1024
+
+export type Authenticator = {
+  /** Undefined for an unknown, revoked or expired token and for a tenant that is suspended or going. */
+  authenticate(token: string, origin: Origin): Promise<Caller | undefined>
+  /** `unauthenticated` for a wrong name or password alike; `rate_limited` after too many. */
+  login(input: { username: string; password: string }, origin: Origin): Promise<{ user: User; token: string }>
+}
+
+export function createAuthenticator(engine: Engine): Authenticator {
+  const attempts = createAttempts(() => engine.clock.now())
+  const userNamed = async (name: string): Promise<User | undefined> => {
+    const claim = await engine.store.claim('user-name', name)
+    return claim && (await engine.get(user, PLATFORM, claim.owner))
+  }
+  return {
+    async authenticate(token, origin) {
+      if (token === '' || token.length > TOKEN_LENGTH_MAX) return undefined
+      const claim = await engine.store.claim('credential', hashToken(token))
+      const it = claim && (await engine.get(credential, PLATFORM, claim.owner))
+      if (!it || it.deletedAt !== undefined) return undefined
+      const { spec } = it
+      if (spec.expiresAt !== undefined && spec.expiresAt <= engine.clock.now()) return undefined
+      if (spec.tenant !== undefined) {
+        const of = await engine.get(tenant, PLATFORM, spec.tenant)
+        if (!of || of.deletedAt !== undefined || of.spec.suspended) return undefined
+      }
+      return {
+        scope: spec.scope,
+        subject: spec.subject,
+        tenant: spec.tenant ?? PLATFORM,
+        role: spec.role,
+        credential: it.id,
+        origin,
+      }
+    },
+    async login({ username, password }, origin) {
+      attempts.check(username, origin.address)
+      const it = await userNamed(username)
+      const hash = it && it.deletedAt === undefined ? engine.open(it, 'passwordHash') : undefined
+      const right = await verifyPassword(password.slice(0, PASSWORD_LENGTH_MAX), hash)
+      if (!it || !right) {
+        attempts.failed(username, origin.address)
+        throw new CloudError('unauthenticated', 'Wrong user name or password')
+      }
+      attempts.succeeded(username, origin.address)
+      const token = await engine.transact(async (draft) => {
+        draft.record({
+          stream: 'audit',
+          tenant: PLATFORM,
+          subject: it.id,
+          what: 'login',
+          body: { username, address: origin.address, dialect: origin.dialect, requestId: origin.requestId },
+        })
+        return await issueForUser(draft, it)
+      })
+      return { user: engine.redact(it), token }
+    },
+  }
+}

@@ -1,0 +1,140 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { CloudError } from '#lib/errors.ts'
+import { cidr, contains, overlaps, parseCidr, parseIpv4 } from '#lib/cidr.ts'
+import type { LogLevel } from '#lib/log.ts'
+import { DEFAULT_SETTINGS, type Settings } from '#cloud/context.ts'
+
+export type Address = { readonly host: string; readonly port: number }
+
+/** What the cloud process is told, by flags first and environment second. */
+export type Config = {
+  readonly data: string
+  readonly listen: Address
+  /** Dialects served alone on an address of their own. */
+  readonly alone: readonly { readonly dialect: string; readonly address: Address }[]
+  readonly compute: 'docker' | 'simulated'
+  readonly network: 'linux' | 'simulated'
+  readonly agent: string | undefined
+  readonly edge: string | undefined
+  readonly inProcess: boolean
+  /** Print readiness as one JSON line. */
+  readonly json: boolean
+  readonly logLevel: LogLevel
+  readonly trustedProxies: readonly string[]
+  readonly settings: Settings
+}
+
+const OPTIONS = {
+  data: { type: 'string' },
+  listen: { type: 'string', multiple: true },
+  compute: { type: 'string' },
+  network: { type: 'string' },
+  agent: { type: 'string' },
+  edge: { type: 'string' },
+  'in-process': { type: 'boolean' },
+  json: { type: 'boolean' },
+  'log-level': { type: 'string' },
+  'trusted-proxy': { type: 'string', multiple: true },
+  'allow-network': { type: 'string', multiple: true },
+  fabric: { type: 'string' },
+  'external-pool': { type: 'string' },
+} as const
+
+const invalid = (message: string): CloudError => new CloudError('invalid', message)
+
+/** One sentence naming the flag when something is wrong. */
+export function readConfig(args: readonly string[], env: Readonly<Record<string, string | undefined>>): Config {
+  let values
+  try {
+    values = parseArgs({ args: [...args], options: OPTIONS, strict: true }).values
+  } catch (error) {
+    throw invalid(error instanceof Error ? error.message : String(error))
+  }
+  const listens = values.listen ?? (env['ARCUS_LISTEN'] ? [env['ARCUS_LISTEN']] : [])
+  const named = listens.filter((it) => it.includes('='))
+  const plain = listens.filter((it) => !it.includes('='))
+  if (plain.length > 1) throw invalid('--listen: give one HOST:PORT, and DIALECT=HOST:PORT for more')
+  return {
+    data: values.data ?? env['ARCUS_DATA'] ?? './data',
+    listen: parseAddress(plain[0] ?? '127.0.0.1:8080'),
+    alone: named.map((it) => ({
+      dialect: it.slice(0, it.indexOf('=')),
+      address: parseAddress(it.slice(it.indexOf('=') + 1)),
+    })),
+    compute: oneOf('compute', values.compute, ['docker', 'simulated'], 'docker'),
+    network: oneOf('network', values.network, ['linux', 'simulated'], 'linux'),
+    agent: values.agent,
+    edge: values.edge,
+    inProcess: values['in-process'] ?? false,
+    json: values.json ?? false,
+    logLevel: oneOf('log-level', values['log-level'] ?? env['ARCUS_LOG'], ['debug', 'info', 'warn', 'error'], 'info'),
+    trustedProxies: values['trusted-proxy'] ?? [],
+    settings: readSettings(values),
+  }
+}
+
+function oneOf<const T extends string>(flag: string, value: string | undefined, allowed: readonly T[], otherwise: T): T {
+  if (value === undefined) return otherwise
+  const found = allowed.find((it) => it === value)
+  if (found === undefined) throw invalid(`--${flag}: must be one of ${allowed.join(', ')}, not ${value}`)
+  return found
+}
+
+/** `HOST:PORT`, with IPv6 hosts in brackets; port 0 takes a free one. */
+export function parseAddress(text: string): Address {
+  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text)
+  const port = Number(match?.[3])
+  if (!match || port > 65_535) throw invalid(`--listen: must be HOST:PORT, not ${text}`)
+  return { host: (match[1] ?? match[2]) || '0.0.0.0', port }
+}
+
+type Values = { fabric?: string | undefined; 'external-pool'?: string | undefined; 'allow-network'?: string[] | undefined }
+
+function readSettings(values: Values): Settings {
+  const fabricText = values.fabric ?? DEFAULT_SETTINGS.fabric
+  const externalText = values['external-pool'] ?? DEFAULT_SETTINGS.externalCidr
+  const fabric = parseCidr(fabricText)
+  const external = parseCidr(externalText)
+  if (!fabric || fabric.prefix > 20) throw invalid(`--fabric: must be an IPv4 network of /20 or larger, not ${fabricText}`)
+  if (!external || external.prefix > 30) throw invalid(`--external-pool: must be an IPv4 network of /30 or larger, not ${externalText}`)
+  if (overlaps(fabric, external)) throw invalid(`--external-pool ${externalText} overlaps the fabric range ${fabricText}`)
+  const allowed = values['allow-network'] ?? []
+  for (const it of allowed) if (!parseCidr(it)) throw invalid(`--allow-network: must be an IPv4 network, not ${it}`)
+  const first = (range: { base: number }): string =>
+    [24, 16, 8, 0].map((shift) => ((range.base + 1) >>> shift) & 255).join('.')
+  return {
+    ...DEFAULT_SETTINGS,
+    fabric: fabricText,
+    resolver: first(fabric),
+    externalCidr: externalText,
+    externalGateway: first(external),
+    allowedNetworks: allowed,
+  }
+}
+
+/** Networks of the host, read from the kernel's routing table, that a platform range overlaps; such a range would cut the host off. */
+export function clashes(settings: Settings, routes: readonly string[]): readonly string[] {
+  const own = [cidr(settings.fabric), cidr(settings.externalCidr)]
+  return routes.filter((text) => {
+    const route = parseCidr(text)
+    if (!route || route.prefix === 0) return false
+    // Routes inside the ranges are Arcus's own; one that contains or equals a range belongs to the host.
+    return own.some((it) => contains(route, it.base) && route.prefix <= it.prefix)
+  })
+}
+
+/** The host's IPv4 routes as CIDRs. */
+export function hostRoutes(path = '/proc/net/route'): readonly string[] {
+  if (!existsSync(path)) return []
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .slice(1)
+    .flatMap((line) => {
+      const [, destination, , , , , , mask] = line.split('\t')
+      if (!destination || !mask) return []
+      const bytes = (hex: string): string => (hex.match(/../g) ?? []).toReversed().map((it) => parseInt(it, 16)).join('.')
+      const bits = (parseIpv4(bytes(mask)) ?? 0).toString(2).replaceAll('0', '').length
+      return [`${bytes(destination)}/${bits}`]
+    })
+}

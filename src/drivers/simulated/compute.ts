@@ -1,0 +1,187 @@
+import { PassThrough } from 'node:stream'
+import type { Clock } from '#lib/clock.ts'
+import { CloudError } from '#lib/errors.ts'
+import type { ComputeDriver, ContainerEvent, ContainerWish, LogEntry, Sample, SeenContainer } from '#cloud/compute/compute.driver.ts'
+import type { Fault } from './network.ts'
+
+/** An image whose name holds this cannot be pulled. */
+export const MISSING_IMAGE = 'missing'
+const START_MS = 50
+const STOP_MS = 20
+const LOG_MAX = 1000
+
+type Container = {
+  wish: ContainerWish
+  createdAt: number
+  restarts: number
+  exitCode?: number
+  failure?: string
+  stoppingAt?: number
+  cpuMillicores: number
+  log: LogEntry[]
+}
+
+export type SimulatedCompute = ComputeDriver & {
+  readonly wishes: ReadonlyMap<string, ContainerWish>
+  /** The container's process ends with this code, as by itself. */
+  exit(id: string, code: number): void
+  /** Somebody removed the container behind our back. */
+  vanish(id: string): void
+  /** What the next samples say. */
+  load(id: string, cpuMillicores: number): void
+}
+
+/** Containers that exist only on the clock: for tests and benchmarks. They start within 50 ms and stop within 20. */
+export function simulatedCompute(clock: Clock, fault: Fault = () => {}): SimulatedCompute {
+  const containers = new Map<string, Container>()
+  const volumes = new Set<string>()
+  const listeners = new Set<(event: ContainerEvent) => void>()
+  const tell = (id: string, what: string): void => {
+    for (const listener of listeners) listener({ id, what, at: clock.now() })
+  }
+  const gone = (it: Container): boolean => it.stoppingAt !== undefined && clock.now() >= it.stoppingAt + STOP_MS
+  const find = (id: string): Container | undefined => {
+    const it = containers.get(id)
+    if (it && gone(it)) containers.delete(id)
+    return it && !gone(it) ? it : undefined
+  }
+  const stateOf = (it: Container): SeenContainer['state'] => {
+    if (it.stoppingAt !== undefined) return 'stopping'
+    if (it.failure !== undefined) return 'failed'
+    if (it.exitCode !== undefined) return 'exited'
+    return clock.now() >= it.createdAt + START_MS ? 'running' : 'starting'
+  }
+  const seen = (it: Container): SeenContainer => {
+    const state = stateOf(it)
+    return {
+      id: it.wish.id,
+      workload: it.wish.workload,
+      attempt: it.wish.attempt,
+      state,
+      ready: state === 'running',
+      restarts: it.restarts,
+      wanted: it.stoppingAt === undefined,
+      runtimeId: `sim-${it.wish.id}-${it.wish.attempt}`,
+      ...(it.failure === undefined ? {} : { message: it.failure }),
+      ...(state === 'running' ? { startedAt: it.createdAt + START_MS } : {}),
+      ...(it.exitCode === undefined ? {} : { exitCode: it.exitCode }),
+    }
+  }
+  return {
+    wishes: {
+      get size() {
+        return containers.size
+      },
+      get: (id: string) => find(id)?.wish,
+    } as ReadonlyMap<string, ContainerWish>,
+    exit(id, code) {
+      const it = find(id)
+      if (!it) return
+      if (it.wish.healing) {
+        it.restarts++
+        it.createdAt = clock.now()
+      } else it.exitCode = code
+      tell(id, 'die')
+    },
+    vanish(id) {
+      containers.delete(id)
+      tell(id, 'destroy')
+    },
+    load(id, cpuMillicores) {
+      const it = find(id)
+      if (it) it.cpuMillicores = cpuMillicores
+    },
+    async missing() {
+      await fault('missing', '')
+      return []
+    },
+    async apply(wish) {
+      await fault('apply', wish.id)
+      const held = find(wish.id)
+      if (held && held.wish.attempt > wish.attempt)
+        throw new CloudError('conflict', `attempt ${wish.attempt} is older than ${held.wish.attempt}`, { rule: 'lost_race' })
+      for (const mount of wish.mounts) volumes.add(mount.volume)
+      if (held && held.wish.attempt === wish.attempt) {
+        held.wish = wish
+        return
+      }
+      containers.set(wish.id, {
+        wish,
+        createdAt: clock.now(),
+        restarts: 0,
+        cpuMillicores: 1,
+        log: [{ cursor: '0', at: clock.now(), stream: 'stdout', line: `simulated ${wish.image}` }],
+        ...(wish.image.includes(MISSING_IMAGE) ? { failure: `no such image: ${wish.image}` } : {}),
+      })
+      tell(wish.id, 'create')
+    },
+    async observe(id) {
+      await fault('observe', id)
+      const it = find(id)
+      return it && seen(it)
+    },
+    async list() {
+      await fault('list', '')
+      return [...containers.keys()].flatMap((id) => find(id) ?? []).map(seen)
+    },
+    async remove(id) {
+      await fault('remove', id)
+      const it = find(id)
+      if (it) it.stoppingAt ??= clock.now()
+    },
+    async removeVolume(volume) {
+      await fault('removeVolume', volume)
+      volumes.delete(volume)
+    },
+    async volumes() {
+      await fault('volumes', '')
+      return [...volumes]
+    },
+    async samples() {
+      await fault('samples', '')
+      return [...containers.keys()].flatMap((id): Sample[] => {
+        const it = find(id)
+        if (!it || stateOf(it) !== 'running') return []
+        return [{ id, at: clock.now(), cpuMillicores: it.cpuMillicores, memoryBytes: 8 << 20, receivedBytes: 0, sentBytes: 0 }]
+      })
+    },
+    async *logs(id, { tail }) {
+      await fault('logs', id)
+      yield* (find(id)?.log ?? []).slice(-(tail ?? LOG_MAX))
+    },
+    async exec(id, { command }) {
+      await fault('exec', id)
+      const it = find(id)
+      if (!it || stateOf(it) !== 'running')
+        throw new CloudError('conflict', 'The container is not running', { rule: 'wrong_state' })
+      const stream = new PassThrough()
+      stream.end(`simulated ${command.join(' ')}\n`)
+      return { stream, exitCode: Promise.resolve(0), resize: async () => await Promise.resolve() }
+    },
+    async *events(signal) {
+      const waiting: ContainerEvent[] = []
+      let wake = Promise.withResolvers<void>()
+      const listener = (event: ContainerEvent): void => {
+        waiting.push(event)
+        wake.resolve()
+      }
+      const stop = (): void => wake.resolve()
+      listeners.add(listener)
+      signal.addEventListener('abort', stop, { once: true })
+      try {
+        while (!signal.aborted) {
+          await wake.promise
+          wake = Promise.withResolvers<void>()
+          yield* waiting.splice(0)
+        }
+      } finally {
+        listeners.delete(listener)
+      }
+    },
+    async purge() {
+      await fault('purge', '')
+      containers.clear()
+      volumes.clear()
+    },
+  }
+}
