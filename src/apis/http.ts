@@ -1,5 +1,26 @@
-import type { FastifyInstance } from 'fastify'
+import { isIP } from 'node:net'
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import swagger from '@fastify/swagger'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import type { Cloud } from '#cloud/cloud.ts'
+import type { Clock } from '#lib/clock.ts'
+import { CloudError } from '#lib/errors.ts'
+import type { Ids } from '#lib/ids.ts'
+import type { Log } from '#lib/log.ts'
+import { answerErrors, type Fault } from './errors.ts'
+import {
+  addressSet,
+  HTTP_LIMITS,
+  isLoopback,
+  openListener,
+  plainAddress,
+  type HttpLimits,
+  type Listener,
+} from './listener.ts'
+import { httpMetrics } from './metrics.ts'
+import { documentOf, pageOf, swaggerOptions, type Reference } from './reference.ts'
+import { validatorCompiler } from './validation.ts'
 
 /**
  * One API dialect: a set of routes over the cloud's verbs, with its own authentication header and error shape. Mounted
@@ -8,6 +29,269 @@ import type { Cloud } from '#cloud/cloud.ts'
 export type Dialect = {
   readonly name: string
   readonly title: string
+  /** What its document and reference page say beside the routes. */
+  readonly reference?: Reference
   /** Registers routes (without prefix), error handler and not-found handler in an encapsulated scope. */
-  register(app: FastifyInstance, cloud: Cloud): Promise<void>
+  register(app: FastifyInstance, cloud: Cloud, mount: Mount): Promise<void>
+}
+
+/** What a dialect gets of the server it is mounted in. */
+export type Mount = {
+  readonly log: Log
+  /** Methods with a route at this path (as in `request.url`), to tell a wrong method from an unknown path. */
+  methodsAt(path: string): readonly string[]
+}
+
+export type HttpOptions = {
+  readonly cloud: Cloud
+  readonly dialects: readonly Dialect[]
+  readonly log: Log
+  readonly clock: Clock
+  readonly ids: Ids
+  /** Addresses and CIDRs of proxies whose X-Forwarded-For is believed. */
+  readonly trustedProxies?: readonly string[]
+  /** Key and certificate in PEM, see tls.ts; absent: plain HTTP only. */
+  readonly certificate?: () => Promise<{ readonly key: string; readonly cert: string }>
+  readonly limits?: Partial<HttpLimits>
+}
+
+export type Http = AsyncDisposable & {
+  /** Ready; for `inject` in tests. */
+  readonly app: FastifyInstance
+  /** Listens on one more address; with `dialect` that one alone is served there, at the root. Port 0 takes a free one. */
+  listen(address: { host: string; port: number; dialect?: string }): Promise<Listener>
+  /** Stops accepting, lets requests end within `drainMs`, closes the rest. */
+  close(): Promise<void>
+}
+
+const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/
+const PROBLEM_STATUS = {
+  invalid: 400,
+  unauthenticated: 401,
+  forbidden: 403,
+  not_found: 404,
+  no_route: 404,
+  wrong_method: 405,
+  already_exists: 409,
+  conflict: 409,
+  exhausted: 409,
+  gone: 410,
+  rate_limited: 429,
+  unsupported: 501,
+  unavailable: 503,
+  internal: 500,
+} satisfies Record<Fault['code'], number>
+
+/** The client's address: the peer's, or what a trusted proxy says it forwards for. */
+export function clientAddress(request: FastifyRequest): string {
+  const claimed = plainAddress(request.ip)
+  return isIP(claimed) ? claimed : plainAddress(request.socket.remoteAddress)
+}
+
+/** Routes of a scope, collected as they are registered. */
+function collectRoutes(scope: FastifyInstance): Mount['methodsAt'] {
+  const routes = new Map<string, { readonly pattern: RegExp; readonly methods: Set<string> }>()
+  scope.addHook('onRoute', ({ url, method }) => {
+    const pattern = url
+      .replace(/[.+?^${}()|[\]\\]/g, '\\$&')
+      .replace(/:[A-Za-z_]\w*/g, '[^/]+')
+      .replace(/\*$/, '.*')
+    const route = routes.get(url) ?? { pattern: new RegExp(`^${pattern}$`), methods: new Set() }
+    for (const it of [method].flat()) route.methods.add(it)
+    routes.set(url, route)
+  })
+  return (path) => {
+    const [plain = ''] = path.split('?')
+    return [...routes.values()].filter((it) => it.pattern.test(plain)).flatMap((it) => [...it.methods])
+  }
+}
+
+/** A path whose percent-encoding is broken names nothing: it is taken literally, so that it ends as unknown in its dialect's own words. */
+function decodable(url: string): string {
+  const end = url.indexOf('?')
+  const path = end < 0 ? url : url.slice(0, end)
+  try {
+    decodeURIComponent(path)
+    return url
+  } catch {
+    return path.replaceAll('%', '%25') + (end < 0 ? '' : url.slice(end))
+  }
+}
+
+/** The path as it is routed: a dialect's own host or address stands for its prefix. */
+function routed(request: IncomingMessage, dialects: ReadonlySet<string>, only: string | undefined): string {
+  const url = decodable((request.url ?? '/').replace(/^https?:\/\/[^/?]*/i, '') || '/')
+  const host = /^([a-z0-9-]+)\.localhost(?::\d+)?$/i.exec(request.headers.host ?? '')?.[1]?.toLowerCase()
+  const dialect = only ?? (host !== undefined && dialects.has(host) ? host : undefined)
+  return dialect === undefined ? url : `/${dialect}${url.startsWith('/') ? '' : '/'}${url}`
+}
+
+/** JSON under any JSON content type, absent when the body is empty; anything else is refused `invalid`. */
+function parseBodies(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers()
+  const parse = app.getDefaultJsonParser('error', 'error')
+  app.addContentTypeParser(
+    /^application\/([\w.-]+\+)?json(?:;|$)/i,
+    { parseAs: 'string' },
+    (request, body, done) => {
+      if (body.length === 0) done(null, undefined)
+      else void parse(request, body as string, done)
+    },
+  )
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => {
+    if (body.length === 0) done(null, undefined)
+    else done(new CloudError('invalid', 'Body must be JSON with Content-Type: application/json'), undefined)
+  })
+}
+
+/** What belongs to no dialect: health, version, metrics, and the reference of each dialect. */
+function rootRoutes(
+  app: FastifyInstance,
+  { cloud }: HttpOptions,
+  scopes: ReadonlyMap<string, FastifyInstance>,
+  own: { text(): Promise<string> },
+): void {
+  const scopeOf = (name: string): FastifyInstance => {
+    const scope = scopes.get(name)
+    if (!scope)
+      throw new CloudError(
+        'not_found',
+        `There is no dialect ${name}: there are ${[...scopes.keys()].join(', ')}`,
+      )
+    return scope
+  }
+  const html = 'text/html; charset=utf-8'
+  app.addHook('onSend', async (request, reply, payload) => {
+    void reply.header('x-request-id', request.id)
+    void reply.header('x-content-type-options', 'nosniff')
+    return payload
+  })
+  app.get('/healthz', async () => ({ status: 'ok' }))
+  app.get('/version', async () => ({ name: 'arcus', ...cloud.version }))
+  app.get('/metrics', async (request, reply) => {
+    // Figures of the whole installation: for the machine itself and for administrators.
+    const address = clientAddress(request)
+    const token = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1]
+    const caller = token
+      ? await cloud.authenticate(token, { dialect: 'http', address, requestId: request.id })
+      : undefined
+    if (!isLoopback(address) && caller?.scope !== 'admin')
+      throw new CloudError(
+        'unauthenticated',
+        'Metrics from elsewhere need an administrator: Authorization: Bearer TOKEN',
+      )
+    void reply.type('text/plain; version=0.0.4; charset=utf-8')
+    return `${(await cloud.metrics()).trimEnd()}\n${await own.text()}`.trimStart()
+  })
+  app.get<{ Params: { file: string } }>('/openapi/:file', async (request) =>
+    documentOf(scopeOf(request.params.file.replace(/\.json$/, ''))),
+  )
+  app.get<{ Params: { name: string } }>('/docs/:name', async (request, reply) => {
+    const { name } = request.params
+    void reply.type(html).header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'")
+    return pageOf(documentOf(scopeOf(name)), name)
+  })
+}
+
+/** One HTTP server for every dialect; it listens where it is told. */
+export async function createHttp(options: HttpOptions): Promise<Http> {
+  const { cloud, dialects, clock } = options
+  const log = options.log.with({ part: 'http' })
+  const limits: HttpLimits = { ...HTTP_LIMITS, ...options.limits }
+  const trusted = addressSet(options.trustedProxies ?? [])
+  const names = new Set(dialects.map((it) => it.name))
+  /** Which dialect alone a request's listener serves. */
+  const alone = new WeakMap<IncomingMessage, string>()
+  const app = Fastify({
+    logger: false,
+    bodyLimit: limits.bodyBytesMax,
+    trustProxy: (address) => trusted(address),
+    genReqId: ({ headers }) => {
+      const given = headers['x-request-id']
+      return typeof given === 'string' && REQUEST_ID.test(given) ? given : options.ids.next()
+    },
+    rewriteUrl: (request) => routed(request as IncomingMessage, names, alone.get(request as IncomingMessage)),
+    routerOptions: { maxParamLength: limits.headerBytesMax },
+    forceCloseConnections: false,
+  })
+  // Schemas of answers are for the reference: what a handler gives is sent as it is.
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data))
+  app.setValidatorCompiler(validatorCompiler)
+  parseBodies(app)
+  const metrics = httpMetrics([...names])
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'unmatched'
+    metrics.count(request.url, request.method, route, reply.statusCode, reply.elapsedTime / 1000)
+    log.debug('request', {
+      requestId: request.id,
+      method: request.method,
+      route,
+      status: reply.statusCode,
+      ms: Math.round(reply.elapsedTime * 10) / 10,
+      address: clientAddress(request),
+    })
+  })
+
+  const rootMount: Mount = { log, methodsAt: collectRoutes(app) }
+  answerErrors(app, rootMount, (fault, request) => {
+    const status = PROBLEM_STATUS[fault.code]
+    return { status, body: { title: fault.code, status, detail: fault.message, requestId: request.id } }
+  })
+  const scopes = new Map<string, FastifyInstance>()
+  rootRoutes(app, options, scopes, metrics)
+  for (const dialect of dialects) {
+    await app.register(
+      async (scope) => {
+        await scope.register(swagger, swaggerOptions(dialect, cloud.version.version))
+        const mount: Mount = { log: log.with({ dialect: dialect.name }), methodsAt: collectRoutes(scope) }
+        await dialect.register(scope, cloud, mount)
+        scopes.set(dialect.name, scope)
+      },
+      { prefix: `/${dialect.name}` },
+    )
+  }
+  await app.ready()
+
+  const listeners: Listener[] = []
+  const close = async (): Promise<void> => {
+    // Fastify refuses new requests at once and lets dialects end their streams; the listeners wait for what is left.
+    const ended = app.close()
+    await Promise.all(listeners.splice(0).map((it) => it.close()))
+    await ended
+  }
+  return {
+    app,
+    close,
+    [Symbol.asyncDispose]: close,
+    async listen({ host, port, dialect }) {
+      if (dialect !== undefined && !names.has(dialect))
+        throw new CloudError('invalid', `There is no dialect ${dialect}: there are ${[...names].join(', ')}`)
+      const mark = (request: IncomingMessage): void => {
+        if (dialect !== undefined) alone.set(request, dialect)
+      }
+      const listener = await openListener({
+        host,
+        port,
+        limits,
+        clock,
+        log,
+        plainFrom: trusted,
+        ...(options.certificate ? { certificate: options.certificate } : {}),
+        onRequest: (request, response) => {
+          mark(request)
+          app.routing(request, response)
+        },
+        ...(app.server.listenerCount('upgrade')
+          ? {
+              onUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+                mark(request)
+                app.server.emit('upgrade', request, socket, head)
+              },
+            }
+          : {}),
+      })
+      listeners.push(listener)
+      return listener
+    },
+  }
 }

@@ -1,0 +1,250 @@
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
+import { createServer as createSecureServer, type Server as SecureServer } from 'node:https'
+import { BlockList, createServer as createFront, isIP, isIPv6, type AddressInfo, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { Clock } from '#lib/clock.ts'
+import { CloudError, messageOf } from '#lib/errors.ts'
+import type { Log } from '#lib/log.ts'
+
+/** What one client may take of the server; each is a named maximum, times in milliseconds. */
+export const HTTP_LIMITS = {
+  bodyBytesMax: 1_048_576,
+  headerBytesMax: 16_384,
+  headersMax: 100,
+  /** Open connections per listening address; more are closed at once. */
+  connectionsMax: 4096,
+  /** From connecting to the first byte. */
+  firstByteMs: 10_000,
+  /** From the first byte to the end of the headers. */
+  headersMs: 15_000,
+  /** From the first byte to the end of the body. */
+  requestMs: 60_000,
+  keepAliveMs: 65_000,
+  /** How often the two limits above are looked at. */
+  checkMs: 5_000,
+  /** How long requests that are being answered may go on when the server closes. */
+  drainMs: 10_000,
+}
+export type HttpLimits = typeof HTTP_LIMITS
+
+/** The first byte of a TLS handshake record. */
+const TLS_HANDSHAKE = 0x16
+const CERTIFICATE_CHECK_MS = 86_400_000
+
+export type Address = { readonly host: string; readonly port: number }
+
+export type ListenerOptions = Address & {
+  readonly onRequest: RequestListener
+  /** A request to change the protocol (WebSocket); absent: such requests are answered as ordinary ones. */
+  readonly onUpgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+  /** Key and certificate in PEM, asked again once a day; absent: plain HTTP only. */
+  readonly certificate?: () => Promise<{ readonly key: string; readonly cert: string }>
+  /** True for peers that may speak plain HTTP from elsewhere: a proxy that ends TLS. */
+  readonly plainFrom: (address: string) => boolean
+  readonly limits: HttpLimits
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export type Listener = Address & {
+  readonly url: string
+  /** Stops accepting, lets requests that are being answered end within `drainMs`, then closes what is left. */
+  close(): Promise<void>
+}
+
+/** The address without the IPv6 form of an IPv4 one. */
+export const plainAddress = (address: string | undefined): string =>
+  (address ?? '').replace(/^::ffff:(?=\d+\.)/i, '')
+
+export const isLoopback = (address: string | undefined): boolean => {
+  const plain = plainAddress(address)
+  return plain.startsWith('127.') || plain === '::1'
+}
+
+/** A test for addresses in a list of addresses and CIDRs; `invalid` names an entry that is neither. */
+export function addressSet(entries: readonly string[]): (address: string) => boolean {
+  const list = new BlockList()
+  for (const entry of entries) {
+    const [address = '', prefix] = entry.split('/')
+    const family = isIPv6(address) ? 'ipv6' : 'ipv4'
+    const bits = prefix === undefined ? (family === 'ipv6' ? 128 : 32) : Number(prefix)
+    try {
+      list.addSubnet(address, bits, family)
+    } catch (error) {
+      throw new CloudError('invalid', `${entry} is no IP address or CIDR`, {}, error)
+    }
+  }
+  return (address) => {
+    const plain = plainAddress(address)
+    return isIP(plain) !== 0 && list.check(plain, isIPv6(plain) ? 'ipv6' : 'ipv4')
+  }
+}
+
+const CLIENT_FAULTS: Readonly<Record<string, readonly [status: string, detail: string]>> = {
+  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'The request headers are too large'],
+  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'The request took too long to arrive'],
+}
+
+/** Answers a request that never became one (broken HTTP, too large, too slow) and closes the connection. */
+function answerClientFault(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy()
+    return
+  }
+  const [status, detail] = CLIENT_FAULTS[error.code ?? ''] ?? [
+    '400 Bad Request',
+    'The request is not valid HTTP',
+  ]
+  refusePlainly(socket, status, detail)
+}
+
+function refusePlainly(socket: Duplex, status: string, detail: string): void {
+  const body = JSON.stringify({ title: status.slice(4), status: Number(status.slice(0, 3)), detail })
+  socket.end(
+    `HTTP/1.1 ${status}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    () => socket.destroy(),
+  )
+}
+
+/** A server that is handed its connections instead of accepting them itself. */
+function prepare<S extends Server | SecureServer>(
+  server: S,
+  options: ListenerOptions,
+  closing: () => boolean,
+): S {
+  server.maxHeadersCount = options.limits.headersMax
+  server.on('clientError', answerClientFault)
+  if (options.onUpgrade) server.on('upgrade', options.onUpgrade)
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+    // Connections that stay open for a next request would keep a closing server waiting.
+    response.once('close', () => {
+      if (closing()) setImmediate(() => server.closeIdleConnections())
+    })
+    if (closing()) response.setHeader('connection', 'close')
+    options.onRequest(request, response as ServerResponse<IncomingMessage> & { req: IncomingMessage })
+  })
+  // Node starts to watch header and request time-outs when a server says that it listens; this one never does.
+  server.emit('listening')
+  return server
+}
+
+const sentence = (error: NodeJS.ErrnoException, { host, port }: Address): string => {
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return `${host}:${port} is taken by another program: stop it, or choose another address with --listen`
+    case 'EACCES':
+      return `${host}:${port} needs a right this user lacks: choose a port above 1023 with --listen`
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return `${host} is no address of this machine: choose another with --listen`
+    default:
+      return `Cannot listen on ${host}:${port}: ${messageOf(error)}`
+  }
+}
+
+/**
+ * Listens on one address. TLS and plain HTTP share the port, the first byte decides; plain HTTP is for loopback (and
+ * proxies that are trusted) while there is a certificate. A taken port is refused `unavailable` with what to do.
+ */
+export async function openListener(options: ListenerOptions): Promise<Listener> {
+  const { limits, clock, log } = options
+  let closing = false
+  const http = {
+    maxHeaderSize: limits.headerBytesMax,
+    headersTimeout: limits.headersMs,
+    requestTimeout: limits.requestMs,
+    keepAliveTimeout: limits.keepAliveMs,
+    connectionsCheckingInterval: limits.checkMs,
+  }
+  const plain = prepare(createServer(http), options, () => closing)
+  const pem = await options.certificate?.()
+  const secure =
+    pem &&
+    prepare(
+      createSecureServer({ ...http, ...pem, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'] }),
+      options,
+      () => closing,
+    )
+  secure?.on('tlsClientError', (_error, socket) => socket.destroy())
+  const renewal = setInterval(() => {
+    options.certificate?.().then(
+      (it) => secure?.setSecureContext({ ...it, minVersion: 'TLSv1.2' }),
+      (error: unknown) => log.error('certificate not renewed', { error }),
+    )
+  }, CERTIFICATE_CHECK_MS).unref()
+
+  const sockets = new Set<Socket>()
+  /** Those that have not said a word yet: nothing to wait for when closing. */
+  const silent = new Set<Socket>()
+  const front = createFront({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    sockets.add(socket)
+    silent.add(socket)
+    socket.once('close', () => {
+      sockets.delete(socket)
+      silent.delete(socket)
+    })
+    const drop = (): void => {
+      socket.destroy()
+    }
+    socket.on('error', drop)
+    socket.once('end', drop)
+    socket.setTimeout(limits.firstByteMs, drop)
+    socket.once('data', (first: Buffer) => {
+      silent.delete(socket)
+      socket.pause()
+      socket.setTimeout(0)
+      socket.off('timeout', drop).off('end', drop).off('error', drop)
+      const peer = plainAddress(socket.remoteAddress)
+      if (secure && first[0] !== TLS_HANDSHAKE && !isLoopback(peer) && !options.plainFrom(peer)) {
+        socket.on('error', drop)
+        refusePlainly(socket, '400 Bad Request', 'This address speaks TLS to other machines: use https')
+        return
+      }
+      socket.unshift(first)
+      if (secure && first[0] === TLS_HANDSHAKE) {
+        // TLS takes what was read from the socket itself.
+        secure.emit('connection', socket)
+      } else {
+        plain.emit('connection', socket)
+        socket.resume()
+      }
+    })
+  })
+  front.maxConnections = limits.connectionsMax
+  await new Promise<void>((resolve, reject) => {
+    front.once('error', (error: NodeJS.ErrnoException) =>
+      reject(new CloudError('unavailable', sentence(error, options), {}, error)),
+    )
+    front.listen({ host: options.host, port: options.port }, resolve)
+  }).catch((error: unknown) => {
+    clearInterval(renewal)
+    throw error
+  })
+  front.on('error', (error) => log.error('listener failed', { error }))
+  const { port } = front.address() as AddressInfo
+  return {
+    host: options.host,
+    port,
+    url: `${secure ? 'https' : 'http'}://${isIPv6(options.host) ? `[${options.host}]` : options.host}:${port}`,
+    async close() {
+      closing = true
+      clearInterval(renewal)
+      const done = new AbortController()
+      const closed = new Promise<void>((resolve) => front.close(() => resolve()))
+      for (const server of [plain, secure]) server?.close(() => {})
+      for (const socket of silent) socket.destroy()
+      const limit = clock.sleep(limits.drainMs, done.signal).catch(() => undefined)
+      await Promise.race([closed, limit])
+      done.abort()
+      for (const socket of sockets) socket.destroy()
+      await closed
+    },
+  }
+}
