@@ -8,7 +8,14 @@ const CALL_TIMEOUT_MS = 15_000
 const RUNNING_WITHIN_MS = 60_000
 
 export type Vpc = { id: string; tenant_id: string; name: string; enable_internet: boolean; status: string }
-export type Subnet = { id: string; vpc_id: string; name: string; cidr: string; gateway_ip: string; status: string }
+export type Subnet = {
+  id: string
+  vpc_id: string
+  name: string
+  cidr: string
+  gateway_ip: string
+  status: string
+}
 export type Pod = {
   id: string
   tenant_id: string
@@ -37,7 +44,14 @@ export type LiveStatus = {
   status: string
   desired_replicas: number
   ready_replicas: number
-  replicas: { name: string; phase: string; ready: boolean; restarts: number; ip: string; cpu_millicores: number | null }[]
+  replicas: {
+    name: string
+    phase: string
+    ready: boolean
+    restarts: number
+    ip: string
+    cpu_millicores: number | null
+  }[]
   autoscaler: { desired_replicas: number; current_cpu_millicores: number | null; max_replicas: number } | null
 }
 export type TenantDetail = {
@@ -50,7 +64,13 @@ export type TenantDetail = {
 }
 
 export type Auth = { token?: string; admin?: string }
-export type Call = <T = unknown>(method: string, path: string, expected: number, body?: unknown, auth?: Auth) => Promise<T>
+export type Call = <T = unknown>(
+  method: string,
+  path: string,
+  expected: number,
+  body?: unknown,
+  auth?: Auth,
+) => Promise<T>
 
 /** A client of one Circloud API: every answer, also a refusal, is held against the contract. */
 export function circloudClient(baseUrl: string): Call {
@@ -101,7 +121,13 @@ const gatewayOf = (cidr: string): string => cidr.replace(/\.\d+\/\d+$/, '.1')
 /** A new tenant with a name of its own. */
 export async function makeTenant(call: Call, admin: string, prefix = 'e2e'): Promise<TestTenant> {
   const name = `${prefix}-${randomUUID().slice(0, 8)}`
-  const made = await call<{ id: string; api_token: string }>('POST', '/tenants', 201, { name, password: 'gui-pw' }, { admin })
+  const made = await call<{ id: string; api_token: string }>(
+    'POST',
+    '/tenants',
+    201,
+    { name, password: 'gui-pw' },
+    { admin },
+  )
   const own: TestTenant['call'] = (method, path, expected, body) =>
     call(method, path, expected, body, { token: made.api_token })
   const seen = async (pod: Pod): Promise<Pod> => {
@@ -113,7 +139,9 @@ export async function makeTenant(call: Call, admin: string, prefix = 'e2e'): Pro
   const until: TestTenant['until'] = (pod, what, holds, withinMs) => {
     let last: Pod | undefined
     const brief = (): string =>
-      last ? ` (${last.status} ${last.ready_replicas}/${last.replica_count} ${last.status_message ?? ''})` : ''
+      last
+        ? ` (${last.status} ${last.ready_replicas}/${last.replica_count} ${last.status_message ?? ''})`
+        : ''
     return eventually(
       `pod ${name}/${pod.name} ${what}`,
       async () => {
@@ -131,7 +159,12 @@ export async function makeTenant(call: Call, admin: string, prefix = 'e2e'): Pro
     token: made.api_token,
     call: own,
     vpc: (vpcName, internet = true) =>
-      own('POST', '/vpcs', 201, { tenant_id: made.id, token: made.api_token, name: vpcName, enable_internet: internet }),
+      own('POST', '/vpcs', 201, {
+        tenant_id: made.id,
+        token: made.api_token,
+        name: vpcName,
+        enable_internet: internet,
+      }),
     subnet: (vpc, cidr = '10.100.1.0/24', subnetName = 'web') =>
       own('POST', '/subnets', 201, {
         tenant_id: made.id,

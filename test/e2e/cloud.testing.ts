@@ -29,6 +29,9 @@ export type CloudOptions = {
 export type ProcessName = 'cloud' | 'agent' | 'edge'
 export type Leak = { what: string; kind: string; id: string; detail: string }
 
+/** `tenant` is an id or name that the administrator acts in. */
+export type NativeCall = { readonly body?: unknown; readonly tenant?: string }
+
 export type TestCloud = AsyncDisposable & {
   /** Without a path. */
   readonly url: string
@@ -38,7 +41,7 @@ export type TestCloud = AsyncDisposable & {
   readonly call: Call
   tenant(prefix?: string): Promise<TestTenant>
   /** The native API, as the administrator. */
-  native<T = unknown>(method: string, path: string, expected: number, body?: unknown): Promise<T>
+  native<T = unknown>(method: string, path: string, expected: number, how?: NativeCall): Promise<T>
   leaks(): Promise<Leak[]>
   /** Waits until records and reality agree. */
   noLeaks(withinMs?: number): Promise<void>
@@ -86,7 +89,7 @@ function descendants(root: number): { pid: number; command: string }[] {
       }
     })
   const found = new Set([root])
-  for (let grown = true; grown; ) {
+  for (let grown = true; grown;) {
     grown = false
     for (const it of all) {
       if (found.has(it.parent) && !found.has(it.pid)) grown = Boolean(found.add(it.pid))
@@ -154,11 +157,18 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
     assert.ok(found, `no ${name} process below ${root}: ${JSON.stringify(descendants(root))}`)
     return found.pid
   }
-  const native: TestCloud['native'] = async <T>(method: string, path: string, expected: number, body?: unknown) => {
+  const native: TestCloud['native'] = async <T>(
+    method: string,
+    path: string,
+    expected: number,
+    how: NativeCall = {},
+  ) => {
+    const { body, tenant } = how
     const answer = await fetch(`${url}/native${path}`, {
       method,
       headers: {
         authorization: `Bearer ${admin.token}`,
+        ...(tenant === undefined ? {} : { 'arcus-tenant': tenant }),
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -206,7 +216,9 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
       await eventually('the API answers', async () => (await fetch(`${url}/circloud/healthz`)).ok, withinMs)
     },
     cut: async () => {
-      const all = descendants(root).filter((it) => Object.values(PROGRAM).some((program) => program.test(it.command)))
+      const all = descendants(root).filter((it) =>
+        Object.values(PROGRAM).some((program) => program.test(it.command)),
+      )
       process.kill(root, 'SIGKILL')
       for (const it of all) if (it.pid !== root) process.kill(it.pid, 'SIGKILL')
       await ended

@@ -57,12 +57,15 @@ export function contractOf(file: URL): CheckAnswer {
       )
     } else if (status < 400) throw new Error(`${at}, and no contract declares it`)
     if (!pointer) {
-      if (body !== undefined) throw new Error(`${at} with a body where there should be none: ${JSON.stringify(body)}`)
+      if (body !== undefined)
+        throw new Error(`${at} with a body where there should be none: ${JSON.stringify(body)}`)
       return
     }
     const validate = validatorAt(pointer)
     if (!validate(body)) {
-      throw new Error(`${at}, not as its contract says: ${ajv.errorsText(validate.errors)}: ${JSON.stringify(body)}`)
+      throw new Error(
+        `${at}, not as its contract says: ${ajv.errorsText(validate.errors)}: ${JSON.stringify(body)}`,
+      )
     }
   }
 }

@@ -23,7 +23,12 @@ const lines = (text: string): string[] => text.split('\n').filter((it) => it !==
 
 // --- Containers -------------------------------------------------------------------------------------------------
 
-export type Container = { readonly id: string; readonly pid: number; readonly startedAt: string; readonly replica: string }
+export type Container = {
+  readonly id: string
+  readonly pid: number
+  readonly startedAt: string
+  readonly replica: string
+}
 
 type Inspected = {
   Id: string
@@ -33,7 +38,9 @@ type Inspected = {
 
 /** The running containers of a workload, by its id. */
 export async function containersOf(workload: string): Promise<Container[]> {
-  const ids = lines(await run('docker', 'ps', '-q', '--no-trunc', '--filter', `label=arcus.workload=${workload}`))
+  const ids = lines(
+    await run('docker', 'ps', '-q', '--no-trunc', '--filter', `label=arcus.workload=${workload}`),
+  )
   if (ids.length === 0) return []
   return (JSON.parse(await run('docker', 'inspect', ...ids)) as Inspected[])
     .filter((it) => it.State.Pid > 0)
@@ -67,8 +74,11 @@ async function inside<T>(place: Place, action: Action): Promise<T> {
   return JSON.parse(await run(command, ...args)) as T
 }
 
-export const httpFrom = (place: Place, url: string, how: { times?: number; timeoutMs?: number } = {}): Promise<HttpSeen[]> =>
-  inside(place, { do: 'http', url, ...how })
+export const httpFrom = (
+  place: Place,
+  url: string,
+  how: { times?: number; timeoutMs?: number } = {},
+): Promise<HttpSeen[]> => inside(place, { do: 'http', url, ...how })
 
 /** The body of one successful answer; fails with what was seen otherwise. */
 export async function bodyFrom(place: Place, url: string): Promise<string> {
@@ -106,8 +116,16 @@ export const udpFrom = (
 export type Listener = AsyncDisposable & { readonly heard: { text: string; from: string }[] }
 
 /** Listens in a namespace until disposed. UDP keeps what it heard; HTTP answers with the caller's address. */
-export async function listenIn(place: Place | undefined, action: Extract<Action, { host: string }>): Promise<Listener> {
-  const [command = '', ...args] = [...(place ? enter(place) : []), process.execPath, INSIDE, JSON.stringify(action)]
+export async function listenIn(
+  place: Place | undefined,
+  action: Extract<Action, { host: string }>,
+): Promise<Listener> {
+  const [command = '', ...args] = [
+    ...(place ? enter(place) : []),
+    process.execPath,
+    INSIDE,
+    JSON.stringify(action),
+  ]
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const heard: { text: string; from: string }[] = []
   let ready = false
@@ -201,7 +219,11 @@ export async function stopDocker(): Promise<() => Promise<void>> {
   return async () => {
     const log = openSync(existsSync(written) ? written : '/dev/null', 'a')
     spawn(command, args, { detached: true, stdio: ['ignore', log, log] }).unref()
-    await eventually('dockerd answers', () => run('docker', 'version', '--format', '{{.Server.Version}}'), DOCKER_START_MS)
+    await eventually(
+      'dockerd answers',
+      () => run('docker', 'version', '--format', '{{.Server.Version}}'),
+      DOCKER_START_MS,
+    )
   }
 }
 
@@ -209,17 +231,18 @@ export async function stopDocker(): Promise<() => Promise<void>> {
 
 /** Everything a cloud could leave behind, as words. */
 export async function hostSnapshot(): Promise<Set<string>> {
-  const [containers, networks, volumes, namespaces, links, addresses, rules, tables, routes] = await Promise.all([
-    run('docker', 'ps', '-aq'),
-    run('docker', 'network', 'ls', '--format', '{{.Name}}'),
-    run('docker', 'volume', 'ls', '-q'),
-    run('ip', 'netns', 'list'),
-    run('ip', '-o', 'link', 'show'),
-    run('ip', '-o', 'addr', 'show', 'dev', 'lo'),
-    run('ip', 'rule', 'list'),
-    run('nft', 'list', 'tables'),
-    run('ip', 'route', 'show', 'table', 'all'),
-  ])
+  const [containers, networks, volumes, namespaces, links, addresses, rules, tables, routes] =
+    await Promise.all([
+      run('docker', 'ps', '-aq'),
+      run('docker', 'network', 'ls', '--format', '{{.Name}}'),
+      run('docker', 'volume', 'ls', '-q'),
+      run('ip', 'netns', 'list'),
+      run('ip', '-o', 'link', 'show'),
+      run('ip', '-o', 'addr', 'show', 'dev', 'lo'),
+      run('ip', 'rule', 'list'),
+      run('nft', 'list', 'tables'),
+      run('ip', 'route', 'show', 'table', 'all'),
+    ])
   const named = (what: string, text: string, word = /^\S+/): string[] =>
     lines(text).map((line) => `${what} ${word.exec(line)?.[0] ?? line}`)
   const mounts = lines(readFileSync('/proc/self/mounts', 'utf8'))

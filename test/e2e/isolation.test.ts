@@ -74,14 +74,19 @@ describe('isolation', { concurrency: false }, () => {
   })
 
   const fabricOf = async (pod: Pod): Promise<string> => {
-    const { items } = await cloud.native<{ items: Replica[] }>('GET', `/replica?tenant=${pod.tenant_id}`, 200)
+    const as = { tenant: pod.tenant_id }
+    const { items } = await cloud.native<{ items: Replica[] }>('GET', '/replica', 200, as)
     const found = items.find((it) => it.spec.workload === pod.id)
     assert.ok(found, `no replica of ${pod.name}`)
     return found.spec.fabric
   }
   const addressesIn = async (place: Place, family: 'inet' | 'inet6'): Promise<string[]> => {
-    const links = JSON.parse(await ipIn(place, '-j', 'addr', 'show', 'dev', 'eth0')) as { addr_info: Address[] }[]
-    return links.flatMap((it) => it.addr_info.filter((at) => at.family === family && at.scope === 'global').map((at) => at.local))
+    const links = JSON.parse(await ipIn(place, '-j', 'addr', 'show', 'dev', 'eth0')) as {
+      addr_info: Address[]
+    }[]
+    return links.flatMap((it) =>
+      it.addr_info.filter((at) => at.family === family && at.scope === 'global').map((at) => at.local),
+    )
   }
 
   test('a packet to an address that nobody has goes nowhere, not even out by the uplink', async () => {
@@ -108,9 +113,13 @@ describe('isolation', { concurrency: false }, () => {
       const [own] = await addressesIn(from, family)
       const [neighbour] = await addressesIn(await placeOf(third), family)
       assert.ok(target && own && neighbour, `each pod has an ${family} address`)
-      const invented = family === 'inet' ? ['10.100.1.77', '192.0.2.77'] : ['2001:db8::77', own.replace(/[^:]+$/, 'dead')]
+      const invented =
+        family === 'inet' ? ['10.100.1.77', '192.0.2.77'] : ['2001:db8::77', own.replace(/[^:]+$/, 'dead')]
       await using ear = await listenIn(to, { do: 'udp-listen', host: target, port: PORT })
-      assert.ok('answer' in (await udpFrom(from, target, PORT, 'true', { source: own })), 'its own source passes')
+      assert.ok(
+        'answer' in (await udpFrom(from, target, PORT, 'true', { source: own })),
+        'its own source passes',
+      )
       for (const source of [neighbour, ...invented]) {
         const address = family === 'inet' ? [`${source}/32`] : [`${source}/128`, 'nodad']
         await ipIn(from, 'addr', 'add', ...address.slice(0, 1), 'dev', 'eth0', ...address.slice(1))
@@ -132,15 +141,27 @@ describe('isolation', { concurrency: false }, () => {
     const answer = await fetch(`http://${theirs}/hostname`, { signal: AbortSignal.timeout(5000) })
     assert.equal(answer.status, 200, 'the host itself reaches it')
     assert.deepEqual(await reachableFrom(from, [theirs, mine], 80), [])
-    assert.deepEqual(await reachableFrom(outside, [theirs, mine], 80), [], 'nor does a machine beyond the host')
+    assert.deepEqual(
+      await reachableFrom(outside, [theirs, mine], 80),
+      [],
+      'nor does a machine beyond the host',
+    )
   })
 
   test('no address of the host answers, and no machine of its networks', async () => {
     const all = Object.values(networkInterfaces()).flatMap((it) => it ?? [])
-    const v4 = all.filter((it) => it.family === 'IPv4' && !it.address.startsWith('127.')).map((it) => it.address)
-    const v6 = all.filter((it) => it.family === 'IPv6' && it.scopeid === 0 && it.address !== '::1').map((it) => it.address)
+    const v4 = all
+      .filter((it) => it.family === 'IPv4' && !it.address.startsWith('127.'))
+      .map((it) => it.address)
+    const v6 = all
+      .filter((it) => it.family === 'IPv6' && it.scopeid === 0 && it.address !== '::1')
+      .map((it) => it.address)
     assert.ok(v4.includes(outside.hostLan))
-    assert.deepEqual(await reachableFrom(outside, [outside.hostLan], PORT), [outside.hostLan], 'the listener is there')
+    assert.deepEqual(
+      await reachableFrom(outside, [outside.hostLan], PORT),
+      [outside.hostLan],
+      'the listener is there',
+    )
     assert.deepEqual(await reachableFrom(from, [outside.far], PORT), [outside.far], 'the way out works')
     assert.deepEqual(await reachableFrom(from, [...v4, ...v6, '10.100.1.1', outside.neighbour], PORT), [])
   })
@@ -155,7 +176,11 @@ describe('isolation', { concurrency: false }, () => {
   test('private addresses of a VPC are unknown outside it', async () => {
     const targets = [victim.vip, ...victim.ip_addresses, ...foreign.ip_addresses]
     assert.deepEqual(await reachableFrom(outside, targets, 80), [])
-    assert.deepEqual(await reachableFrom(from, targets.slice(0, 2), 80), targets.slice(0, 2), 'they answer inside')
+    assert.deepEqual(
+      await reachableFrom(from, targets.slice(0, 2), 80),
+      targets.slice(0, 2),
+      'they answer inside',
+    )
   })
 
   test('a VPC without internet has no way out', async () => {
@@ -165,7 +190,11 @@ describe('isolation', { concurrency: false }, () => {
     await udpFrom(closed, outside.far, PORT, 'lost', { timeoutMs: DROPPED_MS })
     assert.deepEqual(ear.heard, [])
     assert.equal((await askProbe(shut, '/resolve?name=shut')).status, 200, 'its own names are known')
-    assert.notEqual((await askProbe(shut, '/resolve?name=example.com')).status, 200, 'no other name is looked up')
+    assert.notEqual(
+      (await askProbe(shut, '/resolve?name=example.com')).status,
+      200,
+      'no other name is looked up',
+    )
   })
 })
 

@@ -10,20 +10,31 @@ export async function placeOf(pod: Pick<Pod, 'id' | 'name'>): Promise<Place> {
 }
 
 /** Asks the probe in a pod's own container, over its loopback, so that the answer says what the container sees. */
-export async function askProbe(pod: Pick<Pod, 'id' | 'name'>, path: string, timeoutMs = 6000): Promise<{ status: number; body: string }> {
+export async function askProbe(
+  pod: Pick<Pod, 'id' | 'name'>,
+  path: string,
+  timeoutMs = 6000,
+): Promise<{ status: number; body: string }> {
   const [seen] = await httpFrom(await placeOf(pod), `http://127.0.0.1${path}`, { timeoutMs })
   assert.ok(seen && 'status' in seen, `${pod.name} ${path}: ${JSON.stringify(seen)}`)
   return seen
 }
 
 /** What a process in the pod gets for a URL: its answer, or undefined when nothing answers. */
-export async function fetchFrom(pod: Pick<Pod, 'id' | 'name'>, url: string): Promise<{ status: number; body: string } | undefined> {
+export async function fetchFrom(
+  pod: Pick<Pod, 'id' | 'name'>,
+  url: string,
+): Promise<{ status: number; body: string } | undefined> {
   const seen = await askProbe(pod, `/fetch?url=${encodeURIComponent(url)}`)
   return seen.status < 500 ? seen : undefined
 }
 
 /** Names of the replicas that answered `times` new connections to an address. */
-export async function answering(from: Pick<Pod, 'id' | 'name'>, host: string, times: number): Promise<Set<string>> {
+export async function answering(
+  from: Pick<Pod, 'id' | 'name'>,
+  host: string,
+  times: number,
+): Promise<Set<string>> {
   const answers = await httpFrom(await placeOf(from), `http://${host}/hostname`, { times })
   return new Set(
     answers.map((it) => {

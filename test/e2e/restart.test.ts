@@ -99,7 +99,11 @@ describe('restarts', { concurrency: false }, () => {
       const first = cloud.pid(name)
       cloud.kill(name)
       if (name === 'edge') {
-        await eventually('names are known again', async () => (await askProbe(client, '/resolve?name=web')).status === 200, BRIEFLY_MS)
+        await eventually(
+          'names are known again',
+          async () => (await askProbe(client, '/resolve?name=web')).status === 200,
+          BRIEFLY_MS,
+        )
         await always('traffic goes on', served, 500)
       } else await always('traffic goes on', served, BRIEFLY_MS)
       await eventually(

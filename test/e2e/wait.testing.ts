@@ -10,7 +10,11 @@ const shown = (value: unknown): string =>
  * Looks until `look` gives something truthy and returns that. A throw counts as "not yet"; at the end of the time
  * the error says what was waited for and what was seen last.
  */
-export async function eventually<T>(what: string, look: () => Promise<T> | T, timeoutMs: number): Promise<NonNullable<T>> {
+export async function eventually<T>(
+  what: string,
+  look: () => Promise<T> | T,
+  timeoutMs: number,
+): Promise<NonNullable<T>> {
   const end = performance.now() + timeoutMs
   let last: unknown = 'nothing'
   for (;;) {
@@ -21,13 +25,18 @@ export async function eventually<T>(what: string, look: () => Promise<T> | T, ti
     } catch (error) {
       last = error
     }
-    if (performance.now() >= end) throw new Error(`${what}: not within ${timeoutMs / 1000} s; last seen: ${shown(last)}`)
+    if (performance.now() >= end)
+      throw new Error(`${what}: not within ${timeoutMs / 1000} s; last seen: ${shown(last)}`)
     await sleep(LOOK_EVERY_MS)
   }
 }
 
 /** `look` must give something truthy at every look for the whole time. */
-export async function always(what: string, look: () => Promise<unknown> | unknown, forMs: number): Promise<void> {
+export async function always(
+  what: string,
+  look: () => Promise<unknown> | unknown,
+  forMs: number,
+): Promise<void> {
   const end = performance.now() + forMs
   while (performance.now() < end) {
     const seen = await look()

@@ -32,7 +32,9 @@ export function autoscalingScenario(cloud: () => TestCloud): void {
     const counts = new Set<number>()
     const first = await containersOf(made.id)
     assert.equal(first.length, 2)
-    const burns = first.map((it) => httpFrom({ pid: it.pid }, 'http://127.0.0.1/burn?seconds=60', { timeoutMs: 1000 }))
+    const burns = first.map((it) =>
+      httpFrom({ pid: it.pid }, 'http://127.0.0.1/burn?seconds=60', { timeoutMs: 1000 }),
+    )
     let reading: LiveStatus['autoscaler'] = null
     await eventually(
       'the count grows',

@@ -16,7 +16,10 @@ export function identityScenarios(cloud: () => TestCloud): void {
   test('2 admin login', async () => {
     const { call, admin, tenant } = cloud()
     const { username, password } = admin
-    const { api_token } = await call<{ api_token: string }>('POST', '/admin/login', 200, { username, password })
+    const { api_token } = await call<{ api_token: string }>('POST', '/admin/login', 200, {
+      username,
+      password,
+    })
     await call('POST', '/admin/login', 401, { username, password: `${password}x` })
     await call('POST', '/admin/login', 400, { username })
     await call('GET', '/tenants', 200, undefined, { admin: api_token })

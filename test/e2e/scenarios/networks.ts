@@ -36,7 +36,11 @@ export function providerScenario(cloud: () => TestCloud): void {
 
     const t = await tenant()
     const subnet = await t.subnet(await t.vpc('production'))
-    await t.pod(subnet, 'web', { container_image: 'idle:latest', external_access: true, external_inbound: true })
+    await t.pod(subnet, 'web', {
+      container_image: 'idle:latest',
+      external_access: true,
+      external_inbound: true,
+    })
     const elsewhere = { external_subnet_cidr: '198.51.100.128/25', external_subnet_gateway: '198.51.100.129' }
     await call('POST', '/provider-config', 409, { ...PROVIDER, ...elsewhere }, as)
     await t.remove()
@@ -48,12 +52,28 @@ export function networkScenarios(cloud: () => TestCloud): void {
     const t = await cloud().tenant()
     const vpc = await t.vpc('production')
     const subnet = await t.subnet(vpc, '10.100.1.0/24')
-    assert.deepEqual((await t.call<Vpc[]>('GET', '/vpcs', 200)).map((it) => it.id), [vpc.id])
-    assert.deepEqual((await t.call<Subnet[]>('GET', '/subnets', 200)).map((it) => it.id), [subnet.id])
-    await t.call('POST', '/vpcs', 409, { tenant_id: t.id, token: t.token, name: 'production', enable_internet: true })
+    assert.deepEqual(
+      (await t.call<Vpc[]>('GET', '/vpcs', 200)).map((it) => it.id),
+      [vpc.id],
+    )
+    assert.deepEqual(
+      (await t.call<Subnet[]>('GET', '/subnets', 200)).map((it) => it.id),
+      [subnet.id],
+    )
+    await t.call('POST', '/vpcs', 409, {
+      tenant_id: t.id,
+      token: t.token,
+      name: 'production',
+      enable_internet: true,
+    })
     const wanted = { tenant_id: t.id, token: t.token, vpc_id: vpc.id }
-    const refused = (status: number, name: string, cidr: string, gateway_ip: string, vpc_id = vpc.id): Promise<unknown> =>
-      t.call('POST', '/subnets', status, { ...wanted, vpc_id, name, cidr, gateway_ip })
+    const refused = (
+      status: number,
+      name: string,
+      cidr: string,
+      gateway_ip: string,
+      vpc_id = vpc.id,
+    ): Promise<unknown> => t.call('POST', '/subnets', status, { ...wanted, vpc_id, name, cidr, gateway_ip })
     await refused(400, 'far-gateway', '10.100.2.0/24', '10.200.0.1')
     await refused(400, 'host-bits', '10.100.1.5/24', '10.100.1.1')
     await refused(400, 'too-small', '10.100.2.0/30', '10.100.2.1')
@@ -99,7 +119,10 @@ export function networkScenarios(cloud: () => TestCloud): void {
     ] as const) {
       for (const host of ['pod-a', own.dns_name, own.vip]) {
         const seen = await fetchFrom(from, `http://${host}/hostname`)
-        assert.ok(seen?.body.includes(names.get(own.id)!.trim()), `${from.name} asked ${host}: ${JSON.stringify(seen)}`)
+        assert.ok(
+          seen?.body.includes(names.get(own.id)!.trim()),
+          `${from.name} asked ${host}: ${JSON.stringify(seen)}`,
+        )
       }
     }
     for (const [from, foreign] of [
@@ -109,7 +132,11 @@ export function networkScenarios(cloud: () => TestCloud): void {
       [c, 'pod-b'],
       [d, 'pod-b'],
     ] as const) {
-      assert.equal(await fetchFrom(from, `http://${foreign}/hostname`), undefined, `${from.name} reached ${foreign}`)
+      assert.equal(
+        await fetchFrom(from, `http://${foreign}/hostname`),
+        undefined,
+        `${from.name} reached ${foreign}`,
+      )
     }
     // An address that exists only in the first VPC leads nowhere in the others.
     const third = await t.running(await t.pod(one, 'pod-e'))
@@ -165,18 +192,27 @@ export function networkScenarios(cloud: () => TestCloud): void {
     assert.ok(fromItself?.body.includes(own.trim()), `from the pod itself: ${JSON.stringify(fromItself)}`)
 
     const source = `http://${outside.far}:8014/`
-    const seenOf = async (pod: typeof web): Promise<string | undefined> => (await fetchFrom(pod, source))?.body
-    assert.ok((await seenOf(web))?.includes(web.external_ip!), 'what leaves has the pod’s own external address')
+    const seenOf = async (pod: typeof web): Promise<string | undefined> =>
+      (await fetchFrom(pod, source))?.body
+    assert.ok(
+      (await seenOf(web))?.includes(web.external_ip!),
+      'what leaves has the pod’s own external address',
+    )
     const shared = await seenOf(out)
     assert.match(shared ?? '', /203\.0\.113\.\d+/, 'what leaves without an own address has one of the pool')
     assert.ok(!shared?.includes(web.external_ip!))
     assert.equal(await seenOf(quiet), undefined, 'no external_access: no way out')
-    assert.notEqual(await tcpFrom({ namespace: outside.namespace }, web.external_ip!, 81, { timeoutMs: 1500 }), 'connected')
+    assert.notEqual(
+      await tcpFrom({ namespace: outside.namespace }, web.external_ip!, 81, { timeoutMs: 1500 }),
+      'connected',
+    )
 
     await t.call('DELETE', `/pods/${web.id}`, 204)
     await eventually(
       'the external address is dead',
-      async () => (await tcpFrom({ namespace: outside.namespace }, web.external_ip!, 80, { timeoutMs: 500 })) !== 'connected',
+      async () =>
+        (await tcpFrom({ namespace: outside.namespace }, web.external_ip!, 80, { timeoutMs: 500 })) !==
+        'connected',
       20_000,
     )
     await t.remove()

@@ -31,7 +31,10 @@ export function podScenarios(cloud: () => TestCloud): void {
       const seen = new Set<string>()
       if (host === web.vip) for (const it of await answering(client, host, 40)) seen.add(it)
       else {
-        for (let i = 0; i < 8; i++) seen.add((await askProbe(client, `/fetch?url=${encodeURIComponent(`http://${host}/hostname`)}`)).body)
+        for (let i = 0; i < 8; i++)
+          seen.add(
+            (await askProbe(client, `/fetch?url=${encodeURIComponent(`http://${host}/hostname`)}`)).body,
+          )
       }
       assert.equal(seen.size, 2, `${host} answered as ${[...seen].join(', ')}`)
     }
@@ -91,7 +94,11 @@ export function podScenarios(cloud: () => TestCloud): void {
     assert.equal((await t.call<Pod>('DELETE', path, 200)).replica_count, 1)
     await t.call('DELETE', path, 409)
     assert.equal((await t.seen(pod)).replica_count, 1)
-    await eventually('one container is left', async () => (await containersOf(pod.id)).length === 1, SETTLES_MS)
+    await eventually(
+      'one container is left',
+      async () => (await containersOf(pod.id)).length === 1,
+      SETTLES_MS,
+    )
 
     const ten = await t.pod(subnet, 'ten', { container_image: 'idle:latest', replica_count: 10 })
     await t.call('POST', `/pods/${ten.id}/replicas`, 409)
@@ -104,9 +111,7 @@ export function podScenarios(cloud: () => TestCloud): void {
   test('11 PATCH edge cases keep the VIP, the name and the external address', async () => {
     const t = await cloud().tenant()
     const subnet = await t.subnet(await t.vpc('production'))
-    const pod = await t.running(
-      await t.pod(subnet, 'web', { external_access: true, external_inbound: true }),
-    )
+    const pod = await t.running(await t.pod(subnet, 'web', { external_access: true, external_inbound: true }))
     assert.match(pod.external_ip ?? '', EXTERNAL)
     const path = `/pods/${pod.id}/config`
     const kept = ({ vip, dns_name, external_ip }: Pod): object => ({ vip, dns_name, external_ip })
@@ -122,7 +127,10 @@ export function podScenarios(cloud: () => TestCloud): void {
     assert.deepEqual(kept(scaled), kept(pod))
     const running = await t.running(pod)
     assert.deepEqual(kept(running), kept(pod))
-    assert.equal((await fetch(`http://${pod.external_ip}/hostname`, { signal: AbortSignal.timeout(5000) })).status, 200)
+    assert.equal(
+      (await fetch(`http://${pod.external_ip}/hostname`, { signal: AbortSignal.timeout(5000) })).status,
+      200,
+    )
 
     const plain = await t.call<Pod>('PATCH', path, 200, { auto_healing: false })
     assert.deepEqual([plain.auto_healing, plain.auto_scaling], [false, false])
@@ -156,7 +164,11 @@ export function podScenarios(cloud: () => TestCloud): void {
     assert.equal((await askProbe(pod, `/write?path=/data/x&data=${text}`)).status, 200)
     const read = async (): Promise<string> => {
       await t.running(pod)
-      return eventually('the probe reads', async () => (await askProbe(pod, '/read?path=/data/x')).body, 10_000)
+      return eventually(
+        'the probe reads',
+        async () => (await askProbe(pod, '/read?path=/data/x')).body,
+        10_000,
+      )
     }
     await t.call('POST', `/pods/${pod.id}/restart`, 200)
     assert.ok((await read()).includes(text), 'after a restart')
@@ -174,11 +186,17 @@ export function podScenarios(cloud: () => TestCloud): void {
     const t = await cloud().tenant()
     const subnet = await t.subnet(await t.vpc('production'))
     const [healed, plain] = await Promise.all(
-      [await t.pod(subnet, 'healed', { auto_healing: true }), await t.pod(subnet, 'plain')].map((it) => t.running(it)),
+      [await t.pod(subnet, 'healed', { auto_healing: true }), await t.pod(subnet, 'plain')].map((it) =>
+        t.running(it),
+      ),
     )
     assert.ok(healed && plain)
     await Promise.all([healed, plain].map((it) => askProbe(it, '/crash').catch(() => undefined)))
-    await eventually('a restart is counted', async () => ((await t.live(healed)).replicas[0]?.restarts ?? 0) >= 1, SETTLES_MS)
+    await eventually(
+      'a restart is counted',
+      async () => ((await t.live(healed)).replicas[0]?.restarts ?? 0) >= 1,
+      SETTLES_MS,
+    )
     const back = await t.running(healed)
     assert.deepEqual(back.ip_addresses, healed.ip_addresses)
     await t.until(plain, 'is stopped', (it) => it.status === 'stopped', SETTLES_MS)

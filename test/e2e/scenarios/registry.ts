@@ -17,7 +17,10 @@ export function registryScenario(cloud: () => TestCloud): void {
     assert.ok(!JSON.stringify(listed).includes(password))
     assert.ok(!JSON.stringify(await t.detail()).includes(password))
 
-    const refused = await t.pod(subnet, 'anonymous', { container_image: image, use_registry_credentials: false })
+    const refused = await t.pod(subnet, 'anonymous', {
+      container_image: image,
+      use_registry_credentials: false,
+    })
     const failed = await t.until(refused, 'ends in error', (it) => it.status === 'error', 60_000)
     assert.ok(failed.status_message && !failed.status_message.includes(password))
     await t.running(await t.pod(subnet, 'private', { container_image: image }))

@@ -28,7 +28,9 @@ const example = (token: string): object => ({
 })
 
 const counts = async (t: TestTenant): Promise<number[]> =>
-  Promise.all(['/vpcs', '/subnets', '/pods'].map(async (path) => (await t.call<unknown[]>('GET', path, 200)).length))
+  Promise.all(
+    ['/vpcs', '/subnets', '/pods'].map(async (path) => (await t.call<unknown[]>('GET', path, 200)).length),
+  )
 
 export function topologyScenarios(cloud: () => TestCloud): void {
   test('19 topology: deployed whole or not at all, and read back into an empty tenant', async () => {
@@ -48,7 +50,10 @@ export function topologyScenarios(cloud: () => TestCloud): void {
     assert.equal(nginx.replica_count, 2)
 
     const read = await t.call<Shown>('GET', path, 200)
-    const copy = await empty.call<Shown>('POST', `/tenants/${empty.id}/topology`, 201, { ...read, token: empty.token })
+    const copy = await empty.call<Shown>('POST', `/tenants/${empty.id}/topology`, 201, {
+      ...read,
+      token: empty.token,
+    })
     assert.deepEqual(await counts(empty), [1, 1, 1])
     assert.notEqual(copy.pods[0]?.id, nginx.id)
     await Promise.all([t.remove(), empty.remove()])
@@ -71,12 +76,20 @@ export function topologyScenarios(cloud: () => TestCloud): void {
       async () => assert.deepEqual(await counts(t), [1, 1, 1]) ?? true,
       GONE_WITHIN_MS,
     )
-    await eventually('its container is gone', async () => (await containersOf(gone.id)).length === 0, GONE_WITHIN_MS)
+    await eventually(
+      'its container is gone',
+      async () => (await containersOf(gone.id)).length === 0,
+      GONE_WITHIN_MS,
+    )
     await t.call('DELETE', `/vpcs/${one.vpc_id}`, 404)
     assert.equal((await t.seen(kept)).status, 'running')
     await t.remove()
     await call('GET', '/pods', 401, undefined, { token: t.token })
-    await eventually('the last container is gone', async () => (await containersOf(kept.id)).length === 0, GONE_WITHIN_MS)
+    await eventually(
+      'the last container is gone',
+      async () => (await containersOf(kept.id)).length === 0,
+      GONE_WITHIN_MS,
+    )
     await call('GET', `/tenants/${t.id}`, 404, undefined, { admin: admin.token })
   })
 
@@ -90,8 +103,14 @@ export function topologyScenarios(cloud: () => TestCloud): void {
     await call('POST', `/tenants/${t.id}/domains`, 201, { domain }, as)
     await call('POST', `/tenants/${other.id}/domains`, 409, { domain }, as)
     const listed = await call<{ domain: string }[]>('GET', `/tenants/${t.id}/domains`, 200, undefined, as)
-    assert.deepEqual(listed.map((it) => it.domain), [domain])
-    assert.deepEqual((await t.detail()).domains.map((it) => it.domain), [domain])
+    assert.deepEqual(
+      listed.map((it) => it.domain),
+      [domain],
+    )
+    assert.deepEqual(
+      (await t.detail()).domains.map((it) => it.domain),
+      [domain],
+    )
     await Promise.all([t.remove(), other.remove()])
   })
 }
