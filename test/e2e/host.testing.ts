@@ -64,13 +64,13 @@ export async function containerOf(workload: { id: string; name: string }): Promi
 /** `pid:123` or the name of a namespace in /var/run/netns. */
 export type Place = { readonly pid: number } | { readonly namespace: string }
 
-const enter = (place: Place): string[] => [
+const enter = (place: Place): [string, string] => [
   'nsenter',
   `--net=${'pid' in place ? `/proc/${place.pid}/ns/net` : `/var/run/netns/${place.namespace}`}`,
 ]
 
 async function inside<T>(place: Place, action: Action): Promise<T> {
-  const [command = '', ...args] = [...enter(place), process.execPath, INSIDE, JSON.stringify(action)]
+  const [command, ...args] = [...enter(place), process.execPath, INSIDE, JSON.stringify(action)]
   return JSON.parse(await run(command, ...args)) as T
 }
 
@@ -120,12 +120,8 @@ export async function listenIn(
   place: Place | undefined,
   action: Extract<Action, { host: string }>,
 ): Promise<Listener> {
-  const [command = '', ...args] = [
-    ...(place ? enter(place) : []),
-    process.execPath,
-    INSIDE,
-    JSON.stringify(action),
-  ]
+  const argv = [process.execPath, INSIDE, JSON.stringify(action)] as const
+  const [command, ...args] = place ? ([...enter(place), ...argv] as const) : argv
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const heard: { text: string; from: string }[] = []
   let ready = false
@@ -147,7 +143,7 @@ export async function listenIn(
 
 /** Runs `ip` in a namespace. */
 export async function ipIn(place: Place, ...args: string[]): Promise<string> {
-  const [command = '', ...before] = enter(place)
+  const [command, ...before] = enter(place)
   return run(command, ...before, 'ip', ...args)
 }
 

@@ -16,7 +16,8 @@ export type Action =
   | { do: 'http-listen'; host: string; port: number }
 
 export type HttpSeen = { status: number; body: string } | { error: string }
-export type TcpSeen = 'connected' | 'timeout' | string
+/** `connected`, `timeout`, or the code of the refusal. */
+export type TcpSeen = string
 
 const TIMEOUT_MS = 3000
 const BODY_BYTES_MAX = 1_000_000

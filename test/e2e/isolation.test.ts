@@ -205,7 +205,7 @@ async function uplinksOf(except: string): Promise<string[]> {
   for (const namespace of namespaces.filter((it) => it !== '' && it !== except)) {
     const links = JSON.parse(await run('ip', '-n', namespace, '-j', 'addr')) as { addr_info: Address[] }[]
     for (const at of links.flatMap((it) => it.addr_info)) {
-      if (at.family === 'inet' && /^100\./.test(at.local)) found.push(at.local)
+      if (at.family === 'inet' && at.local.startsWith('100.')) found.push(at.local)
     }
   }
   return found

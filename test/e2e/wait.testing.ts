@@ -32,11 +32,7 @@ export async function eventually<T>(
 }
 
 /** `look` must give something truthy at every look for the whole time. */
-export async function always(
-  what: string,
-  look: () => Promise<unknown> | unknown,
-  forMs: number,
-): Promise<void> {
+export async function always(what: string, look: () => unknown, forMs: number): Promise<void> {
   const end = performance.now() + forMs
   while (performance.now() < end) {
     const seen = await look()
