@@ -1,0 +1,95 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { simulatedClock, type SimulatedClock } from '#lib/clock.ts'
+import { createIds } from '#lib/ids.ts'
+import { silentLog } from '#lib/log.ts'
+import { createEngine, type Engine } from '#engine/engine.ts'
+import { createKeyring } from '#engine/secrets.ts'
+import { openSqliteStore } from '#engine/store.sqlite.ts'
+import { simulatedCompute, type SimulatedCompute } from '#drivers/simulated/compute.ts'
+import { simulatedEdge } from '#drivers/simulated/edge.ts'
+import { type Fault, simulatedNetwork } from '#drivers/simulated/network.ts'
+import type { Caller, Origin } from './access.ts'
+import { createCloud, KINDS, type RunningCloud } from './cloud.ts'
+import { DEFAULT_SETTINGS, type Settings } from './context.ts'
+
+export type TestCloud = AsyncDisposable & {
+  readonly cloud: RunningCloud
+  readonly engine: Engine
+  readonly clock: SimulatedClock
+  readonly compute: SimulatedCompute
+  readonly network: ReturnType<typeof simulatedNetwork>
+  readonly edge: ReturnType<typeof simulatedEdge>
+  /** The first administrator, its password and token. */
+  readonly admin: Caller
+  readonly credentials: { readonly username: string; readonly password: string; readonly token: string }
+  /** A new tenant with a caller of its own. */
+  tenant(name: string): Promise<{ id: string; token: string; caller: Caller }>
+  /** Reconciles on the simulated clock until nothing is due within this time (10 s unless told). */
+  settle(withinMs?: number): Promise<void>
+}
+
+export const testOrigin: Origin = { dialect: 'test', address: '127.0.0.1', requestId: 'test' }
+
+/** A whole cloud on the real store, with simulated drivers and clock. `fault` is called before each driver verb as `<driver>.<verb>`. */
+export async function testCloud(how: { fault?: Fault; settings?: Partial<Settings> } = {}): Promise<TestCloud> {
+  const directory = await mkdtemp(join(tmpdir(), 'arcus-test-'))
+  const clock = simulatedClock()
+  const named =
+    (driver: string): Fault =>
+    async (verb, id) =>
+      await how.fault?.(`${driver}.${verb}`, id)
+  const compute = simulatedCompute(clock, named('compute'))
+  const network = simulatedNetwork(named('network'))
+  const edge = simulatedEdge(named('edge'))
+  const store = await openSqliteStore({ directory, clock, log: silentLog })
+  const engine = createEngine({
+    store,
+    kinds: KINDS,
+    clock,
+    ids: createIds(clock),
+    keyring: createKeyring(randomBytes(32)),
+    log: silentLog,
+    random: () => 0.5,
+    tenantRefs: true,
+  })
+  const cloud = createCloud({
+    engine,
+    drivers: { compute, network, edge },
+    settings: { ...DEFAULT_SETTINGS, ...how.settings },
+    log: silentLog,
+    version: { version: '0.0.0', commit: null },
+  })
+  let credentials = { username: '', password: '', token: '' }
+  await cloud.bootstrap(
+    async (made) => await Promise.resolve(void (credentials = made)),
+    () => 'first-password',
+  )
+  const callerOf = async (token: string): Promise<Caller> => {
+    const caller = await cloud.authenticate(token, testOrigin)
+    if (!caller) throw new Error('a token just issued is not known')
+    return caller
+  }
+  const admin = await callerOf(credentials.token)
+  return {
+    cloud,
+    engine,
+    clock,
+    compute,
+    network,
+    edge,
+    admin,
+    credentials,
+    async tenant(name) {
+      const { tenant, token } = await cloud.act(admin, 'tenants.create', async (verbs) => await verbs.createTenant({ name, description: null }))
+      return { id: tenant.id, token, caller: await callerOf(token) }
+    },
+    settle: async (withinMs = 10_000) => await cloud.settle(withinMs),
+    async [Symbol.asyncDispose]() {
+      await store[Symbol.asyncDispose]()
+      await rm(directory, { recursive: true, force: true })
+    },
+  }
+}

@@ -1,0 +1,159 @@
+import { randomBytes } from 'node:crypto'
+import { accessSync, constants, existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { systemClock } from '#lib/clock.ts'
+import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
+import { replaceFile } from '#lib/files.ts'
+import { createIds } from '#lib/ids.ts'
+import { jsonLog, type Log } from '#lib/log.ts'
+import { createEngine } from '#engine/engine.ts'
+import { createKeyring, openMasterKey } from '#engine/secrets.ts'
+import type { Store } from '#engine/store.ts'
+import { openSqliteStore } from '#engine/store.sqlite.ts'
+import { createCloud, type Drivers, KINDS } from '#cloud/cloud.ts'
+import { localHost } from '#drivers/docker/host.ts'
+import { localEdge } from '#drivers/edge/local.ts'
+import { remoteEdge } from '#drivers/edge/client.ts'
+import { remoteDrivers } from '#drivers/remote/client.ts'
+import { simulatedCompute } from '#drivers/simulated/compute.ts'
+import { simulatedEdge } from '#drivers/simulated/edge.ts'
+import { simulatedNetwork } from '#drivers/simulated/network.ts'
+import { createHttp } from '#apis/http.ts'
+import { openCertificate } from '#apis/tls.ts'
+import { circloud } from '#apis/circloud/server.ts'
+import { native } from '#apis/native/server.ts'
+import { type Address, clashes, type Config, hostRoutes, readConfig } from './config.ts'
+
+type Admin = { readonly username: string; readonly password: string; readonly token: string }
+type Closing = { close(): Promise<void> }
+
+const adminFile = (data: string): string => join(data, 'admin.json')
+
+/** Runs the cloud process until it is told to stop. */
+async function main(args: readonly string[]): Promise<void> {
+  const config = readConfig(args, process.env)
+  const log = jsonLog(config.logLevel)
+  const stop = untilSignalled()
+  openDirectory(config.data)
+  const clock = systemClock
+  const keyring = createKeyring(await openMasterKey(join(config.data, 'master.key'), randomBytes))
+  await using store = await openSqliteStore({ directory: config.data, clock, log })
+  const { drivers, close } = await openDrivers(config, await nextEpoch(store), log)
+  const ids = createIds(clock)
+  const engine = createEngine({ store, kinds: KINDS, clock, ids, keyring, log, random: Math.random, tenantRefs: true })
+  const cloud = createCloud({ engine, drivers, settings: config.settings, log, version: readVersion() })
+  await cloud.bootstrap(
+    async (admin) => await replaceFile(adminFile(config.data), `${JSON.stringify(admin, null, 2)}\n`),
+    () => randomBytes(18).toString('base64url'),
+  )
+  const http = await createHttp({
+    cloud,
+    dialects: [circloud, native],
+    log,
+    clock,
+    ids,
+    trustedProxies: config.trustedProxies,
+    certificate: async () => await openCertificate(config.data, clock),
+  })
+  const { port } = await http.listen(config.listen)
+  for (const { dialect, address } of config.alone) await http.listen({ ...address, dialect })
+  const running = cloud.run(stop)
+  await announce(config, { ...config.listen, port })
+  await running
+  await http.close()
+  await close()
+}
+
+/** Where the drivers are: simulated here, in this process, or behind the sockets of the host agent and the edge. */
+async function openDrivers(config: Config, epoch: number, log: Log): Promise<{ drivers: Drivers } & Closing> {
+  const simulated = config.compute === 'simulated' && config.network === 'simulated'
+  if (simulated)
+    return {
+      drivers: { compute: simulatedCompute(systemClock), network: simulatedNetwork(), edge: simulatedEdge() },
+      close: async () => await Promise.resolve(),
+    }
+  if (config.compute === 'simulated' || config.network === 'simulated')
+    throw new CloudError('invalid', 'Containers of Docker need the Linux network: give --compute docker --network linux, or simulated for both')
+  const cut = clashes(config.settings, hostRoutes())
+  if (cut.length)
+    throw new CloudError('conflict', `This host routes ${cut.join(', ')}, which Arcus would use for itself; choose other ranges with --fabric and --external-pool`)
+  if (config.inProcess) {
+    const host = await localHost({ directory: join(config.data, 'agent'), clock: systemClock, log })
+    const edge = await localEdge({
+      directory: join(config.data, 'edge'),
+      listen: { address: config.settings.resolver, port: 53 },
+      clock: systemClock,
+      log,
+    })
+    const close = async (): Promise<void> => {
+      await edge.close()
+      await host.close()
+    }
+    return { drivers: { network: host.network, compute: host.compute, edge }, close }
+  }
+  if (config.agent === undefined || config.edge === undefined)
+    throw new CloudError('invalid', 'Give --agent SOCKET and --edge SOCKET, or --in-process; `./arcus serve` and `./arcus up` do it for you')
+  const host = remoteDrivers({ socket: config.agent, epoch, log, clock: systemClock })
+  const edge = remoteEdge({ socket: config.edge, log })
+  const close = async (): Promise<void> => {
+    await edge.close()
+    await host.close()
+  }
+  return { drivers: { network: host.network, compute: host.compute, edge }, close }
+}
+
+/** Every start of the cloud has a higher number; the host agent refuses one that was overtaken. */
+async function nextEpoch(store: Store): Promise<number> {
+  const seen = await store.guard('epoch')
+  await store.commit([{ do: 'guard', name: 'epoch', seen }])
+  return seen + 1
+}
+
+function openDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+    accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK)
+  } catch (error) {
+    throw new CloudError('unavailable', `The data folder ${path} cannot be used (${messageOf(error)}); choose another with --data or mend its permissions`, {}, error)
+  }
+}
+
+function readVersion(): { version: string; commit: string | null } {
+  const root = new URL('..', import.meta.url)
+  const { version } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as { version: string }
+  const commit = new URL('.commit', root)
+  return { version, commit: existsSync(commit) ? readFileSync(commit, 'utf8').trim() : null }
+}
+
+/** Says that requests are served: one JSON line, or a few for a person. */
+async function announce(config: Config, { host, port }: Address): Promise<void> {
+  const loopback = host === 'localhost' || host === '::1' || host.startsWith('127.')
+  const url = `${loopback ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`
+  const admin = JSON.parse(await readFile(adminFile(config.data), 'utf8')) as Admin
+  if (config.json) process.stdout.write(`${JSON.stringify({ ready: true, url, admin })}\n`)
+  else
+    process.stdout.write(
+      `Arcus serves ${url}\nThe first administrator's credentials are in ${adminFile(config.data)}\nAPI reference: ${url}/docs/circloud and ${url}/docs/native\n`,
+    )
+}
+
+/** Aborts at the first SIGINT or SIGTERM; a second ends the process at once. */
+function untilSignalled(): AbortSignal {
+  const controller = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM'] as const)
+    process.on(name, () => {
+      if (controller.signal.aborted) process.exit(1)
+      controller.abort(new Error(`stopped by ${name}`))
+    })
+  return controller.signal
+}
+
+try {
+  await main(process.argv.slice(2))
+  process.exit(0)
+} catch (error) {
+  const text = isCloudError(error) ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)
+  process.stderr.write(`arcus: ${text}\n`)
+  process.exit(1)
+}
