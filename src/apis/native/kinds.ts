@@ -1,0 +1,294 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import Type, { type Static, type TObject } from 'typebox'
+import type { Explanation } from '#engine/engine.ts'
+import type { AnyKind, Resource } from '#engine/resource.ts'
+import type { ListQuery } from '#engine/store.ts'
+import { CloudError } from '#lib/errors.ts'
+import type { Cloud, Verbs } from '#cloud/cloud.ts'
+import { callerOf } from './caller.ts'
+import { REFUSALS } from './errors.ts'
+import { byReference } from './lookup.ts'
+import {
+  asList,
+  checkBodyBy,
+  isOn,
+  ListParams,
+  NewBody,
+  PAGE_DEFAULT,
+  PatchBody,
+  RefParams,
+  WriteParams,
+} from './schema.ts'
+import type { Streams } from './streams.ts'
+import { sendChanges } from './watch.ts'
+import { encode, wireSchema } from './wire.ts'
+
+type ById = { Params: Static<typeof RefParams> }
+type Write = { Querystring: Static<typeof WriteParams> }
+
+/** What GET /kinds says of one kind. */
+const describe = (kind: AnyKind) => ({
+  name: kind.name,
+  scope: kind.scope,
+  immutable: kind.immutable,
+  secret: kind.secret,
+  settleSecondsMax: kind.settleSecondsMax,
+  spec: kind.spec,
+  status: kind.status,
+})
+
+const KindInfo = Type.Object({
+  name: Type.String(),
+  scope: Type.Enum(['tenant', 'platform']),
+  immutable: Type.Array(Type.String(), { description: 'Spec fields that cannot change after creation.' }),
+  secret: Type.Array(Type.String(), { description: 'Spec fields that are never shown.' }),
+  settleSecondsMax: Type.Integer(),
+  spec: Type.Unknown({ description: 'JSON schema.' }),
+  status: Type.Unknown({ description: 'JSON schema.' }),
+})
+
+export function kindListRoute(app: FastifyInstance, cloud: Cloud): void {
+  const schema = {
+    tags: ['kinds'],
+    summary: 'Every kind of resource, with its schemas',
+    response: { 200: Type.Object({ items: Type.Array(KindInfo) }) },
+  }
+  app.get('/kinds', { schema }, async () => ({ items: [...cloud.kinds.values()].map(describe) }))
+}
+
+/** `settled: false` with reasons a person can act on; times ISO 8601. */
+const explained = (it: Explanation) => ({
+  ...it,
+  ...(it.queue ? { queue: { ...it.queue, at: new Date(it.queue.at).toISOString() } } : {}),
+})
+
+const Explained = Type.Object({
+  settled: Type.Boolean(),
+  overdue: Type.Optional(Type.String()),
+  queue: Type.Optional(
+    Type.Object({
+      key: Type.String(),
+      at: Type.String(),
+      attempt: Type.Integer(),
+      reason: Type.Optional(Type.String()),
+    }),
+  ),
+  waitingFor: Type.Array(
+    Type.Object({
+      kind: Type.String(),
+      id: Type.String(),
+      name: Type.String(),
+      reason: Type.Optional(Type.String()),
+    }),
+  ),
+})
+
+/** The engine's words for what a list is filtered by. */
+export function termsOf(query: Static<typeof ListParams>): string[] {
+  const labels = asList(query.label).map((it) => {
+    if (!/^[^=]+=/.test(it))
+      throw new CloudError('invalid', 'a label filter is key=value', { field: 'label' })
+    return `label:${it}`
+  })
+  return [...asList(query.term), ...labels, ...(query.name === undefined ? [] : [`name:${query.name}`])]
+}
+
+const listQuery = (query: Static<typeof ListParams>): Omit<ListQuery, 'kind' | 'tenant'> => ({
+  limit: query.limit ?? PAGE_DEFAULT,
+  terms: termsOf(query),
+  ...(query.after === undefined ? {} : { after: query.after }),
+  ...(query.deleted === 'false' ? { deleted: false } : {}),
+  ...(isOn(query.newestFirst) ? { newestFirst: true } : {}),
+})
+
+/** The generation an `If-Match` names, as an entity tag or a bare number. */
+function expected(request: FastifyRequest): { generation: number } | undefined {
+  const header = request.headers['if-match']
+  if (header === undefined || header === '*') return undefined
+  const [, digits] = /^(?:W\/)?"?(\d{1,15})"?$/.exec(header) ?? []
+  if (digits === undefined)
+    throw new CloudError('invalid', 'is the generation, such as "3"', { field: 'If-Match' })
+  return { generation: Number(digits) }
+}
+
+/** Does one verb in a commit and answers with what it made, `status` unless it was a dry run. */
+async function answer(
+  cloud: Cloud,
+  request: FastifyRequest<Write>,
+  reply: FastifyReply,
+  how: { what: string; kind: AnyKind; status: number },
+  work: (verbs: Verbs) => Promise<Resource>,
+) {
+  const dryRun = isOn(request.query.dryRun)
+  const made = await cloud.act(callerOf(request), how.what, work, { dryRun })
+  if (dryRun) reply.header('arcus-dry-run', 'true')
+  return reply
+    .code(dryRun ? 200 : how.status)
+    .header('etag', `"${made.generation}"`)
+    .send(encode(how.kind, made))
+}
+
+/** List, get, create, patch, delete and explain of one kind, each with the kind's own schema. */
+export function kindRoutes(app: FastifyInstance, cloud: Cloud, kind: AnyKind, streams: Streams): void {
+  readRoutes(app, cloud, kind, streams)
+  writeRoutes(app, cloud, kind)
+}
+
+function readRoutes(app: FastifyInstance, cloud: Cloud, kind: AnyKind, streams: Streams): void {
+  const shown = wireSchema(kind)
+  const common = { tags: [kind.name] }
+  const page = Type.Object({
+    items: Type.Array(shown),
+    next: Type.Optional(
+      Type.String({ description: 'Give it as `after` for the next page; absent on the last.' }),
+    ),
+    total: Type.Integer(),
+    cursor: Type.String({ description: 'Watch from here to miss nothing after this page.' }),
+  })
+
+  app.get<{ Querystring: Static<typeof ListParams> }>(
+    `/${kind.name}`,
+    {
+      schema: {
+        ...common,
+        summary: `List ${kind.name} resources, oldest first; with watch a stream of server-sent events`,
+        querystring: ListParams,
+        response: { 200: page, ...REFUSALS },
+      },
+    },
+    async (request, reply) => {
+      const caller = callerOf(request)
+      if (isOn(request.query.watch)) {
+        const filters = Object.keys(request.query).filter((it) => it !== 'watch' && it !== 'after')
+        if (filters.length)
+          throw new CloudError('invalid', `A watch takes no ${filters.join(', ')}: filter what it sends`, {
+            field: filters[0] ?? '',
+          })
+        return await sendChanges(cloud, request, reply, streams, {
+          kind: kind.name,
+          list: request.query.after === undefined,
+          after: request.query.after,
+        })
+      }
+      const { items, ...rest } = await cloud.list(caller, kind, listQuery(request.query))
+      return { items: items.map((it) => encode(kind, it)), ...rest }
+    },
+  )
+
+  app.get<ById>(
+    `/${kind.name}/:id`,
+    {
+      schema: {
+        ...common,
+        summary: `Get a ${kind.name} by id, name, or <vpc>/<name>`,
+        params: RefParams,
+        response: { 200: shown, ...REFUSALS },
+      },
+    },
+    async (request, reply) => {
+      const it = await byReference(cloud, callerOf(request), kind, request.params.id)
+      return reply.header('etag', `"${it.generation}"`).send(encode(kind, it))
+    },
+  )
+
+  app.get<ById>(
+    `/${kind.name}/:id/explain`,
+    {
+      schema: {
+        ...common,
+        summary: `Why a ${kind.name} is not settled`,
+        params: RefParams,
+        response: { 200: Explained, ...REFUSALS },
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request)
+      const it = await byReference(cloud, caller, kind, request.params.id)
+      return explained(await cloud.explain(caller, kind, it.id))
+    },
+  )
+}
+
+/** The kind's spec with nothing required, since the platform fills what is left out. */
+const friendly = (kind: AnyKind) => Type.Partial(kind.spec as TObject)
+
+function writeRoutes(app: FastifyInstance, cloud: Cloud, kind: AnyKind): void {
+  const shown = wireSchema(kind)
+  const { name } = kind
+  const common = { tags: [name], querystring: WriteParams }
+
+  // A tenant's creation answers with its token too: see tenants.ts.
+  if (name !== 'tenant')
+    app.post<Write & { Body: Static<typeof NewBody> }>(
+      `/${name}`,
+      {
+        validatorCompiler: checkBodyBy(NewBody),
+        schema: {
+          ...common,
+          summary: `Create a ${name}; fields that the platform fills may be left out`,
+          body: Type.Object({ ...NewBody.properties, spec: friendly(kind) }, { additionalProperties: false }),
+          response: { 201: shown, 200: shown, ...REFUSALS },
+        },
+      },
+      async (request, reply) => {
+        const { spec = {}, ...rest } = request.body
+        return await answer(
+          cloud,
+          request,
+          reply,
+          { what: `${name}.create`, kind, status: 201 },
+          async (verbs) => await verbs.create(kind, { ...rest, spec }),
+        )
+      },
+    )
+
+  app.patch<ById & Write & { Body: Static<typeof PatchBody> }>(
+    `/${name}/:id`,
+    {
+      validatorCompiler: checkBodyBy(PatchBody),
+      schema: {
+        ...common,
+        summary: `Change a ${name} by a merge patch (RFC 7396); If-Match: "<generation>" refuses when it moved`,
+        params: RefParams,
+        body: Type.Object(
+          { ...PatchBody.properties, spec: Type.Optional(friendly(kind)) },
+          { additionalProperties: false },
+        ),
+        response: { 200: shown, ...REFUSALS },
+      },
+    },
+    async (request, reply) => {
+      const it = await byReference(cloud, callerOf(request), kind, request.params.id)
+      const change = { ...request.body, ...expected(request) }
+      return await answer(
+        cloud,
+        request,
+        reply,
+        { what: `${name}.patch`, kind, status: 200 },
+        async (verbs) => await verbs.patch(kind, it.id, change),
+      )
+    },
+  )
+
+  app.delete<ById & Write>(
+    `/${name}/:id`,
+    {
+      schema: {
+        ...common,
+        summary: `Ask for deletion of a ${name}; it is shown, marked, until the real thing is gone`,
+        params: RefParams,
+        response: { 202: shown, 200: shown, ...REFUSALS },
+      },
+    },
+    async (request, reply) => {
+      const it = await byReference(cloud, callerOf(request), kind, request.params.id)
+      return await answer(
+        cloud,
+        request,
+        reply,
+        { what: `${name}.delete`, kind, status: 202 },
+        async (verbs) => await verbs.remove(kind, it.id),
+      )
+    },
+  )
+}

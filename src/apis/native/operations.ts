@@ -1,0 +1,101 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import Type, { type Static } from 'typebox'
+import type { Cloud } from '#cloud/cloud.ts'
+import { callerOf } from './caller.ts'
+import { REFUSALS } from './errors.ts'
+import { Flag, isOn, PAGE_DEFAULT, PAGE_MAX } from './schema.ts'
+
+const RecordParams = Type.Object(
+  {
+    subject: Type.Optional(Type.String({ maxLength: 64, description: 'Id of the resource they are about.' })),
+    after: Type.Optional(Type.String({ maxLength: 64 })),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: PAGE_MAX })),
+    newestFirst: Type.Optional(Flag),
+  },
+  { additionalProperties: false },
+)
+const StreamParams = Type.Object({ stream: Type.Enum(['audit', 'event', 'usage']) })
+
+const Records = Type.Object({
+  items: Type.Array(
+    Type.Object({
+      cursor: Type.String(),
+      at: Type.String({ format: 'date-time' }),
+      tenant: Type.String(),
+      subject: Type.Optional(Type.String()),
+      what: Type.String(),
+      body: Type.Unknown(),
+    }),
+  ),
+  next: Type.Optional(Type.String()),
+})
+
+/** Ends when the client is gone, so that nobody looks at a host for a reader who left. */
+function whileConnected(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController()
+  reply.raw.once('close', () => controller.abort(new Error('the client went away')))
+  return controller.signal
+}
+
+/** What happened (records), what the host lacks and where it differs from the records. */
+export function operationRoutes(app: FastifyInstance, cloud: Cloud): void {
+  app.get<{ Params: Static<typeof StreamParams>; Querystring: Static<typeof RecordParams> }>(
+    '/records/:stream',
+    {
+      schema: {
+        tags: ['records'],
+        summary: 'Audit entries, events or usage intervals, oldest first',
+        params: StreamParams,
+        querystring: RecordParams,
+        response: { 200: Records, ...REFUSALS },
+      },
+    },
+    async (request) => {
+      const { newestFirst, ...rest } = request.query
+      const { records, next } = await cloud.records(callerOf(request), {
+        limit: PAGE_DEFAULT,
+        ...rest,
+        stream: request.params.stream,
+        newestFirst: isOn(newestFirst),
+      })
+      return {
+        items: records.map(({ stream: _, ...it }) => ({ ...it, at: new Date(it.at).toISOString() })),
+        ...(next === undefined ? {} : { next }),
+      }
+    },
+  )
+
+  const Leak = Type.Object({
+    what: Type.Enum(['orphan', 'missing', 'drift']),
+    kind: Type.String(),
+    id: Type.String(),
+    detail: Type.String(),
+    mend: Type.String(),
+  })
+  app.get(
+    '/leaks',
+    {
+      schema: {
+        tags: ['operations'],
+        summary: 'Where the host differs from the records; administrators only',
+        response: { 200: Type.Object({ items: Type.Array(Leak) }), ...REFUSALS },
+      },
+    },
+    async (request: FastifyRequest, reply) => ({
+      items: await cloud.leaks(callerOf(request), whileConnected(reply)),
+    }),
+  )
+  app.get(
+    '/missing',
+    {
+      schema: {
+        tags: ['operations'],
+        summary: 'What the host lacks, in sentences; administrators only',
+        response: { 200: Type.Object({ items: Type.Array(Type.String()) }), ...REFUSALS },
+      },
+    },
+    async (request: FastifyRequest, reply) => ({
+      items: await cloud.missing(callerOf(request), whileConnected(reply)),
+    }),
+  )
+}

@@ -1,0 +1,262 @@
+import { Readable } from 'node:stream'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+// Also what makes `wsHandler` known to fastify's types.
+import type { WebSocket } from '@fastify/websocket'
+import Type, { type Static } from 'typebox'
+import { CloudError, isCloudError } from '#lib/errors.ts'
+import { replica } from '#cloud/compute/replica.kind.ts'
+import type { ExecSession, LogEntry } from '#cloud/compute/compute.driver.ts'
+import type { Cloud } from '#cloud/cloud.ts'
+import { callerOf } from './caller.ts'
+import { errorBody, REFUSALS } from './errors.ts'
+import { byReference } from './lookup.ts'
+import { asList, Flag, isOn, RefParams } from './schema.ts'
+import type { Streams } from './streams.ts'
+
+const TAIL_MAX = 100_000
+/** Output of an exec session that may wait for a slow reader; above it the command waits. */
+const WAITING_BYTES_MAX = 1_048_576
+const PING_SECONDS = 30
+const FRAME_TEXT_MAX = 1024
+
+const LogParams = Type.Object(
+  {
+    follow: Type.Optional(Flag),
+    tail: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: TAIL_MAX, description: 'Only this many of the last lines.' }),
+    ),
+    after: Type.Optional(Type.String({ maxLength: 256, description: 'Cursor of an entry to go on from.' })),
+    format: Type.Optional(Type.Enum(['text', 'ndjson'])),
+  },
+  { additionalProperties: false },
+)
+
+const Size = Type.Integer({ minimum: 1, maximum: 10_000 })
+const ExecParams = Type.Object(
+  {
+    command: Type.Union([Type.String(), Type.Array(Type.String(), { maxItems: 256 })], {
+      description: 'Once per argument.',
+    }),
+    tty: Type.Optional(Flag),
+    width: Type.Optional(Size),
+    height: Type.Optional(Size),
+  },
+  { additionalProperties: false },
+)
+
+type ById = { Params: Static<typeof RefParams> }
+
+/** Logs, exec and stats of replicas. */
+export function replicaRoutes(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
+  statsRoute(app, cloud)
+  logsRoute(app, cloud, streams)
+  execRoute(app, cloud, streams)
+}
+
+const Sampled = Type.Object({
+  id: Type.String(),
+  sample: Type.Union([
+    Type.Object({
+      at: Type.String({ format: 'date-time' }),
+      cpuMillicores: Type.Number(),
+      memoryBytes: Type.Number(),
+      receivedBytes: Type.Number(),
+      sentBytes: Type.Number(),
+    }),
+    Type.Null(),
+  ]),
+})
+
+function statsRoute(app: FastifyInstance, cloud: Cloud): void {
+  app.get<ById>(
+    '/replica/:id/stats',
+    {
+      schema: {
+        tags: ['replica'],
+        summary: 'The last sample of what a replica uses; null before the first',
+        params: RefParams,
+        response: { 200: Sampled, ...REFUSALS },
+      },
+    },
+    async (request) => {
+      const it = await byReference(cloud, callerOf(request), replica, request.params.id)
+      const sample = cloud.sample(it.id)
+      return { id: it.id, sample: sample ? { ...sample, at: new Date(sample.at).toISOString() } : null }
+    },
+  )
+}
+
+const logLine = (entry: LogEntry, format: 'text' | 'ndjson'): string =>
+  format === 'text'
+    ? `${entry.line}\n`
+    : `${JSON.stringify({ ...entry, at: new Date(entry.at).toISOString() })}\n`
+
+function logsRoute(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
+  app.get<ById & { Querystring: Static<typeof LogParams> }>(
+    '/replica/:id/logs',
+    {
+      schema: {
+        tags: ['replica'],
+        summary: 'What a replica printed, oldest first, as text or as JSON lines with cursors',
+        params: RefParams,
+        querystring: LogParams,
+        response: {
+          200: {
+            content: {
+              'text/plain': { schema: Type.String() },
+              'application/x-ndjson': { schema: Type.String() },
+            },
+          },
+          ...REFUSALS,
+        },
+      },
+    },
+    async (request, reply) => {
+      const { follow, tail, after, format = 'text' } = request.query
+      const caller = callerOf(request)
+      const it = await byReference(cloud, caller, replica, request.params.id)
+      const signal = streams.open(request, reply.raw)
+      const how = {
+        follow: isOn(follow),
+        ...(tail === undefined ? {} : { tail }),
+        ...(after === undefined ? {} : { after }),
+      }
+      const entries = await cloud.logs(caller, it.id, how, signal)
+      async function* lines(): AsyncGenerator<string> {
+        try {
+          for await (const entry of entries) yield logLine(entry, format)
+        } catch (error) {
+          if (!signal.aborted) throw error
+        }
+      }
+      return reply
+        .header('content-type', format === 'text' ? 'text/plain; charset=utf-8' : 'application/x-ndjson')
+        .header('cache-control', 'no-store')
+        .header('x-content-type-options', 'nosniff')
+        .send(Readable.from(lines(), { objectMode: false }))
+    },
+  )
+}
+
+function execRoute(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
+  app.route<ById & { Querystring: Static<typeof ExecParams> }>({
+    method: 'GET',
+    url: '/replica/:id/exec',
+    schema: {
+      tags: ['replica'],
+      summary: 'Run a command in a replica, over a WebSocket',
+      description:
+        'Binary frames carry standard input and output. Text frames are JSON: from the client `{"resize":{"width":80,"height":24}}` and `{"eof":true}` (end of input), from the server `{"exitCode":0}` before it closes, or `{"error":{…}}`.',
+      params: RefParams,
+      querystring: ExecParams,
+      response: { ...REFUSALS },
+    },
+    handler: () => {
+      throw new CloudError('invalid', 'This is a WebSocket: ask with Upgrade: websocket')
+    },
+    wsHandler: (socket, request) => {
+      const signal = streams.open(request, socket)
+      runCommand(cloud, request, socket, signal).catch((error: unknown) => {
+        if (!isCloudError(error)) streams.log.error('exec failed', { requestId: request.id, error })
+        if (socket.readyState !== socket.OPEN) return
+        socket.send(JSON.stringify(errorBody(error, request.id)))
+        socket.close(1011)
+      })
+    },
+  })
+}
+
+/** Runs the request's command and carries its input and output until it ends, the client goes or the signal aborts. */
+async function runCommand(
+  cloud: Cloud,
+  request: FastifyRequest<ById & { Querystring: Static<typeof ExecParams> }>,
+  socket: WebSocket,
+  signal: AbortSignal,
+): Promise<void> {
+  const { command, tty, width, height } = request.query
+  const caller = callerOf(request)
+  // Frames that come before the command runs wait in the connection, not here.
+  socket.pause()
+  const it = await byReference(cloud, caller, replica, request.params.id)
+  const size = width === undefined || height === undefined ? {} : { width, height }
+  const session = await cloud.exec(
+    caller,
+    it.id,
+    { command: asList(command), tty: isOn(tty), ...size },
+    signal,
+  )
+  const close = (): void => {
+    session.stream.destroy()
+    if (signal.reason instanceof CloudError) socket.send(JSON.stringify(errorBody(signal.reason, request.id)))
+    socket.close(1001)
+  }
+  signal.addEventListener('abort', close, { once: true })
+  const beat = keepAlive(socket)
+  try {
+    takeInput(socket, session)
+    await giveOutput(socket, session)
+    const exitCode = await session.exitCode
+    socket.send(JSON.stringify({ exitCode }))
+    socket.close(1000)
+  } catch (error) {
+    if (!signal.aborted) throw error
+  } finally {
+    clearInterval(beat)
+    signal.removeEventListener('abort', close)
+    session.stream.destroy()
+  }
+}
+
+/** Ends a connection whose other side does not answer two pings in a row. */
+function keepAlive(socket: WebSocket): NodeJS.Timeout {
+  let alive = true
+  socket.on('pong', () => (alive = true))
+  return setInterval(() => {
+    if (!alive) return socket.terminate()
+    alive = false
+    socket.ping()
+  }, PING_SECONDS * 1000)
+}
+
+const Control = { resize: 'resize', eof: 'eof' } as const
+
+function takeInput(socket: WebSocket, session: ExecSession): void {
+  const { stream } = session
+  socket.on('message', (data: Buffer, isBinary: boolean) => {
+    if (isBinary) {
+      if (stream.writable && !stream.write(data)) {
+        socket.pause()
+        stream.once('drain', () => socket.resume())
+      }
+      return
+    }
+    const frame = data.length > FRAME_TEXT_MAX ? undefined : parsed(data.toString())
+    if (frame?.[Control.eof] === true) stream.end()
+    const { width, height } = (frame?.[Control.resize] ?? {}) as { width?: number; height?: number }
+    if (isSize(width) && isSize(height)) session.resize(width, height).catch(() => {})
+  })
+  socket.resume()
+}
+
+const isSize = (it: number | undefined): it is number =>
+  Number.isInteger(it) && Number(it) > 0 && Number(it) <= 10_000
+
+function parsed(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return value !== null && typeof value === 'object' ? (value as Record<string, unknown>) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Sends output as it comes, never more than WAITING_BYTES_MAX ahead of the reader; resolves when it ends. */
+async function giveOutput(socket: WebSocket, { stream }: ExecSession): Promise<void> {
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    const sent = new Promise<void>((resolve, reject) =>
+      socket.send(chunk, { binary: true }, (error) => (error ? reject(error) : resolve())),
+    )
+    if (socket.bufferedAmount > WAITING_BYTES_MAX) await sent
+    else sent.catch(() => {})
+  }
+}

@@ -1,0 +1,87 @@
+import type { EventEmitter } from 'node:events'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { CloudError } from '#lib/errors.ts'
+import type { Log } from '#lib/log.ts'
+import type { Cloud } from '#cloud/cloud.ts'
+import { originOf, tokenOf } from './caller.ts'
+
+/** Watches, logs and exec sessions open at once; one more is refused. */
+const STREAMS_MAX = 1000
+/** A reader that takes nothing for this long is cut off; it resumes with the last cursor it saw. */
+const STALL_SECONDS = 60
+/** How often an open stream's credential is looked at again. */
+const REVOKED_CHECK_SECONDS = 5
+/** Between two signs of life on a quiet stream. */
+export const BEAT_SECONDS = 15
+
+/** The open streams of one scope: counted, ended with their connection, their credential or the server. */
+export type Streams = {
+  readonly log: Log
+  /** `connection` is what emits `close` when the client is gone: the response, or the WebSocket. */
+  open(request: FastifyRequest, connection: EventEmitter): AbortSignal
+}
+
+export function streamsOf(app: FastifyInstance, cloud: Cloud, log: Log): Streams {
+  const ending = new AbortController()
+  let open = 0
+  app.addHook('preClose', async () => ending.abort(new Error('the server is going down')))
+  return {
+    log,
+    open(request, connection) {
+      if (open >= STREAMS_MAX)
+        throw new CloudError('rate_limited', `${STREAMS_MAX} streams are open here; close some`, {
+          retryAfterSeconds: 10,
+        })
+      open++
+      const controller = new AbortController()
+      const token = tokenOf(request)
+      const origin = originOf(request)
+      const look = setInterval(() => {
+        cloud.authenticate(token, origin).then(
+          (caller) =>
+            caller ?? controller.abort(new CloudError('unauthenticated', 'The credential was revoked')),
+          (error: unknown) =>
+            log.warn('credential of a stream not checked', { requestId: request.id, error }),
+        )
+      }, REVOKED_CHECK_SECONDS * 1000)
+      connection.once('close', () => {
+        open--
+        clearInterval(look)
+        controller.abort(new Error('the client went away'))
+      })
+      return AbortSignal.any([controller.signal, ending.signal])
+    },
+  }
+}
+
+/** Cuts a connection on which nothing moves, in a stream that gives a sign of life every BEAT_SECONDS. */
+export function cutWhenStalled(request: FastifyRequest): void {
+  const { socket } = request.raw
+  socket.setTimeout(STALL_SECONDS * 1000, () => socket.destroy())
+}
+
+/** The items of a source, with undefined for each time BEAT_SECONDS passed without one. */
+export async function* withBeats<T>(
+  source: AsyncIterable<T>,
+  beatMs = BEAT_SECONDS * 1000,
+): AsyncGenerator<T | undefined> {
+  const iterator = source[Symbol.asyncIterator]()
+  let next = iterator.next()
+  try {
+    for (;;) {
+      let timer: NodeJS.Timeout | undefined
+      const beat = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), beatMs)))
+      const step = await Promise.race([next, beat]).finally(() => clearTimeout(timer))
+      if (step === undefined) {
+        yield undefined
+        continue
+      }
+      if (step.done) return
+      yield step.value
+      next = iterator.next()
+    }
+  } finally {
+    next.catch(() => {})
+    void iterator.return?.().catch(() => {})
+  }
+}

@@ -1,0 +1,59 @@
+import Type from 'typebox'
+import { type AnyKind, isSettled, type Resource } from '#engine/resource.ts'
+import { Labels } from './schema.ts'
+
+const iso = (at: number): string => new Date(at).toISOString()
+const Time = Type.String({ format: 'date-time' })
+
+/** A kind's resource as the native API shows it. */
+export const wireSchema = (kind: AnyKind) =>
+  Type.Object(
+    {
+      kind: Type.Literal(kind.name),
+      id: Type.String({ format: 'uuid' }),
+      tenant: Type.String({
+        description: 'Id of the tenant; `platform` for what belongs to the installation.',
+      }),
+      name: Type.String(),
+      owner: Type.Optional(Type.String({ description: 'Id of the resource that goes only after this one.' })),
+      labels: Labels,
+      spec: kind.spec,
+      status: kind.status,
+      generation: Type.Integer({ description: 'Moves with every change of the wish.' }),
+      observed: Type.Integer({ description: 'The generation that status speaks of.' }),
+      revision: Type.Integer({ description: 'Moves with every change of anything.' }),
+      createdAt: Time,
+      updatedAt: Time,
+      deletedAt: Type.Optional(Time),
+      overdue: Type.Optional(Type.String({ description: 'Why it has not settled in time.' })),
+      settled: Type.Boolean({ description: 'Whether reality is as the spec says.' }),
+    },
+    kind.secret.length ? { description: `Never shown: spec.${kind.secret.join(', spec.')}.` } : {},
+  )
+
+/** The spec without its secret fields. */
+const shown = (kind: AnyKind, spec: unknown): unknown =>
+  kind.secret.length === 0
+    ? spec
+    : Object.fromEntries(
+        Object.entries(spec as Record<string, unknown>).filter(([field]) => !kind.secret.includes(field)),
+      )
+
+export const encode = (kind: AnyKind, it: Resource) => ({
+  kind: it.kind,
+  id: it.id,
+  tenant: it.tenant,
+  name: it.name,
+  ...(it.owner === undefined ? {} : { owner: it.owner }),
+  labels: it.labels,
+  spec: shown(kind, it.spec),
+  status: it.status,
+  generation: it.generation,
+  observed: it.observed,
+  revision: it.revision,
+  createdAt: iso(it.createdAt),
+  updatedAt: iso(it.updatedAt),
+  ...(it.deletedAt === undefined ? {} : { deletedAt: iso(it.deletedAt) }),
+  ...(it.overdue === undefined ? {} : { overdue: it.overdue }),
+  settled: isSettled(it),
+})
