@@ -170,14 +170,14 @@ export async function makeOutside(name: string): Promise<Outside> {
   }
   await dispose()
   await run('ip', 'netns', 'add', namespace)
-  await run('ip', 'link', 'add', link, 'type', 'veth', 'peer', 'name', 'up', 'netns', namespace)
+  await run('ip', 'link', 'add', link, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', namespace)
   await run('ip', 'addr', 'add', `${outside.hostLan}/30`, 'dev', link)
   await run('ip', 'link', 'set', link, 'up')
   for (const args of [
     ['link', 'set', 'lo', 'up'],
-    ['addr', 'add', `${outside.neighbour}/30`, 'dev', 'up'],
+    ['addr', 'add', `${outside.neighbour}/30`, 'dev', 'eth0'],
     ['addr', 'add', `${outside.far}/32`, 'dev', 'lo'],
-    ['link', 'set', 'up', 'up'],
+    ['link', 'set', 'eth0', 'up'],
     ['route', 'add', 'default', 'via', outside.hostLan],
   ]) {
     await run('ip', '-n', namespace, ...args)
