@@ -44,7 +44,10 @@ const OPTIONS = {
 const invalid = (message: string): CloudError => new CloudError('invalid', message)
 
 /** One sentence naming the flag when something is wrong. */
-export function readConfig(args: readonly string[], env: Readonly<Record<string, string | undefined>>): Config {
+export function readConfig(
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): Config {
   let values
   try {
     values = parseArgs({ args: [...args], options: OPTIONS, strict: true }).values
@@ -68,13 +71,23 @@ export function readConfig(args: readonly string[], env: Readonly<Record<string,
     edge: values.edge,
     inProcess: values['in-process'] ?? false,
     json: values.json ?? false,
-    logLevel: oneOf('log-level', values['log-level'] ?? env['ARCUS_LOG'], ['debug', 'info', 'warn', 'error'], 'info'),
+    logLevel: oneOf(
+      'log-level',
+      values['log-level'] ?? env['ARCUS_LOG'],
+      ['debug', 'info', 'warn', 'error'],
+      'info',
+    ),
     trustedProxies: values['trusted-proxy'] ?? [],
     settings: readSettings(values),
   }
 }
 
-function oneOf<const T extends string>(flag: string, value: string | undefined, allowed: readonly T[], otherwise: T): T {
+function oneOf<const T extends string>(
+  flag: string,
+  value: string | undefined,
+  allowed: readonly T[],
+  otherwise: T,
+): T {
   if (value === undefined) return otherwise
   const found = allowed.find((it) => it === value)
   if (found === undefined) throw invalid(`--${flag}: must be one of ${allowed.join(', ')}, not ${value}`)
@@ -89,18 +102,26 @@ export function parseAddress(text: string): Address {
   return { host: (match[1] ?? match[2]) || '0.0.0.0', port }
 }
 
-type Values = { fabric?: string | undefined; 'external-pool'?: string | undefined; 'allow-network'?: string[] | undefined }
+type Values = {
+  fabric?: string | undefined
+  'external-pool'?: string | undefined
+  'allow-network'?: string[] | undefined
+}
 
 function readSettings(values: Values): Settings {
   const fabricText = values.fabric ?? DEFAULT_SETTINGS.fabric
   const externalText = values['external-pool'] ?? DEFAULT_SETTINGS.externalCidr
   const fabric = parseCidr(fabricText)
   const external = parseCidr(externalText)
-  if (!fabric || fabric.prefix > 20) throw invalid(`--fabric: must be an IPv4 network of /20 or larger, not ${fabricText}`)
-  if (!external || external.prefix > 30) throw invalid(`--external-pool: must be an IPv4 network of /30 or larger, not ${externalText}`)
-  if (overlaps(fabric, external)) throw invalid(`--external-pool ${externalText} overlaps the fabric range ${fabricText}`)
+  if (!fabric || fabric.prefix > 20)
+    throw invalid(`--fabric: must be an IPv4 network of /20 or larger, not ${fabricText}`)
+  if (!external || external.prefix > 30)
+    throw invalid(`--external-pool: must be an IPv4 network of /30 or larger, not ${externalText}`)
+  if (overlaps(fabric, external))
+    throw invalid(`--external-pool ${externalText} overlaps the fabric range ${fabricText}`)
   const allowed = values['allow-network'] ?? []
-  for (const it of allowed) if (!parseCidr(it)) throw invalid(`--allow-network: must be an IPv4 network, not ${it}`)
+  for (const it of allowed)
+    if (!parseCidr(it)) throw invalid(`--allow-network: must be an IPv4 network, not ${it}`)
   const first = (range: { base: number }): string =>
     [24, 16, 8, 0].map((shift) => ((range.base + 1) >>> shift) & 255).join('.')
   return {
@@ -133,7 +154,11 @@ export function hostRoutes(path = '/proc/net/route'): readonly string[] {
     .flatMap((line) => {
       const [, destination, , , , , , mask] = line.split('\t')
       if (!destination || !mask) return []
-      const bytes = (hex: string): string => (hex.match(/../g) ?? []).toReversed().map((it) => parseInt(it, 16)).join('.')
+      const bytes = (hex: string): string =>
+        (hex.match(/../g) ?? [])
+          .toReversed()
+          .map((it) => parseInt(it, 16))
+          .join('.')
       const bits = (parseIpv4(bytes(mask)) ?? 0).toString(2).replaceAll('0', '').length
       return [`${bytes(destination)}/${bits}`]
     })

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemClock } from '#lib/clock.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
-import { replaceFile } from '#lib/files.ts'
+import { writeAtomically } from '#lib/files.ts'
 import { createIds } from '#lib/ids.ts'
 import { jsonLog, type Log } from '#lib/log.ts'
 import { createEngine } from '#engine/engine.ts'
@@ -41,10 +41,19 @@ async function main(args: readonly string[]): Promise<void> {
   await using store = await openSqliteStore({ directory: config.data, clock, log })
   const { drivers, close } = await openDrivers(config, await nextEpoch(store), log)
   const ids = createIds(clock)
-  const engine = createEngine({ store, kinds: KINDS, clock, ids, keyring, log, random: Math.random, tenantRefs: true })
+  const engine = createEngine({
+    store,
+    kinds: KINDS,
+    clock,
+    ids,
+    keyring,
+    log,
+    random: Math.random,
+    tenantRefs: true,
+  })
   const cloud = createCloud({ engine, drivers, settings: config.settings, log, version: readVersion() })
   await cloud.bootstrap(
-    async (admin) => await replaceFile(adminFile(config.data), `${JSON.stringify(admin, null, 2)}\n`),
+    async (admin) => await writeAtomically(adminFile(config.data), `${JSON.stringify(admin, null, 2)}\n`),
     () => randomBytes(18).toString('base64url'),
   )
   const http = await createHttp({
@@ -74,10 +83,16 @@ async function openDrivers(config: Config, epoch: number, log: Log): Promise<{ d
       close: async () => await Promise.resolve(),
     }
   if (config.compute === 'simulated' || config.network === 'simulated')
-    throw new CloudError('invalid', 'Containers of Docker need the Linux network: give --compute docker --network linux, or simulated for both')
+    throw new CloudError(
+      'invalid',
+      'Containers of Docker need the Linux network: give --compute docker --network linux, or simulated for both',
+    )
   const cut = clashes(config.settings, hostRoutes())
   if (cut.length)
-    throw new CloudError('conflict', `This host routes ${cut.join(', ')}, which Arcus would use for itself; choose other ranges with --fabric and --external-pool`)
+    throw new CloudError(
+      'conflict',
+      `This host routes ${cut.join(', ')}, which Arcus would use for itself; choose other ranges with --fabric and --external-pool`,
+    )
   if (config.inProcess) {
     const host = await localHost({ directory: join(config.data, 'agent'), clock: systemClock, log })
     const edge = await localEdge({
@@ -93,7 +108,10 @@ async function openDrivers(config: Config, epoch: number, log: Log): Promise<{ d
     return { drivers: { network: host.network, compute: host.compute, edge }, close }
   }
   if (config.agent === undefined || config.edge === undefined)
-    throw new CloudError('invalid', 'Give --agent SOCKET and --edge SOCKET, or --in-process; `./arcus serve` and `./arcus up` do it for you')
+    throw new CloudError(
+      'invalid',
+      'Give --agent SOCKET and --edge SOCKET, or --in-process; `./arcus serve` and `./arcus up` do it for you',
+    )
   const host = remoteDrivers({ socket: config.agent, epoch, log, clock: systemClock })
   const edge = remoteEdge({ socket: config.edge, log })
   const close = async (): Promise<void> => {
@@ -115,7 +133,12 @@ function openDirectory(path: string): void {
     mkdirSync(path, { recursive: true, mode: 0o700 })
     accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK)
   } catch (error) {
-    throw new CloudError('unavailable', `The data folder ${path} cannot be used (${messageOf(error)}); choose another with --data or mend its permissions`, {}, error)
+    throw new CloudError(
+      'unavailable',
+      `The data folder ${path} cannot be used (${messageOf(error)}); choose another with --data or mend its permissions`,
+      {},
+      error,
+    )
   }
 }
 
@@ -153,7 +176,11 @@ try {
   await main(process.argv.slice(2))
   process.exit(0)
 } catch (error) {
-  const text = isCloudError(error) ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)
+  const text = isCloudError(error)
+    ? error.message
+    : error instanceof Error
+      ? (error.stack ?? error.message)
+      : String(error)
   process.stderr.write(`arcus: ${text}\n`)
   process.exit(1)
 }

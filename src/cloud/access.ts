@@ -27,7 +27,8 @@ export type Right = 'read' | 'write' | 'operate'
 
 /** May this caller do this? Throws `forbidden` when not. Which resources it reaches is decided by `tenantFor`. */
 export function authorise(caller: Caller, right: Right): void {
-  if (caller.scope === 'workload') throw new CloudError('forbidden', "A workload's credential opens only its own API")
+  if (caller.scope === 'workload')
+    throw new CloudError('forbidden', "A workload's credential opens only its own API")
   if (caller.scope === 'admin') return
   if (right === 'operate') throw new CloudError('forbidden', 'Only an administrator may do this')
   if (right === 'write' && caller.role === 'viewer')
@@ -44,6 +45,8 @@ export function tenantFor(caller: Caller, kind: AnyKind): string {
 /** The tenant that what a caller makes belongs to; refused when an administrator named none. */
 export function ownTenant(caller: Caller): string {
   if (caller.tenant === PLATFORM)
-    throw new CloudError('invalid', 'Name the tenant to act in: this belongs to a tenant', { field: 'tenant' })
+    throw new CloudError('invalid', 'Name the tenant to act in: this belongs to a tenant', {
+      field: 'tenant',
+    })
   return caller.tenant
 }

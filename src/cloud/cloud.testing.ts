@@ -34,7 +34,9 @@ export type TestCloud = AsyncDisposable & {
 export const testOrigin: Origin = { dialect: 'test', address: '127.0.0.1', requestId: 'test' }
 
 /** A whole cloud on the real store, with simulated drivers and clock. `fault` is called before each driver verb as `<driver>.<verb>`. */
-export async function testCloud(how: { fault?: Fault; settings?: Partial<Settings> } = {}): Promise<TestCloud> {
+export async function testCloud(
+  how: { fault?: Fault; settings?: Partial<Settings> } = {},
+): Promise<TestCloud> {
   const directory = await mkdtemp(join(tmpdir(), 'arcus-test-'))
   const clock = simulatedClock()
   const named =
@@ -83,7 +85,11 @@ export async function testCloud(how: { fault?: Fault; settings?: Partial<Setting
     admin,
     credentials,
     async tenant(name) {
-      const { tenant, token } = await cloud.act(admin, 'tenants.create', async (verbs) => await verbs.createTenant({ name, description: null }))
+      const { tenant, token } = await cloud.act(
+        admin,
+        'tenants.create',
+        async (verbs) => await verbs.createTenant({ name, description: null }),
+      )
       return { id: tenant.id, token, caller: await callerOf(token) }
     },
     settle: async (withinMs = 10_000) => await cloud.settle(withinMs),

@@ -7,7 +7,14 @@ import type { Kind } from '#engine/kind.ts'
 import { createPicker } from '#engine/pick.ts'
 import type { Patrol, Reconciler } from '#engine/reconcile.ts'
 import { ALL, type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
-import { type Change, LIST_MAX, type ListQuery, type NewRecord, type Page, type StoredRecord } from '#engine/store.ts'
+import {
+  type Change,
+  LIST_MAX,
+  type ListQuery,
+  type NewRecord,
+  type Page,
+  type StoredRecord,
+} from '#engine/store.ts'
 import { type Caller, type Origin, authorise, tenantFor } from './access.ts'
 import type { ExecSession, LogEntry, Sample } from './compute/compute.driver.ts'
 import { createReplica, freeIndex } from './compute/compute.verbs.ts'
@@ -94,7 +101,12 @@ export type Cloud = {
    * Does everything `work` does in one commit, with an audit entry named `what`. A lost race runs `work` again, so it must
    * do nothing but call verbs. With dryRun everything is checked and nothing is written.
    */
-  act<R>(caller: Caller, what: string, work: (verbs: Verbs) => Promise<R>, how?: { dryRun?: boolean }): Promise<R>
+  act<R>(
+    caller: Caller,
+    what: string,
+    work: (verbs: Verbs) => Promise<R>,
+    how?: { dryRun?: boolean },
+  ): Promise<R>
   get<S extends TSchema, T extends TSchema>(
     caller: Caller,
     kind: Kind<S, T>,
@@ -123,7 +135,13 @@ export type Cloud = {
   explain(caller: Caller, kind: AnyKind, id: string): Promise<Explanation>
   records(
     caller: Caller,
-    query: { stream: NewRecord['stream']; subject?: string; after?: string; limit?: number; newestFirst?: boolean },
+    query: {
+      stream: NewRecord['stream']
+      subject?: string
+      after?: string
+      limit?: number
+      newestFirst?: boolean
+    },
   ): Promise<{ readonly records: readonly StoredRecord[]; readonly next?: string }>
   /** The last sample of a replica, undefined before the first. */
   sample(replica: string): Sample | undefined
@@ -150,7 +168,10 @@ export type Cloud = {
 /** The cloud with what keeps it running; only the main program and tests hold this much. */
 export type RunningCloud = Cloud & {
   /** Makes the first administrator when there is none; `keep` is called with the credentials before they are committed. */
-  bootstrap(keep: (admin: { username: string; password: string; token: string }) => Promise<void>, newPassword: () => string): Promise<void>
+  bootstrap(
+    keep: (admin: { username: string; password: string; token: string }) => Promise<void>,
+    newPassword: () => string,
+  ): Promise<void>
   /** Reconciles until the signal aborts. */
   run(signal: AbortSignal): Promise<void>
   /** For tests on a simulated clock: reconciles until nothing is due within `withinMs`. */
@@ -193,7 +214,12 @@ export function createCloud({ engine, drivers, settings, log, version }: CloudOp
     const items: Resource<Static<S>, Static<T>>[] = []
     let after: string | undefined
     do {
-      const page = await engine.list(kind, { ...query, tenant: tenantId, limit: LIST_MAX, ...(after === undefined ? {} : { after }) })
+      const page = await engine.list(kind, {
+        ...query,
+        tenant: tenantId,
+        limit: LIST_MAX,
+        ...(after === undefined ? {} : { after }),
+      })
       items.push(...page.items)
       after = page.next
     } while (after !== undefined)
@@ -239,7 +265,8 @@ export function createCloud({ engine, drivers, settings, log, version }: CloudOp
         if (!signal.aborted) log.warn('the stream of container events broke', { error: messageOf(error) })
       }
       await engine.clock.sleep(EVENTS_RETRY_MS, signal).catch(() => {})
-      if (!signal.aborted) for (const it of await everything(replica, ALL)) await engine.wake(`replica/${it.id}`)
+      if (!signal.aborted)
+        for (const it of await everything(replica, ALL)) await engine.wake(`replica/${it.id}`)
     }
   }
 
@@ -271,7 +298,8 @@ export function createCloud({ engine, drivers, settings, log, version }: CloudOp
     login: authenticator.login,
     async inTenant(caller, id) {
       if (caller.scope !== 'admin') {
-        if (caller.tenant !== id) throw new CloudError('not_found', 'Tenant not found', { rule: 'foreign_tenant' })
+        if (caller.tenant !== id)
+          throw new CloudError('not_found', 'Tenant not found', { rule: 'foreign_tenant' })
         return caller
       }
       const it = await engine.get(tenant, PLATFORM, id)

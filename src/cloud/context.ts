@@ -16,7 +16,12 @@ export type Settings = {
   /** Networks of the host that VPCs may reach all the same. */
   readonly allowedNetworks: readonly string[]
   readonly quotas: Static<typeof Quotas>
-  readonly replica: { readonly cpuMillicores: number; readonly memoryMib: number; readonly pidsMax: number; readonly stopGraceSeconds: number }
+  readonly replica: {
+    readonly cpuMillicores: number
+    readonly memoryMib: number
+    readonly pidsMax: number
+    readonly stopGraceSeconds: number
+  }
 }
 
 export const DEFAULT_SETTINGS: Settings = {
@@ -46,7 +51,8 @@ export type VerbContext = {
 }
 
 /** The pool that counts what a tenant uses of one thing. */
-export const quotaPool = (tenant: string, what: keyof Static<typeof Quotas>): string => `quota:${tenant}:${what}`
+export const quotaPool = (tenant: string, what: keyof Static<typeof Quotas>): string =>
+  `quota:${tenant}:${what}`
 
 const QUOTA_NAMES: Record<keyof Static<typeof Quotas>, string> = {
   vpcs: 'VPCs',
@@ -59,7 +65,13 @@ const QUOTA_NAMES: Record<keyof Static<typeof Quotas>, string> = {
 }
 
 /** Counts an amount against the tenant's quota until `owner` is asked to go. */
-export function useQuota(draft: Draft, tenant: string, what: keyof Static<typeof Quotas>, owner: string, amount = 1): void {
+export function useQuota(
+  draft: Draft,
+  tenant: string,
+  what: keyof Static<typeof Quotas>,
+  owner: string,
+  amount = 1,
+): void {
   draft.claim(
     {
       pool: quotaPool(tenant, what),

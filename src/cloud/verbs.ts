@@ -36,7 +36,11 @@ export type GenericChange = {
  * (`exhausted`, rule quota) and state (`conflict`), and returns the resource as it will be.
  */
 export type Verbs = {
-  createTenant(input: { name: string; description: string | null; password?: string }): Promise<{ tenant: Tenant; token: string }>
+  createTenant(input: {
+    name: string
+    description: string | null
+    password?: string
+  }): Promise<{ tenant: Tenant; token: string }>
   deleteTenant(id: string): Promise<Tenant>
   addDomain(tenant: string, domain: string): Promise<Domain>
   /** Replaces the whole configuration; `cloudflareToken` undefined keeps the stored one. `created` on the first. */
@@ -46,7 +50,13 @@ export type Verbs = {
   createVpc(input: { name: string; internet: boolean; labels?: Record<string, string> }): Promise<Vpc>
   /** Takes its subnets and workloads along; kinds in `hold`, which the dialect cannot show, block. */
   deleteVpc(id: string, how?: { hold?: readonly string[] }): Promise<Vpc>
-  createSubnet(input: { vpc: string; name: string; cidr: string; gateway: string; labels?: Record<string, string> }): Promise<Subnet>
+  createSubnet(input: {
+    vpc: string
+    name: string
+    cidr: string
+    gateway: string
+    labels?: Record<string, string>
+  }): Promise<Subnet>
   createWorkload(input: compute.NewWorkload): Promise<Workload>
   /** A repeat is fine while it is being deleted. */
   deleteWorkload(id: string): Promise<Workload>
@@ -56,13 +66,21 @@ export type Verbs = {
   restartWorkload(id: string): Promise<Workload>
   /** Applies Circloud's rules of healing and autoscaling (§4.3); an empty change does nothing. */
   configureWorkload(id: string, change: compute.WorkloadChange): Promise<Workload>
-  addRegistryCredential(input: { name: string; server: string; username: string; password: string }): Promise<RegistryCredential>
+  addRegistryCredential(input: {
+    name: string
+    server: string
+    username: string
+    password: string
+  }): Promise<RegistryCredential>
   /** Generic verbs of the native API: each goes to the kind's own verb where there is one; fields the platform fills may be left out. */
   create(kind: AnyKind, input: NewGeneric): Promise<Resource>
   patch(kind: AnyKind, id: string, change: GenericChange): Promise<Resource>
   remove(kind: AnyKind, id: string): Promise<Resource>
   /** Found in the caller's tenant, else `not_found`. Sees what this commit made. */
-  get<S extends TSchema, T extends TSchema>(kind: Kind<S, T>, id: string): Promise<Resource<Static<S>, Static<T>>>
+  get<S extends TSchema, T extends TSchema>(
+    kind: Kind<S, T>,
+    id: string,
+  ): Promise<Resource<Static<S>, Static<T>>>
   /** By a name claimed in a scope: a tenant's id for VPCs, a VPC's id for subnets and workloads. */
   find<S extends TSchema, T extends TSchema>(
     kind: Kind<S, T>,
@@ -119,17 +137,29 @@ export function createVerbs(context: VerbContext): Verbs {
 }
 
 const title = (kind: string): string =>
-  kind === 'vpc' ? 'VPC' : kind === 'workload' ? 'Pod' : kind[0]?.toUpperCase() + kind.slice(1).replaceAll('-', ' ')
+  kind === 'vpc'
+    ? 'VPC'
+    : kind === 'workload'
+      ? 'Pod'
+      : kind[0]?.toUpperCase() + kind.slice(1).replaceAll('-', ' ')
 
 type Spec = Record<string, unknown>
 
-async function createGeneric(context: VerbContext, verbs: Verbs, kind: AnyKind, input: NewGeneric): Promise<Resource> {
+async function createGeneric(
+  context: VerbContext,
+  verbs: Verbs,
+  kind: AnyKind,
+  input: NewGeneric,
+): Promise<Resource> {
   const { name, labels } = input
   const spec = objectOf(input.spec)
   const common = { name, ...(labels ? { labels } : {}) }
   switch (kind.name) {
     case tenant.name: {
-      const { tenant: made } = await verbs.createTenant({ name, description: textOr(spec, 'description', null) })
+      const { tenant: made } = await verbs.createTenant({
+        name,
+        description: textOr(spec, 'description', null),
+      })
       return made
     }
     case vpc.name:
@@ -144,8 +174,10 @@ async function createGeneric(context: VerbContext, verbs: Verbs, kind: AnyKind, 
     case workload.name: {
       const { vpc: inVpc, subnet: inSubnet, inbound, ...rest } = spec
       for (const field of ['vip', 'externalAddress', 'attempt', 'change'])
-        if (field in rest) throw new CloudError('invalid', 'is given by the platform', { field: `spec.${field}` })
-      if (typeof rest['image'] !== 'string') throw new CloudError('invalid', 'is required', { field: 'spec.image' })
+        if (field in rest)
+          throw new CloudError('invalid', 'is given by the platform', { field: `spec.${field}` })
+      if (typeof rest['image'] !== 'string')
+        throw new CloudError('invalid', 'is required', { field: 'spec.image' })
       return await verbs.createWorkload({
         ...common,
         vpc: String(inVpc ?? ''),
@@ -163,13 +195,24 @@ async function createGeneric(context: VerbContext, verbs: Verbs, kind: AnyKind, 
         password: text(spec, 'password'),
       })
     case securityGroup.name:
-      return await rules.createSecurityGroup(context, { ...common, spec: checked(kind, spec) as SecurityGroup['spec'] })
+      return await rules.createSecurityGroup(context, {
+        ...common,
+        spec: checked(kind, spec) as SecurityGroup['spec'],
+      })
     case routeTable.name:
-      return await rules.createRouteTable(context, { ...common, spec: checked(kind, spec) as RouteTable['spec'] })
+      return await rules.createRouteTable(context, {
+        ...common,
+        spec: checked(kind, spec) as RouteTable['spec'],
+      })
     default:
-      if (NOT_BY_HAND.includes(kind.name)) throw new CloudError('unsupported', `A ${kind.name} is not made by hand`)
+      if (NOT_BY_HAND.includes(kind.name))
+        throw new CloudError('unsupported', `A ${kind.name} is not made by hand`)
       authorise(context.caller, 'operate')
-      return context.draft.create(kind, { tenant: kind.scope === 'platform' ? PLATFORM : context.caller.tenant, ...common, spec })
+      return context.draft.create(kind, {
+        tenant: kind.scope === 'platform' ? PLATFORM : context.caller.tenant,
+        ...common,
+        spec,
+      })
   }
 }
 
@@ -182,18 +225,25 @@ async function patchGeneric(
 ): Promise<Resource> {
   const { draft, caller } = context
   authorise(caller, kind.scope === 'platform' ? 'operate' : 'write')
-  if (NOT_BY_HAND.includes(kind.name)) throw new CloudError('unsupported', `A ${kind.name} is not changed by hand`)
+  if (NOT_BY_HAND.includes(kind.name))
+    throw new CloudError('unsupported', `A ${kind.name} is not changed by hand`)
   const it = await verbs.get(kind, id)
   if (change.generation !== undefined && change.generation !== it.generation)
-    throw new CloudError('conflict', `It has changed meanwhile: generation ${it.generation}`, { rule: 'wrong_state' })
-  if (it.deletedAt !== undefined) throw new CloudError('conflict', 'It is being deleted', { rule: 'wrong_state' })
+    throw new CloudError('conflict', `It has changed meanwhile: generation ${it.generation}`, {
+      rule: 'wrong_state',
+    })
+  if (it.deletedAt !== undefined)
+    throw new CloudError('conflict', 'It is being deleted', { rule: 'wrong_state' })
   if (change.name !== undefined && change.name !== it.name)
     throw new CloudError('invalid', 'cannot be changed', { field: 'name' })
   const labels = mergeLabels(it.labels, change.labels)
   const merged = change.spec === undefined ? it.spec : mergePatch(it.spec, change.spec)
-  if (kind.name === workload.name) return await patchWorkload(context, verbs, it as Workload, merged as Workload['spec'], labels)
-  if (kind.name === securityGroup.name) await rules.checkRules(context, checked(kind, merged) as SecurityGroup['spec'], it.id)
-  if (kind.name === routeTable.name) await rules.checkRoutes(context, checked(kind, merged) as RouteTable['spec'])
+  if (kind.name === workload.name)
+    return await patchWorkload(context, verbs, it as Workload, merged as Workload['spec'], labels)
+  if (kind.name === securityGroup.name)
+    await rules.checkRules(context, checked(kind, merged) as SecurityGroup['spec'], it.id)
+  if (kind.name === routeTable.name)
+    await rules.checkRoutes(context, checked(kind, merged) as RouteTable['spec'])
   if (kind.name === vpc.name && (merged as Vpc['spec']).natAddress !== (it as Vpc).spec.natAddress)
     throw new CloudError('invalid', 'is given by the platform', { field: 'spec.natAddress' })
   const edited = draft.edit(kind, it, { spec: merged, labels })
@@ -202,7 +252,22 @@ async function patchGeneric(
 }
 
 // A workload's parts that new containers are needed for.
-const REPLACES = ['image', 'entrypoint', 'command', 'env', 'user', 'workdir', 'capabilities', 'memoryMib', 'pidsMax', 'health', 'persistence', 'stopGraceSeconds', 'healing', 'autoscaling'] as const
+const REPLACES = [
+  'image',
+  'entrypoint',
+  'command',
+  'env',
+  'user',
+  'workdir',
+  'capabilities',
+  'memoryMib',
+  'pidsMax',
+  'health',
+  'persistence',
+  'stopGraceSeconds',
+  'healing',
+  'autoscaling',
+] as const
 const GIVEN = ['vip', 'externalAddress', 'attempt', 'change', 'egress'] as const
 
 async function patchWorkload(
@@ -212,12 +277,17 @@ async function patchWorkload(
   wanted: Workload['spec'],
   labels: Record<string, string>,
 ): Promise<Resource> {
-  const differs = (field: keyof Workload['spec']): boolean => JSON.stringify(it.spec[field]) !== JSON.stringify(wanted[field])
-  for (const field of GIVEN) if (differs(field)) throw new CloudError('invalid', 'cannot be changed', { field: `spec.${field}` })
+  const differs = (field: keyof Workload['spec']): boolean =>
+    JSON.stringify(it.spec[field]) !== JSON.stringify(wanted[field])
+  for (const field of GIVEN)
+    if (differs(field)) throw new CloudError('invalid', 'cannot be changed', { field: `spec.${field}` })
   const replaced = REPLACES.filter(differs)
   let current: Workload = it
   if (replaced.length)
-    current = await verbs.configureWorkload(it.id, Object.fromEntries(replaced.map((field) => [field, wanted[field]])))
+    current = await verbs.configureWorkload(
+      it.id,
+      Object.fromEntries(replaced.map((field) => [field, wanted[field]])),
+    )
   const spec: Workload['spec'] = {
     ...current.spec,
     cpuMillicores: wanted.cpuMillicores,
@@ -234,7 +304,9 @@ const mergeLabels = (
   now: Readonly<Record<string, string>>,
   change: Record<string, string | null> = {},
 ): Record<string, string> =>
-  Object.fromEntries(Object.entries({ ...now, ...change }).filter((it): it is [string, string] => it[1] !== null))
+  Object.fromEntries(
+    Object.entries({ ...now, ...change }).filter((it): it is [string, string] => it[1] !== null),
+  )
 
 /** RFC 7396. */
 function mergePatch(target: unknown, patch: unknown): unknown {
@@ -257,7 +329,8 @@ function objectOf(value: unknown): Spec {
 
 function text(spec: Spec, field: string): string {
   const value = spec[field]
-  if (typeof value !== 'string' || value === '') throw new CloudError('invalid', 'is required, as text', { field: `spec.${field}` })
+  if (typeof value !== 'string' || value === '')
+    throw new CloudError('invalid', 'is required, as text', { field: `spec.${field}` })
   return value
 }
 
@@ -267,7 +340,8 @@ function textOr(spec: Spec, field: string, otherwise: null): string | null {
 
 function flag(spec: Spec, field: string, otherwise: boolean): boolean {
   const value = spec[field] ?? otherwise
-  if (typeof value !== 'boolean') throw new CloudError('invalid', 'must be true or false', { field: `spec.${field}` })
+  if (typeof value !== 'boolean')
+    throw new CloudError('invalid', 'must be true or false', { field: `spec.${field}` })
   return value
 }
 
@@ -282,6 +356,7 @@ function checked(kind: AnyKind, spec: unknown): unknown {
 /** The gateway a subnet has when none is named. */
 function firstAddress(range: string): string {
   const parsed = parseCidr(range)
-  if (!parsed) throw new CloudError('invalid', 'must be an IPv4 network with its host bits zero', { field: 'spec.cidr' })
+  if (!parsed)
+    throw new CloudError('invalid', 'must be an IPv4 network with its host bits zero', { field: 'spec.cidr' })
   return formatIpv4(parsed.base + 1)
 }

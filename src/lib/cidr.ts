@@ -49,13 +49,18 @@ export const overlaps = (a: Cidr, b: Cidr): boolean => a.base <= lastOf(b) && b.
 
 /** True for an address a machine of the network may have: not the network's own and not its broadcast address. */
 export const isUsable = (network: Cidr, address: number): boolean =>
-  contains(network, address) && (network.prefix >= 31 || (address !== network.base && address !== lastOf(network)))
+  contains(network, address) &&
+  (network.prefix >= 31 || (address !== network.base && address !== lastOf(network)))
 
 /**
  * The next usable address after `after` that is not in `taken`, going round once; undefined when none is free.
  * Going on from the last one given lets a freed address rest and keeps concurrent callers apart.
  */
-export function nextFree(network: Cidr, taken: (address: number) => boolean, after = network.base): number | undefined {
+export function nextFree(
+  network: Cidr,
+  taken: (address: number) => boolean,
+  after = network.base,
+): number | undefined {
   const size = sizeOf(network)
   const start = contains(network, after) ? after - network.base : 0
   for (let step = 1; step <= size; step++) {

@@ -15,8 +15,9 @@ export function recommend(reading: {
   readonly min: number
   readonly max: number
 }): number {
-  const ratio = reading.averageMillicores / reading.targetMillicores
-  const wanted = Math.abs(ratio - 1) <= TOLERANCE ? reading.replicas : Math.ceil(reading.replicas * ratio)
+  const { replicas, averageMillicores, targetMillicores } = reading
+  const onTarget = Math.abs(averageMillicores - targetMillicores) <= targetMillicores * TOLERANCE
+  const wanted = onTarget ? replicas : Math.ceil((replicas * averageMillicores) / targetMillicores)
   return Math.min(reading.max, Math.max(reading.min, wanted))
 }
 

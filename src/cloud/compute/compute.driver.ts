@@ -107,9 +107,23 @@ export interface ComputeDriver {
   removeVolume(volume: string, signal: AbortSignal): Promise<void>
   volumes(signal: AbortSignal): Promise<readonly string[]>
   samples(signal: AbortSignal): Promise<readonly Sample[]>
-  logs(id: string, how: { follow?: boolean; tail?: number; after?: string; sinceMs?: number }, signal: AbortSignal): AsyncIterable<LogEntry>
+  logs(
+    id: string,
+    how: { follow?: boolean; tail?: number; after?: string; sinceMs?: number },
+    signal: AbortSignal,
+  ): AsyncIterable<LogEntry>
   /** A command in the running container. Without a tty the stream's output is stdout and stderr together; `exitCode` resolves when it ends. */
-  exec(id: string, how: { command: readonly string[]; tty: boolean; env?: Readonly<Record<string, string>>; width?: number; height?: number }, signal: AbortSignal): Promise<ExecSession>
+  exec(
+    id: string,
+    how: {
+      command: readonly string[]
+      tty: boolean
+      env?: Readonly<Record<string, string>>
+      width?: number
+      height?: number
+    },
+    signal: AbortSignal,
+  ): Promise<ExecSession>
   /** Ends (and must be asked again, after a `list`) when the connection breaks. */
   events(signal: AbortSignal): AsyncIterable<ContainerEvent>
   /** Removes every container and volume of ours; for `down --purge` and tests. */

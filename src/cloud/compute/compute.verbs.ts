@@ -43,7 +43,11 @@ const AUTOSCALING = { enabled: false, min: 2, max: 10, cpuTargetMillicores: 200 
 const SCALED_BY_HAND_MAX = 10
 
 /** Commits the workload with its VIP and first replicas, addresses and all, at once. */
-export async function createWorkload(context: VerbContext, input: NewWorkload, pickExternal: PickExternal): Promise<Workload> {
+export async function createWorkload(
+  context: VerbContext,
+  input: NewWorkload,
+  pickExternal: PickExternal,
+): Promise<Workload> {
   const { draft, caller, settings, pick } = context
   authorise(caller, 'write')
   const tenant = ownTenant(caller)
@@ -51,15 +55,19 @@ export async function createWorkload(context: VerbContext, input: NewWorkload, p
   if (!inVpc || inVpc.deletedAt !== undefined) throw new CloudError('not_found', 'VPC not found')
   const inSubnet = await draft.get(subnet, tenant, input.subnet)
   if (!inSubnet || inSubnet.deletedAt !== undefined) throw new CloudError('not_found', 'Subnet not found')
-  if (inSubnet.spec.vpc !== inVpc.id) throw new CloudError('invalid', 'the subnet is not in this VPC', { field: 'subnet' })
+  if (inSubnet.spec.vpc !== inVpc.id)
+    throw new CloudError('invalid', 'the subnet is not in this VPC', { field: 'subnet' })
   const spec = withDefaults(input, context)
-  if (input.inbound && !spec.egress) throw new CloudError('invalid', 'needs outbound access', { field: 'inbound' })
+  if (input.inbound && !spec.egress)
+    throw new CloudError('invalid', 'needs outbound access', { field: 'inbound' })
   if (spec.egress && !inVpc.spec.internet)
     throw new CloudError('invalid', 'the VPC has no internet access', { field: 'egress' })
   for (const id of spec.securityGroups)
     if ((await draft.get(securityGroup, tenant, id))?.spec.vpc !== inVpc.id)
       throw new CloudError('invalid', `no security group ${id} in this VPC`, { field: 'spec.securityGroups' })
-  const vip = await pick.address(draft, `addresses:${inSubnet.id}`, cidr(inSubnet.spec.cidr), [inSubnet.spec.gateway])
+  const vip = await pick.address(draft, `addresses:${inSubnet.id}`, cidr(inSubnet.spec.cidr), [
+    inSubnet.spec.gateway,
+  ])
   if (vip === undefined) throw noAddress(inSubnet.name)
   const made = draft.create(workload, {
     tenant,
@@ -73,14 +81,20 @@ export async function createWorkload(context: VerbContext, input: NewWorkload, p
     status: { state: 'pending', desired: spec.replicas, ready: 0, replicas: [] },
   })
   draft.claim(
-    { pool: `workload-name:${inVpc.id}`, value: input.name, ends: 'deletion', refusal: 'Pod with this name already exists' },
+    {
+      pool: `workload-name:${inVpc.id}`,
+      value: input.name,
+      ends: 'deletion',
+      refusal: 'Pod with this name already exists',
+    },
     made.id,
   )
   useQuota(draft, tenant, 'workloads', made.id)
   if (input.inbound) useQuota(draft, tenant, 'externalAddresses', made.id)
   if (spec.egress && !input.inbound) await ensureNat(context, inVpc, pickExternal)
   const replicas = []
-  for (let index = 0; index < spec.replicas; index++) replicas.push(await createReplica({ draft, settings, pick }, made, index))
+  for (let index = 0; index < spec.replicas; index++)
+    replicas.push(await createReplica({ draft, settings, pick }, made, index))
   return { ...made, status: { ...made.status, replicas: replicas.map(summary) } }
 }
 
@@ -101,8 +115,10 @@ function withDefaults(input: NewWorkload, { settings }: VerbContext): Omit<Workl
   const autoscaling = { ...AUTOSCALING, ...spec.autoscaling }
   let replicas = spec.replicas ?? 1
   if (autoscaling.enabled) {
-    if (autoscaling.min > autoscaling.max) throw new CloudError('invalid', 'must not be below the minimum', { field: 'autoscaling.max' })
-    if (replicas > autoscaling.max) throw new CloudError('invalid', 'must not exceed the autoscaling maximum', { field: 'replicas' })
+    if (autoscaling.min > autoscaling.max)
+      throw new CloudError('invalid', 'must not be below the minimum', { field: 'autoscaling.max' })
+    if (replicas > autoscaling.max)
+      throw new CloudError('invalid', 'must not exceed the autoscaling maximum', { field: 'replicas' })
     replicas = Math.max(replicas, autoscaling.min)
   }
   return {
@@ -128,7 +144,9 @@ function withDefaults(input: NewWorkload, { settings }: VerbContext): Omit<Workl
 function checkedPersistence(it: Workload['spec']['persistence']): Workload['spec']['persistence'] {
   const bad = !it.path.startsWith('/') || it.path.includes('\0') || it.path.split('/').includes('..')
   if (bad || /^\/+$/.test(it.path))
-    throw new CloudError('invalid', 'must be an absolute path other than / and without ..', { field: 'persistence.path' })
+    throw new CloudError('invalid', 'must be an absolute path other than / and without ..', {
+      field: 'persistence.path',
+    })
   return it
 }
 
@@ -146,15 +164,26 @@ export async function createReplica(
 ): Promise<Replica> {
   const inSubnet = await draft.get(subnet, of.tenant, of.spec.subnet)
   if (!inSubnet) throw new CloudError('not_found', 'Subnet not found')
-  const address = await pick.address(draft, `addresses:${inSubnet.id}`, cidr(inSubnet.spec.cidr), [inSubnet.spec.gateway])
+  const address = await pick.address(draft, `addresses:${inSubnet.id}`, cidr(inSubnet.spec.cidr), [
+    inSubnet.spec.gateway,
+  ])
   if (address === undefined) throw noAddress(inSubnet.name)
   const fabric = await pick.address(draft, 'fabric', fabricPool(settings.fabric))
-  if (fabric === undefined) throw new CloudError('exhausted', 'This installation has no fabric address left', { rule: 'capacity' })
+  if (fabric === undefined)
+    throw new CloudError('exhausted', 'This installation has no fabric address left', { rule: 'capacity' })
   const made = draft.create(replica, {
     tenant: of.tenant,
     name: `${of.name}-${index}`,
     owner: of.id,
-    spec: { workload: of.id, vpc: of.spec.vpc, subnet: of.spec.subnet, index, address, fabric, attempt: of.spec.attempt },
+    spec: {
+      workload: of.id,
+      vpc: of.spec.vpc,
+      subnet: of.spec.subnet,
+      index,
+      address,
+      fabric,
+      attempt: of.spec.attempt,
+    },
   })
   useQuota(draft, of.tenant, 'replicas', made.id)
   useQuota(draft, of.tenant, 'cpuMillicores', made.id, of.spec.cpuMillicores)
@@ -180,7 +209,12 @@ export async function deleteWorkload(context: VerbContext, id: string): Promise<
 }
 
 /** One replica more or less: the newest goes. */
-export async function scaleWorkload(context: VerbContext, id: string, by: 1 | -1, max: number): Promise<Workload> {
+export async function scaleWorkload(
+  context: VerbContext,
+  id: string,
+  by: 1 | -1,
+  max: number,
+): Promise<Workload> {
   const it = await existing(context, id)
   if (it.deletedAt !== undefined) refuse('Pod is being deleted')
   if (it.spec.autoscaling.enabled) refuse('Replica changes are not available while auto_scaling is enabled')
@@ -212,16 +246,28 @@ export async function restartWorkload(context: VerbContext, id: string): Promise
 }
 
 /** A new wish with a new attempt, told to every replica in the same commit. */
-async function replaceContainers({ draft }: VerbContext, it: Workload, spec: Workload['spec']): Promise<Workload> {
+async function replaceContainers(
+  { draft }: VerbContext,
+  it: Workload,
+  spec: Workload['spec'],
+): Promise<Workload> {
   const attempt = it.spec.attempt + 1
   const edited = draft.edit(workload, it, { spec: { ...spec, attempt } })
-  for (const one of await draft.list(replica, { tenant: it.tenant, terms: [`workload:${it.id}`], deleted: false }))
+  for (const one of await draft.list(replica, {
+    tenant: it.tenant,
+    terms: [`workload:${it.id}`],
+    deleted: false,
+  }))
     draft.edit(replica, one, { spec: { ...one.spec, attempt } })
   return edited
 }
 
 /** Applies a change of configuration; healing and autoscaling follow Circloud's rules (§4.3), an empty change does nothing. */
-export async function configureWorkload(context: VerbContext, id: string, change: WorkloadChange): Promise<Workload> {
+export async function configureWorkload(
+  context: VerbContext,
+  id: string,
+  change: WorkloadChange,
+): Promise<Workload> {
   const it = await existing(context, id)
   const spec = changed(it, change)
   if (it.deletedAt !== undefined) refuse('Pod is being deleted')
@@ -246,7 +292,11 @@ function changed(it: Workload, change: WorkloadChange): Workload['spec'] {
     autoscaling,
     healing: autoscaling.enabled || (healing ?? it.spec.healing),
     persistence: checkedPersistence({ ...it.spec.persistence, ...persistence }),
-    replicas: switchedOff ? Math.min(SCALED_BY_HAND_MAX, desiredOf(it)) : autoscaling.enabled ? desired : it.spec.replicas,
+    replicas: switchedOff
+      ? Math.min(SCALED_BY_HAND_MAX, desiredOf(it))
+      : autoscaling.enabled
+        ? desired
+        : it.spec.replicas,
   }
 }
 

@@ -9,7 +9,12 @@ import type { Workload } from './workload.kind.ts'
 const NDOTS_DEFAULT = 1
 
 /** What a replica's container should be. `registry` is looked up apart, since it holds a password. */
-export function wishOf(it: Replica, of: Workload, inVpc: Vpc, ndots: number | null | undefined): ContainerWish {
+export function wishOf(
+  it: Replica,
+  of: Workload,
+  inVpc: Vpc,
+  ndots: number | null | undefined,
+): ContainerWish {
   const { spec } = of
   return {
     id: it.id,
@@ -39,7 +44,10 @@ export function wishOf(it: Replica, of: Workload, inVpc: Vpc, ndots: number | nu
 }
 
 /** The login for an image's registry: the tenant's oldest credential of that server, undefined for an anonymous pull. */
-export async function registryFor(draft: Draft, of: Workload): Promise<ContainerWish['registry'] | undefined> {
+export async function registryFor(
+  draft: Draft,
+  of: Workload,
+): Promise<ContainerWish['registry'] | undefined> {
   if (!of.spec.useRegistryCredentials) return undefined
   const host = registryOf(of.spec.image)
   const all = await draft.list(registryCredential, { tenant: of.tenant, deleted: false })

@@ -11,6 +11,9 @@ export function registryOf(image: string): string {
 
 /** A registry as a credential names it, URL or host, as a plain host with port. */
 export function normalRegistry(server: string): string {
-  const host = server.replace(/^https?:\/\//i, '').replace(/\/.*$/, '').toLowerCase()
+  const host = server
+    .replace(/^https?:\/\//i, '')
+    .replace(/\/.*$/, '')
+    .toLowerCase()
   return DEFAULT_REGISTRY_NAMES.includes(host) ? DEFAULT_REGISTRY : host
 }

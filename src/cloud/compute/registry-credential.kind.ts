@@ -17,7 +17,12 @@ export const registryCredential = defineKind({
   initial: {},
   secret: ['password'],
   claims: (r) => [
-    { pool: `registry-credential-name:${r.tenant}`, value: r.name, ends: 'deletion', refusal: 'A credential with this name already exists' },
+    {
+      pool: `registry-credential-name:${r.tenant}`,
+      value: r.name,
+      ends: 'deletion',
+      refusal: 'A credential with this name already exists',
+    },
   ],
 })
 export type RegistryCredential = ResourceOf<typeof registryCredential>

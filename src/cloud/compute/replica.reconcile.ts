@@ -30,7 +30,9 @@ export const reconcileReplica =
       }
       containers.distrust(it.id)
       await compute.remove(it.id, signal)
-      return (await compute.observe(it.id, signal)) ? again(SOON_MS, 'waiting for its container to stop') : gone
+      return (await compute.observe(it.id, signal))
+        ? again(SOON_MS, 'waiting for its container to stop')
+        : gone
     }
     const of = await draft.get(workload, it.tenant, it.spec.workload)
     const inVpc = await draft.get(vpc, it.tenant, it.spec.vpc)
@@ -46,13 +48,20 @@ export const reconcileReplica =
     await containers.apply(wish, await registryFor(draft, of), signal)
     seen = await compute.observe(it.id, signal)
     if ((seen?.restarts ?? 0) > it.status.restarts && it.status.attempt === it.spec.attempt)
-      draft.record({ stream: 'event', tenant: it.tenant, subject: it.id, what: 'replica.restarted', body: { restarts: seen?.restarts } })
+      draft.record({
+        stream: 'event',
+        tenant: it.tenant,
+        subject: it.id,
+        what: 'replica.restarted',
+        body: { restarts: seen?.restarts },
+      })
     return outcomeOf(it, seen)
   }
 
 /** What a look at the container says of the replica; `restarts` grows over attempts, as a person counts them. */
 export function outcomeOf(it: Replica, seen: SeenContainer | undefined): Outcome<Replica['status']> {
-  if (!seen || seen.attempt !== it.spec.attempt) return again(SOON_MS, 'its container is being made', it.status)
+  if (!seen || seen.attempt !== it.spec.attempt)
+    return again(SOON_MS, 'its container is being made', it.status)
   const status: Replica['status'] = {
     phase: phaseOf(seen),
     ready: seen.state === 'running' && seen.ready,

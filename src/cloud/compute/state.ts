@@ -8,7 +8,8 @@ export function desiredOf({ spec, status }: Workload): number {
 }
 
 /** Whether the workload ended by itself and only a restart brings it back. */
-export const endedOf = (it: Workload): boolean => it.status.state === 'stopped' && it.observed === it.generation
+export const endedOf = (it: Workload): boolean =>
+  it.status.state === 'stopped' && it.observed === it.generation
 
 type State = Pick<Workload['status'], 'state' | 'message'>
 
@@ -16,16 +17,23 @@ const isCurrent = (it: Replica): boolean => it.status.attempt === it.spec.attemp
 
 /** Ended by itself, as opposed to never having started. */
 const hasEnded = (it: Replica): boolean =>
-  isCurrent(it) && it.status.exitCode !== undefined && (it.status.phase === 'succeeded' || it.status.phase === 'failed')
+  isCurrent(it) &&
+  it.status.exitCode !== undefined &&
+  (it.status.phase === 'succeeded' || it.status.phase === 'failed')
 
 const hasFailed = (it: Replica): boolean => isCurrent(it) && it.status.phase === 'failed' && !hasEnded(it)
 
 /** A workload's state from its live replicas and how many are wanted; `before` tells a first start from a loss. */
-export function stateOf(before: Workload['status']['state'], desired: number, live: readonly Replica[]): State {
+export function stateOf(
+  before: Workload['status']['state'],
+  desired: number,
+  live: readonly Replica[],
+): State {
   const ready = live.filter((it) => isCurrent(it) && it.status.ready).length
   const failed = live.find(hasFailed)
   if (desired > 0 && ready >= desired) return { state: 'running' }
-  if (failed && ready === 0) return { state: 'error', message: failed.status.message ?? 'A replica cannot start' }
+  if (failed && ready === 0)
+    return { state: 'error', message: failed.status.message ?? 'A replica cannot start' }
   const ended = live.find(hasEnded)
   if (ended && live.every(hasEnded))
     return { state: 'stopped', message: `The workload ended with exit code ${ended.status.exitCode}` }

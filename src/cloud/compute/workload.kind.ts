@@ -45,8 +45,14 @@ export const workload = defineKind({
           {
             check: Type.Union([
               Type.Object({ type: Type.Literal('tcp'), port: Port }, { additionalProperties: false }),
-              Type.Object({ type: Type.Literal('http'), port: Port, path: Type.String({ pattern: '^/' }) }, { additionalProperties: false }),
-              Type.Object({ type: Type.Literal('command'), command: Strings }, { additionalProperties: false }),
+              Type.Object(
+                { type: Type.Literal('http'), port: Port, path: Type.String({ pattern: '^/' }) },
+                { additionalProperties: false },
+              ),
+              Type.Object(
+                { type: Type.Literal('command'), command: Strings },
+                { additionalProperties: false },
+              ),
             ]),
             intervalSeconds: Type.Integer({ minimum: 1, maximum: 3600 }),
             timeoutSeconds: Type.Integer({ minimum: 1, maximum: 600 }),
@@ -67,7 +73,10 @@ export const workload = defineKind({
         { additionalProperties: false },
       ),
       /** A host directory of the workload, mounted in every replica. Switched off, the data stays until the workload goes. */
-      persistence: Type.Object({ enabled: Type.Boolean(), path: Type.String() }, { additionalProperties: false }),
+      persistence: Type.Object(
+        { enabled: Type.Boolean(), path: Type.String() },
+        { additionalProperties: false },
+      ),
       stopGraceSeconds: Type.Integer({ minimum: 0, maximum: 3600 }),
       /** Each higher number replaces every container by a new one: restart, changed configuration. */
       attempt: Type.Integer({ minimum: 1 }),

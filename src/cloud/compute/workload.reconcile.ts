@@ -78,15 +78,17 @@ function outcomeOf(
     ...(message === undefined ? {} : { message }),
     desired,
     ready: live.filter((slot) => slot.status.ready && slot.status.attempt === slot.spec.attempt).length,
-    replicas: slots.toSorted((a, b) => a.spec.index - b.spec.index).map((slot) => ({
-      id: slot.id,
-      index: slot.spec.index,
-      address: slot.spec.address,
-      phase: slot.deletedAt === undefined ? slot.status.phase : ('terminating' as const),
-      ready: slot.status.ready && slot.deletedAt === undefined && slot.status.attempt === slot.spec.attempt,
-      restarts: slot.status.restarts,
-      ...(slot.status.message === undefined ? {} : { message: slot.status.message }),
-    })),
+    replicas: slots
+      .toSorted((a, b) => a.spec.index - b.spec.index)
+      .map((slot) => ({
+        id: slot.id,
+        index: slot.spec.index,
+        address: slot.spec.address,
+        phase: slot.deletedAt === undefined ? slot.status.phase : ('terminating' as const),
+        ready: slot.status.ready && slot.deletedAt === undefined && slot.status.attempt === slot.spec.attempt,
+        restarts: slot.status.restarts,
+        ...(slot.status.message === undefined ? {} : { message: slot.status.message }),
+      })),
     ...(scaledAt === undefined ? {} : { scaledAt }),
   }
   if (trouble) return again(RETRY_GROWTH_MS, trouble, status)
@@ -105,12 +107,21 @@ function autoscale(
   const current = desiredOf(it)
   const { min, max, cpuTargetMillicores } = it.spec.autoscaling
   const ready = slots.filter((slot) => slot.status.ready && slot.deletedAt === undefined)
-  const averageMillicores = samples.averageMillicores(ready.map((slot) => slot.id), draft.now)
+  const averageMillicores = samples.averageMillicores(
+    ready.map((slot) => slot.id),
+    draft.now,
+  )
   const history = histories.get(it.id) ?? []
   const last = history.at(-1)
   if (averageMillicores === undefined || (last && draft.now - last.at < READ_EVERY_MS))
     return { desired: current, scaledAt: it.status.scaledAt }
-  const replicas = recommend({ replicas: current, averageMillicores, targetMillicores: cpuTargetMillicores, min, max })
+  const replicas = recommend({
+    replicas: current,
+    averageMillicores,
+    targetMillicores: cpuTargetMillicores,
+    min,
+    max,
+  })
   const next = stabilise(current, history, { at: draft.now, replicas })
   histories.set(it.id, next.history)
   if (next.replicas !== current)
@@ -119,7 +130,12 @@ function autoscale(
       tenant: it.tenant,
       subject: it.id,
       what: 'workload.scaled',
-      body: { from: current, to: next.replicas, averageMillicores: Math.round(averageMillicores), cpuTargetMillicores },
+      body: {
+        from: current,
+        to: next.replicas,
+        averageMillicores: Math.round(averageMillicores),
+        cpuTargetMillicores,
+      },
     })
   return { desired: next.replicas, scaledAt: next.replicas === current ? it.status.scaledAt : draft.now }
 }

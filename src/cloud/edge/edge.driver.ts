@@ -5,7 +5,9 @@ export type Zone = {
   /** Fabric addresses that ask on behalf of this VPC. */
   readonly callers: readonly string[]
   /** Lower-case names without a final dot (`web`, `web.production.internal`), each with its addresses of both families. */
-  readonly names: Readonly<Record<string, { readonly a: readonly string[]; readonly aaaa: readonly string[] }>>
+  readonly names: Readonly<
+    Record<string, { readonly a: readonly string[]; readonly aaaa: readonly string[] }>
+  >
   /** Suffixes this VPC is the authority for: an unknown name below one does not exist and is not forwarded. */
   readonly suffixes: readonly string[]
   /** Resolvers for every other name; empty: the host's own. Ignored when `forward` is off. */

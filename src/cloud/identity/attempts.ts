@@ -14,7 +14,10 @@ export type Attempts = {
 
 export function createAttempts(now: () => number): Attempts {
   const failures = new Map<string, number[]>()
-  const keysOf = (username: string, address: string): string[] => [`user ${username}`, `from ${username} ${address}`]
+  const keysOf = (username: string, address: string): string[] => [
+    `user ${username}`,
+    `from ${username} ${address}`,
+  ]
   const recent = (key: string): number[] => (failures.get(key) ?? []).filter((at) => at > now() - WINDOW_MS)
   // Anyone can fail on another's name, so the name alone is refused only far later than name and address together.
   const limitOf = (key: string): number => (key.startsWith('user ') ? FAILURES_MAX * 10 : FAILURES_MAX)
@@ -25,7 +28,11 @@ export function createAttempts(now: () => number): Attempts {
         const [oldest] = past
         if (oldest === undefined || past.length < limitOf(key)) continue
         const retryAfterSeconds = Math.ceil((oldest + WINDOW_MS - now()) / 1000)
-        throw new CloudError('rate_limited', `Too many failed logins; try again in ${retryAfterSeconds} seconds`, { retryAfterSeconds })
+        throw new CloudError(
+          'rate_limited',
+          `Too many failed logins; try again in ${retryAfterSeconds} seconds`,
+          { retryAfterSeconds },
+        )
       }
     },
     failed(username, address) {

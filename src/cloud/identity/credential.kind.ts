@@ -31,7 +31,9 @@ export const credential = defineKind({
   claims: (r) => [{ pool: 'credential', value: r.spec.hash, ends: 'deletion' }],
   refs: (r) => [
     { to: r.spec.subject, onDelete: 'cascade' },
-    ...(r.spec.tenant && r.spec.tenant !== r.spec.subject ? [{ to: r.spec.tenant, onDelete: 'cascade' as const }] : []),
+    ...(r.spec.tenant && r.spec.tenant !== r.spec.subject
+      ? [{ to: r.spec.tenant, onDelete: 'cascade' as const }]
+      : []),
   ],
   terms: (r) => [`subject:${r.spec.subject}`],
 })

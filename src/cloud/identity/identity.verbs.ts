@@ -34,7 +34,13 @@ export async function createTenant(
         memberships: [{ tenant: made.id, role: 'owner' }],
       },
     })
-  const token = issue(draft, { scope: 'tenant', subject: made.id, tenant: made.id, role: 'owner', name: `${input.name} token` })
+  const token = issue(draft, {
+    scope: 'tenant',
+    subject: made.id,
+    tenant: made.id,
+    role: 'owner',
+    name: `${input.name} token`,
+  })
   return { tenant: made, token }
 }
 
@@ -53,7 +59,11 @@ export async function deleteTenant({ draft, caller }: VerbContext, id: string): 
   return it
 }
 
-export async function addDomain({ draft, caller }: VerbContext, tenantId: string, name: string): Promise<Domain> {
+export async function addDomain(
+  { draft, caller }: VerbContext,
+  tenantId: string,
+  name: string,
+): Promise<Domain> {
   authorise(caller, 'operate')
   const owner = await draft.get(tenant, PLATFORM, tenantId)
   if (!owner || owner.deletedAt !== undefined) throw new CloudError('not_found', 'Tenant not found')
@@ -63,7 +73,14 @@ export async function addDomain({ draft, caller }: VerbContext, tenantId: string
 /** A new credential; the token is returned once and only its hash is kept. */
 export function issue(
   draft: Draft,
-  input: { scope: 'admin' | 'tenant'; subject: string; tenant?: string; role: Role; name: string; expiresAt?: number },
+  input: {
+    scope: 'admin' | 'tenant'
+    subject: string
+    tenant?: string
+    role: Role
+    name: string
+    expiresAt?: number
+  },
 ): string {
   const token = newToken(input.scope === 'admin' ? 'adm' : 'tnt')
   draft.create(credential, {
@@ -88,20 +105,34 @@ export async function issueForUser(draft: Draft, it: User): Promise<string> {
   ).filter((old) => old.name !== FIRST_CREDENTIAL)
   for (const old of had.slice(0, Math.max(0, had.length - CREDENTIALS_PER_USER_MAX + 1))) draft.mark(old)
   const [membership] = it.spec.memberships
-  if (it.spec.admin) return issue(draft, { scope: 'admin', subject: it.id, role: 'owner', name: `${it.name} login` })
+  if (it.spec.admin)
+    return issue(draft, { scope: 'admin', subject: it.id, role: 'owner', name: `${it.name} login` })
   if (!membership) throw new CloudError('forbidden', 'This user belongs to no tenant')
-  return issue(draft, { scope: 'tenant', subject: it.id, tenant: membership.tenant, role: membership.role, name: `${it.name} login` })
+  return issue(draft, {
+    scope: 'tenant',
+    subject: it.id,
+    tenant: membership.tenant,
+    role: membership.role,
+    name: `${it.name} login`,
+  })
 }
 
 /** Name of the credential made at the first start; logins never displace it. */
 export const FIRST_CREDENTIAL = 'first start'
 
 /** The installation's first administrator. */
-export function createAdmin(draft: Draft, username: string, passwordHash: string): { user: User; token: string } {
+export function createAdmin(
+  draft: Draft,
+  username: string,
+  passwordHash: string,
+): { user: User; token: string } {
   const made = draft.create(user, {
     tenant: PLATFORM,
     name: username,
     spec: { passwordHash, admin: true, memberships: [] },
   })
-  return { user: made, token: issue(draft, { scope: 'admin', subject: made.id, role: 'owner', name: FIRST_CREDENTIAL }) }
+  return {
+    user: made,
+    token: issue(draft, { scope: 'admin', subject: made.id, role: 'owner', name: FIRST_CREDENTIAL }),
+  }
 }

@@ -35,7 +35,8 @@ export async function verifyPassword(password: string, hash: string | undefined)
 const base64 = (bytes: Buffer): string => bytes.toString('base64').replaceAll('=', '')
 
 /** A token of 256 random bits; the prefix says what it opens. */
-export const newToken = (prefix: 'adm' | 'tnt'): string => `${prefix}_${randomBytes(32).toString('base64url')}`
+export const newToken = (prefix: 'adm' | 'tnt'): string =>
+  `${prefix}_${randomBytes(32).toString('base64url')}`
 
 /** What is kept of a token. */
 export const hashToken = (token: string): string => createHash('sha256').update(token).digest('hex')

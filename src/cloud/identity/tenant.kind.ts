@@ -32,6 +32,8 @@ export const tenant = defineKind({
   status: Type.Object({}),
   initial: {},
   settleSecondsMax: 900,
-  claims: (r) => [{ pool: 'tenant-name', value: r.name, ends: 'deletion', refusal: 'Tenant with this name already exists' }],
+  claims: (r) => [
+    { pool: 'tenant-name', value: r.name, ends: 'deletion', refusal: 'Tenant with this name already exists' },
+  ],
 })
 export type Tenant = ResourceOf<typeof tenant>

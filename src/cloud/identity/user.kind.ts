@@ -16,14 +16,18 @@ export const user = defineKind({
       /** Runs the installation: may name every tenant. */
       admin: Type.Boolean(),
       /** Tenants the user belongs to, each with a role. */
-      memberships: Type.Array(Type.Object({ tenant: Type.String(), role: Type.Enum([...ROLES]) }, { additionalProperties: false })),
+      memberships: Type.Array(
+        Type.Object({ tenant: Type.String(), role: Type.Enum([...ROLES]) }, { additionalProperties: false }),
+      ),
     },
     { additionalProperties: false },
   ),
   status: Type.Object({}),
   initial: {},
   secret: ['passwordHash'],
-  claims: (r) => [{ pool: 'user-name', value: r.name, ends: 'deletion', refusal: 'User with this name already exists' }],
+  claims: (r) => [
+    { pool: 'user-name', value: r.name, ends: 'deletion', refusal: 'User with this name already exists' },
+  ],
   terms: (r) => r.spec.memberships.map((it) => `member:${it.tenant}`),
 })
 export type User = ResourceOf<typeof user>

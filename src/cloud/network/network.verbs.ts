@@ -20,7 +20,8 @@ export async function createVpc(
   authorise(caller, 'write')
   const tenant = ownTenant(caller)
   const index = await pick.index(draft, 'vpc-index', vpcIndexMax(settings.fabric))
-  if (index === undefined) throw new CloudError('exhausted', 'This installation has no room for another VPC', { rule: 'capacity' })
+  if (index === undefined)
+    throw new CloudError('exhausted', 'This installation has no room for another VPC', { rule: 'capacity' })
   const made = draft.create(vpc, {
     tenant,
     name: input.name,
@@ -28,7 +29,12 @@ export async function createVpc(
     spec: { internet: input.internet, index, range6: randomRange6() },
   })
   draft.claim(
-    { pool: `vpc-name:${tenant}`, value: input.name, ends: 'deletion', refusal: 'VPC with this name already exists' },
+    {
+      pool: `vpc-name:${tenant}`,
+      value: input.name,
+      ends: 'deletion',
+      refusal: 'VPC with this name already exists',
+    },
     made.id,
   )
   useQuota(draft, tenant, 'vpcs', made.id)
@@ -61,13 +67,20 @@ export async function createSubnet(
   await draft.guard(`subnets:${parent.id}`)
   for (const other of await draft.list(subnet, { tenant, terms: [`vpc:${parent.id}`] }))
     if (overlaps(cidr(other.spec.cidr), range))
-      throw new CloudError('conflict', `${input.cidr} overlaps subnet ${other.name} (${other.spec.cidr})`, { field: 'cidr', rule: 'in_use' })
+      throw new CloudError('conflict', `${input.cidr} overlaps subnet ${other.name} (${other.spec.cidr})`, {
+        field: 'cidr',
+        rule: 'in_use',
+      })
   const config = await currentProvider({ draft })
   for (const theirs of config ? [config.spec.externalCidr, config.spec.peeringCidr] : [settings.externalCidr])
     if (overlaps(cidr(theirs), range))
-      throw new CloudError('conflict', `${input.cidr} overlaps the provider's subnet ${theirs}`, { field: 'cidr', rule: 'in_use' })
+      throw new CloudError('conflict', `${input.cidr} overlaps the provider's subnet ${theirs}`, {
+        field: 'cidr',
+        rule: 'in_use',
+      })
   const index6 = await pick.index(draft, `subnet-index6:${parent.id}`, 65_535)
-  if (index6 === undefined) throw new CloudError('exhausted', 'The VPC has no room for another subnet', { rule: 'capacity' })
+  if (index6 === undefined)
+    throw new CloudError('exhausted', 'The VPC has no room for another subnet', { rule: 'capacity' })
   const made = draft.create(subnet, {
     tenant,
     name: input.name,
@@ -75,7 +88,12 @@ export async function createSubnet(
     spec: { vpc: parent.id, cidr: formatCidr(range), gateway: input.gateway, index6 },
   })
   draft.claim(
-    { pool: `subnet-name:${parent.id}`, value: input.name, ends: 'deletion', refusal: 'Subnet with this name already exists' },
+    {
+      pool: `subnet-name:${parent.id}`,
+      value: input.name,
+      ends: 'deletion',
+      refusal: 'Subnet with this name already exists',
+    },
     made.id,
   )
   useQuota(draft, tenant, 'subnets', made.id)
@@ -84,12 +102,21 @@ export async function createSubnet(
 
 function subnetRange(text: string, fabric: string): Cidr {
   const range = parseCidr(text)
-  if (!range) throw new CloudError('invalid', 'must be an IPv4 network with its host bits zero, such as 10.100.1.0/24', { field: 'cidr' })
+  if (!range)
+    throw new CloudError(
+      'invalid',
+      'must be an IPv4 network with its host bits zero, such as 10.100.1.0/24',
+      { field: 'cidr' },
+    )
   if (range.prefix < PREFIX_MIN || range.prefix > PREFIX_MAX)
-    throw new CloudError('invalid', `the prefix length must be between ${PREFIX_MIN} and ${PREFIX_MAX}`, { field: 'cidr' })
+    throw new CloudError('invalid', `the prefix length must be between ${PREFIX_MIN} and ${PREFIX_MAX}`, {
+      field: 'cidr',
+    })
   for (const own of [...UNUSABLE, cidr(fabric)])
     if (overlaps(own, range))
-      throw new CloudError('invalid', `${text} overlaps ${formatCidr(own)}, which machines cannot use`, { field: 'cidr' })
+      throw new CloudError('invalid', `${text} overlaps ${formatCidr(own)}, which machines cannot use`, {
+        field: 'cidr',
+      })
   return range
 }
 
@@ -113,17 +140,24 @@ export async function putProvider(
   const peering = network(input.peeringCidr, 'peeringCidr')
   const gateway = parseIpv4(input.externalGateway)
   if (gateway === undefined || !contains(external, gateway))
-    throw new CloudError('invalid', 'must be an address inside the external subnet', { field: 'externalGateway' })
+    throw new CloudError('invalid', 'must be an address inside the external subnet', {
+      field: 'externalGateway',
+    })
   if (overlaps(external, peering))
     throw new CloudError('invalid', 'must not overlap the external subnet', { field: 'peeringCidr' })
   const had = await currentProvider({ draft })
   const spec = { ...input, cloudflareToken: input.cloudflareToken ?? had?.spec.cloudflareToken ?? '' }
-  if (!had) return { provider: draft.create(provider, { tenant: PLATFORM, name: 'provider', spec }), created: true }
+  if (!had)
+    return { provider: draft.create(provider, { tenant: PLATFORM, name: 'provider', spec }), created: true }
   if (had.spec.externalCidr !== input.externalCidr) {
     const old = cidr(had.spec.externalCidr)
     const used = (await draft.claims('external')).filter((it) => contains(old, parseIpv4(it.value) ?? -1))
     if (used.length)
-      throw new CloudError('conflict', `${used.length} external addresses of ${had.spec.externalCidr} are in use`, { field: 'externalCidr', rule: 'in_use' })
+      throw new CloudError(
+        'conflict',
+        `${used.length} external addresses of ${had.spec.externalCidr} are in use`,
+        { field: 'externalCidr', rule: 'in_use' },
+      )
   }
   return { provider: draft.edit(provider, had, { spec }), created: false }
 }
@@ -131,16 +165,22 @@ export async function putProvider(
 function network(text: string, field: string): Cidr {
   const range = parseCidr(text)
   if (!range) throw new CloudError('invalid', 'must be an IPv4 network with its host bits zero', { field })
-  if (UNUSABLE.some((it) => overlaps(it, range))) throw new CloudError('invalid', `${text} cannot be used`, { field })
+  if (UNUSABLE.some((it) => overlaps(it, range)))
+    throw new CloudError('invalid', `${text} cannot be used`, { field })
   return range
 }
 
 /** Takes a free address of the external pool; `exhausted` when there is none. */
-export async function pickExternal({ draft, settings, pick }: Pick<VerbContext, 'draft' | 'settings' | 'pick'>): Promise<string> {
+export async function pickExternal({
+  draft,
+  settings,
+  pick,
+}: Pick<VerbContext, 'draft' | 'settings' | 'pick'>): Promise<string> {
   const config = await currentProvider({ draft })
   const pool = cidr(config?.spec.externalCidr ?? settings.externalCidr)
   const gateway = config?.spec.externalGateway ?? settings.externalGateway
   const free = await pick.address(draft, 'external', pool, [gateway])
-  if (free === undefined) throw new CloudError('exhausted', 'No external address is free', { rule: 'capacity' })
+  if (free === undefined)
+    throw new CloudError('exhausted', 'No external address is free', { rule: 'capacity' })
   return free
 }

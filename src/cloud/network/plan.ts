@@ -3,7 +3,14 @@ import type { Workload } from '#cloud/compute/workload.kind.ts'
 import type { Settings } from '#cloud/context.ts'
 import type { Zone } from '#cloud/edge/edge.driver.ts'
 import { address6Of, cidr6Of, macOf, uplinkOf } from './addresses.driver.ts'
-import type { Attachment, HostPlan, PlannedGroup, PlannedSubnet, PlannedVip, VpcPlan } from './network.driver.ts'
+import type {
+  Attachment,
+  HostPlan,
+  PlannedGroup,
+  PlannedSubnet,
+  PlannedVip,
+  VpcPlan,
+} from './network.driver.ts'
 import type { Provider } from './provider.kind.ts'
 import type { RouteTable } from './route-table.kind.ts'
 import type { SecurityGroup } from './security-group.kind.ts'
@@ -49,7 +56,9 @@ export function planVpc(world: World, settings: Settings): Omit<VpcPlan, 'genera
 }
 
 function planSubnet(it: Subnet, { vpc, routeTables }: World): PlannedSubnet {
-  const table = routeTables.find((table) => table.deletedAt === undefined && table.spec.subnets.includes(it.id))
+  const table = routeTables.find(
+    (table) => table.deletedAt === undefined && table.spec.subnets.includes(it.id),
+  )
   const routes = table?.spec.routes.map((route) => ({
     cidr: route.cidr,
     target: route.target === 'address' ? { address: route.address ?? '' } : route.target,
@@ -70,7 +79,9 @@ function planAttachment(
   vpc: Vpc,
 ): Attachment {
   const egress =
-    workload?.spec.egress && vpc.spec.internet ? (workload.spec.externalAddress ?? vpc.spec.natAddress) : undefined
+    workload?.spec.egress && vpc.spec.internet
+      ? (workload.spec.externalAddress ?? vpc.spec.natAddress)
+      : undefined
   return {
     id: it.id,
     subnet: it.spec.subnet,
@@ -90,7 +101,12 @@ const serves = (it: Replica, workload: Workload): boolean =>
   it.status.ready &&
   it.status.attempt === it.spec.attempt
 
-function planVip(it: Workload, replicas: readonly Replica[], subnets: ReadonlyMap<string, Subnet>, vpc: Vpc): PlannedVip {
+function planVip(
+  it: Workload,
+  replicas: readonly Replica[],
+  subnets: ReadonlyMap<string, Subnet>,
+  vpc: Vpc,
+): PlannedVip {
   return {
     id: it.id,
     subnet: it.spec.subnet,
@@ -108,8 +124,15 @@ function planGroup(it: SecurityGroup): PlannedGroup {
     rules: it.spec.rules.map((rule) => ({
       direction: rule.direction,
       protocol: rule.protocol,
-      ...(rule.fromPort === undefined ? {} : { ports: { from: rule.fromPort, to: rule.toPort ?? rule.fromPort } }),
-      peer: rule.group !== undefined ? { group: rule.group } : rule.cidr !== undefined ? { cidr: rule.cidr } : 'any',
+      ...(rule.fromPort === undefined
+        ? {}
+        : { ports: { from: rule.fromPort, to: rule.toPort ?? rule.fromPort } }),
+      peer:
+        rule.group !== undefined
+          ? { group: rule.group }
+          : rule.cidr !== undefined
+            ? { cidr: rule.cidr }
+            : 'any',
     })),
   }
 }

@@ -23,7 +23,8 @@ export const routeTable = defineKind({
   initial: { state: 'pending' },
   immutable: ['vpc'],
   settleSecondsMax: 60,
-  claims: (r) => r.spec.subnets.map((id) => ({ pool: 'route-table-of', value: id, ends: 'deletion' as const })),
+  claims: (r) =>
+    r.spec.subnets.map((id) => ({ pool: 'route-table-of', value: id, ends: 'deletion' as const })),
   refs: (r) => [
     { to: r.spec.vpc, onDelete: 'cascade' },
     ...r.spec.subnets.map((to) => ({ to, onDelete: 'block' as const })),

@@ -7,7 +7,11 @@ import type { NetworkDriver, VpcPlan } from './network.driver.ts'
  */
 export type Routers = {
   /** Applies what differs from what is in force; answers the attachments that are new in it. */
-  apply(plan: Omit<VpcPlan, 'generation'>, zone: Omit<Zone, 'generation'>, signal: AbortSignal): Promise<readonly string[]>
+  apply(
+    plan: Omit<VpcPlan, 'generation'>,
+    zone: Omit<Zone, 'generation'>,
+    signal: AbortSignal,
+  ): Promise<readonly string[]>
   remove(vpc: string, signal: AbortSignal): Promise<void>
   /** Drops the memory of one VPC, since it was seen to differ. */
   distrust(vpc: string): void
@@ -18,7 +22,14 @@ export type Routers = {
   hasSubnet(vpc: string, subnet: string): boolean
 }
 
-type Held = { generation: number; plan: string; zone: string; attachments: Set<string>; backends: Set<string>; subnets: Set<string> }
+type Held = {
+  generation: number
+  plan: string
+  zone: string
+  attachments: Set<string>
+  backends: Set<string>
+  subnets: Set<string>
+}
 
 export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers {
   const held = new Map<string, Held>()

@@ -8,7 +8,11 @@ import { securityGroup, type SecurityGroup } from './security-group.kind.ts'
 import { subnet } from './subnet.kind.ts'
 import { vpc } from './vpc.kind.ts'
 
-type Given<R extends { readonly spec: unknown }> = { name: string; labels?: Record<string, string>; spec: R['spec'] }
+type Given<R extends { readonly spec: unknown }> = {
+  name: string
+  labels?: Record<string, string>
+  spec: R['spec']
+}
 
 const isCidr6 = (text: string): boolean => {
   const [address = '', prefix = ''] = text.split('/')
@@ -38,10 +42,14 @@ export async function checkRules(
   }
 }
 
-export async function createSecurityGroup(context: VerbContext, input: Given<SecurityGroup>): Promise<SecurityGroup> {
+export async function createSecurityGroup(
+  context: VerbContext,
+  input: Given<SecurityGroup>,
+): Promise<SecurityGroup> {
   authorise(context.caller, 'write')
   const tenant = ownTenant(context.caller)
-  if (!(await context.draft.get(vpc, tenant, input.spec.vpc))) throw new CloudError('not_found', 'VPC not found')
+  if (!(await context.draft.get(vpc, tenant, input.spec.vpc)))
+    throw new CloudError('not_found', 'VPC not found')
   await checkRules(context, input.spec)
   return context.draft.create(securityGroup, { tenant, ...input })
 }
@@ -51,12 +59,17 @@ export async function checkRoutes(
   { draft, caller }: Pick<VerbContext, 'draft' | 'caller'>,
   spec: RouteTable['spec'],
 ): Promise<void> {
-  const subnets = await draft.list(subnet, { tenant: ownTenant(caller), terms: [`vpc:${spec.vpc}`], deleted: false })
+  const subnets = await draft.list(subnet, {
+    tenant: ownTenant(caller),
+    terms: [`vpc:${spec.vpc}`],
+    deleted: false,
+  })
   for (const id of spec.subnets)
     if (!subnets.some((it) => it.id === id))
       throw new CloudError('invalid', `no subnet ${id} in this VPC`, { field: 'spec.subnets' })
   for (const [at, route] of spec.routes.entries()) {
-    if (!parseCidr(route.cidr)) throw new CloudError('invalid', 'must be an IPv4 network', { field: `spec.routes.${at}.cidr` })
+    if (!parseCidr(route.cidr))
+      throw new CloudError('invalid', 'must be an IPv4 network', { field: `spec.routes.${at}.cidr` })
     if (route.target !== 'address') continue
     const hop = parseIpv4(route.address ?? '')
     if (hop === undefined || !subnets.some((it) => contains(cidr(it.spec.cidr), hop)))
@@ -67,7 +80,8 @@ export async function checkRoutes(
 export async function createRouteTable(context: VerbContext, input: Given<RouteTable>): Promise<RouteTable> {
   authorise(context.caller, 'write')
   const tenant = ownTenant(context.caller)
-  if (!(await context.draft.get(vpc, tenant, input.spec.vpc))) throw new CloudError('not_found', 'VPC not found')
+  if (!(await context.draft.get(vpc, tenant, input.spec.vpc)))
+    throw new CloudError('not_found', 'VPC not found')
   await checkRoutes(context, input.spec)
   return context.draft.create(routeTable, { tenant, ...input })
 }

@@ -22,7 +22,10 @@ const Rule = Type.Object(
  */
 export const securityGroup = defineKind({
   name: 'security-group',
-  spec: Type.Object({ vpc: Type.String(), rules: Type.Array(Rule, { maxItems: 1000 }) }, { additionalProperties: false }),
+  spec: Type.Object(
+    { vpc: Type.String(), rules: Type.Array(Rule, { maxItems: 1000 }) },
+    { additionalProperties: false },
+  ),
   status: Type.Object({ state: Type.Enum(['pending', 'active']) }),
   initial: { state: 'pending' },
   immutable: ['vpc'],

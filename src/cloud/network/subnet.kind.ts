@@ -15,7 +15,10 @@ export const subnet = defineKind({
     },
     { additionalProperties: false },
   ),
-  status: Type.Object({ state: Type.Enum(['pending', 'active', 'error']), message: Type.Optional(Type.String()) }),
+  status: Type.Object({
+    state: Type.Enum(['pending', 'active', 'error']),
+    message: Type.Optional(Type.String()),
+  }),
   initial: { state: 'pending' },
   immutable: ['vpc', 'cidr', 'gateway', 'index6'],
   settleSecondsMax: 60,

@@ -27,9 +27,7 @@ export const vpc = defineKind({
   settleSecondsMax: 60,
   claims: (r) => [
     { pool: 'vpc-index', value: String(r.spec.index), ends: 'removal' },
-    ...(r.spec.natAddress
-      ? [{ pool: 'external', value: r.spec.natAddress, ends: 'removal' as const }]
-      : []),
+    ...(r.spec.natAddress ? [{ pool: 'external', value: r.spec.natAddress, ends: 'removal' as const }] : []),
   ],
 })
 export type Vpc = ResourceOf<typeof vpc>

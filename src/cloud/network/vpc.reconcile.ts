@@ -38,13 +38,16 @@ export const reconcileVpc =
       if (world.subnets.length || world.workloads.length || world.groups.length || world.routeTables.length)
         return again(TEARDOWN_MS, 'waiting for what is in it to go')
       await routers.remove(it.id, signal)
-      return (await network.observe(it.id, signal)) ? again(TEARDOWN_MS, 'waiting for its router to go') : gone
+      return (await network.observe(it.id, signal))
+        ? again(TEARDOWN_MS, 'waiting for its router to go')
+        : gone
     }
     const plan = planVpc(world, settings)
     for (const id of await routers.apply(plan, planZone(world, plan), signal)) draft.wake(`replica/${id}`)
     for (const one of [...world.subnets, ...world.groups, ...world.routeTables])
       if (one.observed !== one.generation || one.deletedAt !== undefined) draft.wake(`${one.kind}/${one.id}`)
-    if (it.deletedAt !== undefined) return again(TEARDOWN_MS, `waiting for ${world.replicas.length} replicas to go`)
+    if (it.deletedAt !== undefined)
+      return again(TEARDOWN_MS, `waiting for ${world.replicas.length} replicas to go`)
     return settled({ state: 'active' })
   }
 

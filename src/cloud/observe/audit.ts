@@ -17,7 +17,11 @@ export type Leak = {
   readonly mend: string
 }
 
-export type Drivers = { readonly network: NetworkDriver; readonly compute: ComputeDriver; readonly edge: EdgeDriver }
+export type Drivers = {
+  readonly network: NetworkDriver
+  readonly compute: ComputeDriver
+  readonly edge: EdgeDriver
+}
 
 const MENDS_ITSELF = 'Arcus mends it by itself; `arcus explain` says why it has not yet'
 
@@ -37,20 +41,33 @@ export async function audit(engine: Engine, drivers: Drivers, signal: AbortSigna
     void leaks.push({ what: 'orphan', kind, id, detail, mend: 'Arcus removes it at its next audit' })
   for (const it of routers) {
     if (!vpcs.has(it.vpc)) orphan('vpc', it.vpc, 'a router that no VPC has')
-    else if (it.drift.length) leaks.push({ what: 'drift', kind: 'vpc', id: it.vpc, detail: it.drift.join('; '), mend: MENDS_ITSELF })
+    else if (it.drift.length)
+      leaks.push({ what: 'drift', kind: 'vpc', id: it.vpc, detail: it.drift.join('; '), mend: MENDS_ITSELF })
   }
   for (const it of containers) {
     const record = replicas.get(it.id) as Replica | undefined
     if (!record) orphan('replica', it.id, 'a container that no replica has')
     else if (!it.wanted || differs(record, it.state === 'running'))
-      leaks.push({ what: 'drift', kind: 'replica', id: it.id, detail: `the container is ${it.state}`, mend: MENDS_ITSELF })
+      leaks.push({
+        what: 'drift',
+        kind: 'replica',
+        id: it.id,
+        detail: `the container is ${it.state}`,
+        mend: MENDS_ITSELF,
+      })
   }
   for (const id of volumes) if (!workloads.has(id)) orphan('volume', id, 'a volume whose workload is gone')
   for (const it of zones) if (!vpcs.has(it.vpc)) orphan('zone', it.vpc, 'names of a VPC that is gone')
   const missing = (kind: string, settled: ReadonlyMap<string, Resource>, real: ReadonlySet<string>): void => {
     for (const [id, it] of settled)
       if (isReal(it) && !real.has(id))
-        leaks.push({ what: 'missing', kind, id, detail: `${it.name} is in the records and not on the host`, mend: MENDS_ITSELF })
+        leaks.push({
+          what: 'missing',
+          kind,
+          id,
+          detail: `${it.name} is in the records and not on the host`,
+          mend: MENDS_ITSELF,
+        })
   }
   missing('vpc', vpcs, new Set(routers.map((it) => it.vpc)))
   missing('zone', vpcs, new Set(zones.map((it) => it.vpc)))

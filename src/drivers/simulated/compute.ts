@@ -1,7 +1,14 @@
 import { PassThrough } from 'node:stream'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
-import type { ComputeDriver, ContainerEvent, ContainerWish, LogEntry, Sample, SeenContainer } from '#cloud/compute/compute.driver.ts'
+import type {
+  ComputeDriver,
+  ContainerEvent,
+  ContainerWish,
+  LogEntry,
+  Sample,
+  SeenContainer,
+} from '#cloud/compute/compute.driver.ts'
 import type { Fault } from './network.ts'
 
 /** An image whose name holds this cannot be pulled. */
@@ -39,7 +46,8 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
   const tell = (id: string, what: string): void => {
     for (const listener of listeners) listener({ id, what, at: clock.now() })
   }
-  const gone = (it: Container): boolean => it.stoppingAt !== undefined && clock.now() >= it.stoppingAt + STOP_MS
+  const gone = (it: Container): boolean =>
+    it.stoppingAt !== undefined && clock.now() >= it.stoppingAt + STOP_MS
   const find = (id: string): Container | undefined => {
     const it = containers.get(id)
     if (it && gone(it)) containers.delete(id)
@@ -99,7 +107,9 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
       await fault('apply', wish.id)
       const held = find(wish.id)
       if (held && held.wish.attempt > wish.attempt)
-        throw new CloudError('conflict', `attempt ${wish.attempt} is older than ${held.wish.attempt}`, { rule: 'lost_race' })
+        throw new CloudError('conflict', `attempt ${wish.attempt} is older than ${held.wish.attempt}`, {
+          rule: 'lost_race',
+        })
       for (const mount of wish.mounts) volumes.add(mount.volume)
       if (held && held.wish.attempt === wish.attempt) {
         held.wish = wish
@@ -142,7 +152,16 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
       return [...containers.keys()].flatMap((id): Sample[] => {
         const it = find(id)
         if (!it || stateOf(it) !== 'running') return []
-        return [{ id, at: clock.now(), cpuMillicores: it.cpuMillicores, memoryBytes: 8 << 20, receivedBytes: 0, sentBytes: 0 }]
+        return [
+          {
+            id,
+            at: clock.now(),
+            cpuMillicores: it.cpuMillicores,
+            memoryBytes: 8 << 20,
+            receivedBytes: 0,
+            sentBytes: 0,
+          },
+        ]
       })
     },
     async *logs(id, { tail }) {

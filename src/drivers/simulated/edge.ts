@@ -3,7 +3,9 @@ import type { EdgeDriver, Zone } from '#cloud/edge/edge.driver.ts'
 import type { Fault } from './network.ts'
 
 /** An edge that only keeps its tables: for tests and benchmarks, nothing answers. */
-export function simulatedEdge(fault: Fault = () => {}): EdgeDriver & { readonly zones: ReadonlyMap<string, Zone> } {
+export function simulatedEdge(
+  fault: Fault = () => {},
+): EdgeDriver & { readonly zones: ReadonlyMap<string, Zone> } {
   const zones = new Map<string, Zone>()
   return {
     zones,
@@ -11,7 +13,9 @@ export function simulatedEdge(fault: Fault = () => {}): EdgeDriver & { readonly 
       await fault('apply', zone.vpc)
       const held = zones.get(zone.vpc)
       if (held && held.generation > zone.generation)
-        throw new CloudError('conflict', `generation ${zone.generation} is older than ${held.generation}`, { rule: 'lost_race' })
+        throw new CloudError('conflict', `generation ${zone.generation} is older than ${held.generation}`, {
+          rule: 'lost_race',
+        })
       zones.set(zone.vpc, zone)
     },
     async remove(vpc) {

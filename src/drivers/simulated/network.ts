@@ -34,7 +34,9 @@ export function simulatedNetwork(fault: Fault = noFault): NetworkDriver & {
       await fault('apply', plan.vpc)
       const held = plans.get(plan.vpc)
       if (held && held.generation > plan.generation)
-        throw new CloudError('conflict', `generation ${plan.generation} is older than ${held.generation}`, { rule: 'lost_race' })
+        throw new CloudError('conflict', `generation ${plan.generation} is older than ${held.generation}`, {
+          rule: 'lost_race',
+        })
       plans.set(plan.vpc, plan)
     },
     async observe(vpc) {

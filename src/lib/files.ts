@@ -1,0 +1,36 @@
+import { open, readFile, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+/**
+ * Replaces a file whole: a reader, and the next start after a crash, finds the old text or the new one and nothing
+ * between. Durable when it returns. Two writers of one path must take turns.
+ */
+export async function writeAtomically(path: string, text: string | Uint8Array, mode = 0o600): Promise<void> {
+  const next = `${path}.next`
+  await rm(next, { force: true })
+  const file = await open(next, 'wx', mode)
+  try {
+    await file.chmod(mode)
+    await file.writeFile(text)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await rename(next, path)
+  const folder = await open(dirname(path), 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
+
+/** The file's text, undefined when there is none. */
+export async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
