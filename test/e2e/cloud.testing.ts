@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -64,39 +64,15 @@ export type TestCloud = AsyncDisposable & {
 
 type Ready = { ready: boolean; url: string; admin: TestCloud['admin'] }
 
-/** Which of our programs a process runs, by its command line. */
-const PROGRAM: Record<ProcessName, RegExp> = {
-  cloud: /src\/main\.ts.* cloud\b/,
-  agent: /src\/host\.ts/,
-  edge: /src\/edge\.ts/,
+/** The process of a name, as its pid file tells: a fingerprint, the boot, then its line of /proc/PID/stat. */
+function pidOf(data: string, name: ProcessName): number {
+  const text = readFileSync(join(data, 'run', `${name}.pid`), 'utf8')
+  const pid = Number(text.split(' ')[2])
+  assert.ok(pid > 1, `a pid file of ${name}: ${text}`)
+  return pid
 }
 
-const parentOf = (pid: string): number => {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
-}
-
-/** Every process below `root`, with its command line. */
-function descendants(root: number): { pid: number; command: string }[] {
-  const all = readdirSync('/proc')
-    .filter((it) => /^\d+$/.test(it))
-    .flatMap((pid) => {
-      try {
-        const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim()
-        return command ? [{ pid: Number(pid), parent: parentOf(pid), command }] : []
-      } catch {
-        return []
-      }
-    })
-  const found = new Set([root])
-  for (let grown = true; grown;) {
-    grown = false
-    for (const it of all) {
-      if (found.has(it.parent) && !found.has(it.pid)) grown = Boolean(found.add(it.pid))
-    }
-  }
-  return all.filter((it) => found.has(it.pid))
-}
+const PROCESSES: readonly ProcessName[] = ['cloud', 'edge', 'agent']
 
 /** A port nobody listens on now; kept for the cloud's whole life, since its clients know it across restarts. */
 const freePort = (): Promise<number> =>
@@ -152,11 +128,7 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
   assert.ok(root)
   const call = circloudClient(`${url}/circloud`)
 
-  const pid = (name: ProcessName): number => {
-    const found = descendants(root).find((it) => PROGRAM[name].test(it.command))
-    assert.ok(found, `no ${name} process below ${root}: ${JSON.stringify(descendants(root))}`)
-    return found.pid
-  }
+  const pid = (name: ProcessName): number => pidOf(data, name)
   const native: TestCloud['native'] = async <T>(
     method: string,
     path: string,
@@ -216,16 +188,20 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
       await eventually('the API answers', async () => (await fetch(`${url}/circloud/healthz`)).ok, withinMs)
     },
     cut: async () => {
-      const all = descendants(root).filter((it) =>
-        Object.values(PROGRAM).some((program) => program.test(it.command)),
-      )
+      const all = PROCESSES.map(pid)
       process.kill(root, 'SIGKILL')
-      for (const it of all) if (it.pid !== root) process.kill(it.pid, 'SIGKILL')
+      for (const it of all) process.kill(it, 'SIGKILL')
       await ended
     },
     again: () => startCloud({ ...options, data, port, keep: options.keep ?? options.data !== undefined }),
     stop,
-    log: () => log.join('\n'),
+    log: () =>
+      [
+        ...log,
+        ...PROCESSES.map((it) => join(data, 'log', `${it}.log`))
+          .filter((it) => existsSync(it))
+          .map((it) => readFileSync(it, 'utf8')),
+      ].join('\n'),
     async [Symbol.asyncDispose]() {
       await stop()
       await run(ARCUS, 'down', '--data', data, '--purge')
