@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isCloudError } from '#lib/errors.ts'
+import type { AnyKind } from '#engine/resource.ts'
 import type { Caller } from './access.ts'
 import { testCloud, type TestCloud } from './cloud.testing.ts'
 import { replica } from './compute/replica.kind.ts'
@@ -67,7 +68,7 @@ test('a pod gets its VIP and addresses at once and runs, and nothing is left aft
   assert.deepEqual(it.edge.zones.get(net.vpc.id)?.names['web.production.internal']?.a, [made.spec.vip])
   await it.cloud.act(caller, 'test', async (verbs) => await verbs.deleteVpc(net.vpc.id))
   await it.settle()
-  for (const kind of [vpc, subnet, workload, replica])
+  for (const kind of [vpc, subnet, workload, replica] as AnyKind[])
     assert.equal((await it.cloud.list(caller, kind)).total, 0, kind.name)
   assert.equal(it.network.plans.size, 0)
   assert.equal(it.edge.zones.size, 0)

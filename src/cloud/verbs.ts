@@ -172,7 +172,7 @@ async function createGeneric(
         gateway: textOr(spec, 'gateway', null) ?? firstAddress(text(spec, 'cidr')),
       })
     case workload.name: {
-      const { vpc: inVpc, subnet: inSubnet, inbound, ...rest } = spec
+      const { vpc: _vpc, subnet: _subnet, inbound, ...rest } = spec
       for (const field of ['vip', 'externalAddress', 'attempt', 'change'])
         if (field in rest)
           throw new CloudError('invalid', 'is given by the platform', { field: `spec.${field}` })
@@ -180,8 +180,8 @@ async function createGeneric(
         throw new CloudError('invalid', 'is required', { field: 'spec.image' })
       return await verbs.createWorkload({
         ...common,
-        vpc: String(inVpc ?? ''),
-        subnet: String(inSubnet ?? ''),
+        vpc: text(spec, 'vpc'),
+        subnet: text(spec, 'subnet'),
         inbound: inbound === true,
         // The draft checks it whole against the kind's schema.
         spec: rest as compute.NewWorkload['spec'],

@@ -1,5 +1,5 @@
 import { isCloudError, messageOf } from '#lib/errors.ts'
-import { again, gone, type Look, type Reconcile, settled } from '#engine/reconcile.ts'
+import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
 import type { Draft } from '#engine/draft.ts'
 import { type Recommendation, recommend, READ_EVERY_MS, stabilise } from './autoscale.ts'
 import type { ComputeDriver } from './compute.driver.ts'
@@ -61,7 +61,7 @@ function outcomeOf(
   scaledAt: number | undefined,
   trouble: string | undefined,
   { draft }: Look,
-): ReturnType<typeof settled<Workload['status']>> | ReturnType<typeof again<Workload['status']>> {
+): Outcome<Workload['status']> {
   const live = slots.filter((slot) => slot.deletedAt === undefined).slice(0, desired)
   const state = stateOf(it.status.state, desired, live)
   if (state.state !== it.status.state)
