@@ -1,6 +1,6 @@
 import { after, before, describe, test } from 'node:test'
 import { startCloud, type TestCloud } from './cloud.testing.ts'
-import { assertNothingLeft, hostSnapshot } from './host.testing.ts'
+import { assertNothingLeft, hostSnapshot, makeOutside, type Outside } from './host.testing.ts'
 import { autoscalingScenario } from './scenarios/autoscaling.ts'
 import { identityScenarios } from './scenarios/identity.ts'
 import { networkScenarios, providerScenario } from './scenarios/networks.ts'
@@ -14,24 +14,31 @@ const AT_ONCE = 4
 
 describe('Circloud', () => {
   let started: TestCloud | undefined
+  let outside: Outside | undefined
   let host: Set<string>
   const cloud = (): TestCloud => {
     if (!started) throw new Error('the cloud did not start')
     return started
   }
+  const beyond = (): Outside => {
+    if (!outside) throw new Error('the network outside was not made')
+    return outside
+  }
   before(async () => {
     host = await hostSnapshot()
+    outside = await makeOutside('api')
     started = await startCloud()
   })
   after(async () => {
     await started?.[Symbol.asyncDispose]()
+    await outside?.[Symbol.asyncDispose]()
     await assertNothingLeft(host)
   })
 
   providerScenario(cloud)
   describe('scenarios', { concurrency: AT_ONCE }, () => {
     autoscalingScenario(cloud)
-    networkScenarios(cloud)
+    networkScenarios(cloud, beyond)
     podScenarios(cloud)
     registryScenario(cloud)
     topologyScenarios(cloud)

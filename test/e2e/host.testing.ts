@@ -157,14 +157,29 @@ export type Outside = AsyncDisposable & {
   readonly neighbour: string
   /** A machine behind that one: a place in the internet, as far as the host can tell. */
   readonly far: string
+  /** The routing table that leads there. */
+  readonly table: string
 }
 
-/** A namespace that plays the world outside: one address on a network of the host, one beyond it. Answers to everyone. */
+/** For the one route that only what goes to `far` takes, so that the host's own ways out stay as they are. */
+const FAR_TABLE = '7714'
+
+/**
+ * A namespace that plays the world outside: one address on a network of the host, one beyond it. Its link is one of the
+ * host's ways out (a default route of its own, which the others go before).
+ */
 export async function makeOutside(name: string): Promise<Outside> {
   const namespace = `out-${name}`
   const link = `ho-${name}`.slice(0, 15)
-  const outside = { namespace, hostLan: '198.51.100.1', neighbour: '198.51.100.2', far: '198.18.77.7' }
+  const outside = {
+    namespace,
+    hostLan: '198.51.100.1',
+    neighbour: '198.51.100.2',
+    far: '198.18.77.7',
+    table: FAR_TABLE,
+  }
   const dispose = async (): Promise<void> => {
+    await run('ip', 'rule', 'del', 'to', `${outside.far}/32`, 'lookup', FAR_TABLE).catch(() => undefined)
     await run('ip', 'link', 'del', link).catch(() => undefined)
     await run('ip', 'netns', 'del', namespace).catch(() => undefined)
   }
@@ -182,7 +197,9 @@ export async function makeOutside(name: string): Promise<Outside> {
   ]) {
     await run('ip', '-n', namespace, ...args)
   }
-  await run('ip', 'route', 'replace', `${outside.far}/32`, 'via', outside.neighbour)
+  await run('ip', 'route', 'add', 'default', 'via', outside.neighbour, 'dev', link, 'metric', '4000')
+  await run('ip', 'route', 'add', 'default', 'via', outside.neighbour, 'dev', link, 'table', FAR_TABLE)
+  await run('ip', 'rule', 'add', 'to', `${outside.far}/32`, 'lookup', FAR_TABLE)
   return { ...outside, [Symbol.asyncDispose]: dispose }
 }
 

@@ -91,7 +91,7 @@ describe('isolation', { concurrency: false }, () => {
 
   test('a packet to an address that nobody has goes nowhere, not even out by the uplink', async () => {
     await run('ip', '-n', outside.namespace, 'addr', 'add', `${UNASSIGNED}/32`, 'dev', 'lo')
-    await run('ip', 'route', 'add', `${UNASSIGNED}/32`, 'via', outside.neighbour)
+    await run('ip', 'rule', 'add', 'to', `${UNASSIGNED}/32`, 'lookup', outside.table)
     try {
       await using trap = await listenIn(outside, { do: 'udp-listen', host: UNASSIGNED, port: PORT })
       await using far = await listenIn(outside, { do: 'udp-listen', host: outside.far, port: PORT })
@@ -101,7 +101,7 @@ describe('isolation', { concurrency: false }, () => {
       assert.equal(far.heard.length, 1)
       assert.deepEqual(trap.heard, [])
     } finally {
-      await run('ip', 'route', 'del', `${UNASSIGNED}/32`)
+      await run('ip', 'rule', 'del', 'to', `${UNASSIGNED}/32`, 'lookup', outside.table)
       await run('ip', '-n', outside.namespace, 'addr', 'del', `${UNASSIGNED}/32`, 'dev', 'lo')
     }
   })

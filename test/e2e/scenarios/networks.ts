@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import type { Subnet, Vpc } from '../client.testing.ts'
 import type { TestCloud } from '../cloud.testing.ts'
-import { httpFrom, listenIn, makeOutside, tcpFrom } from '../host.testing.ts'
+import { httpFrom, listenIn, tcpFrom, type Outside } from '../host.testing.ts'
 import { askProbe, fetchFrom, placeOf } from '../probe.testing.ts'
 import { eventually } from '../wait.testing.ts'
 
@@ -47,7 +47,7 @@ export function providerScenario(cloud: () => TestCloud): void {
   })
 }
 
-export function networkScenarios(cloud: () => TestCloud): void {
+export function networkScenarios(cloud: () => TestCloud, beyond: () => Outside): void {
   test('5 VPC and subnet', async () => {
     const t = await cloud().tenant()
     const vpc = await t.vpc('production')
@@ -149,7 +149,7 @@ export function networkScenarios(cloud: () => TestCloud): void {
   })
 
   test('14 external access: own address in and out, from the host, another VPC and beyond', async () => {
-    await using outside = await makeOutside('e2e14')
+    const outside = beyond()
     await using _echo = await listenIn(outside, { do: 'http-listen', host: outside.far, port: 8014 })
     const t = await cloud().tenant()
     const [one, two, closed] = await Promise.all([
