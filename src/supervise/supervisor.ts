@@ -22,6 +22,8 @@ export type Program = {
   readonly stopSecondsMax: number
   /** Starts that may fail before the first success; later failures are repeated for ever. */
   readonly firstStartsMax: number
+  /** Adopt a running one also when it was started in another way; without it such a one is replaced. */
+  readonly adoptChanged?: boolean
 }
 
 export type ProgramState = {
@@ -122,7 +124,7 @@ export function createSupervisor(options: {
   const launch = async (program: Program, signal: AbortSignal): Promise<Running> => {
     const pidFile = pidFileOf(folder, program.name)
     const found = readPidFile(pidFile)
-    if (found?.fingerprint === fingerprintOf(program)) {
+    if (found && (program.adoptChanged || found.fingerprint === fingerprintOf(program))) {
       return { identity: found.identity, ended: gone(found.identity, limits, clock, signal), logFrom: 0 }
     }
     if (found) await stopProcess(found.identity, program.stopSecondsMax, clock)

@@ -1,0 +1,45 @@
+import { existsSync } from 'node:fs'
+import { systemClock } from '#lib/clock.ts'
+import { CloudError } from '#lib/errors.ts'
+import type { Say } from '#setup/command.ts'
+import { folderLayout, machineLayout } from '#setup/layout.ts'
+import { runCommand } from '#setup/main.ts'
+import { DEFAULT_DATA, folderOption, parse } from '#setup/options.ts'
+import { purgeFolder, purgeMachine } from '#setup/purge.ts'
+import { readRecord } from '#setup/record.ts'
+import { stopAll } from '#setup/stop.ts'
+import { stopUnits } from '#setup/units.ts'
+
+const HELP = `Usage: arcus down [--purge] [--data DIR]
+
+Stops the cloud on this machine; containers keep running. Safe to repeat.
+
+  --purge     also remove everything it made: containers, networks, data, accounts, units, logs; packages stay
+  --data DIR  a cloud that \`serve\` runs below DIR; without it the one of \`arcus up\``
+
+const say: Say = (line) => console.error(line)
+
+await runCommand('down', async () => {
+  const values = parse(process.argv.slice(2), {
+    help: { type: 'boolean', short: 'h' },
+    purge: { type: 'boolean' },
+    data: { type: 'string' },
+  })
+  if (values.help) return console.log(HELP)
+  const machine = readRecord()?.data ?? DEFAULT_DATA
+  const data = values.data === undefined ? machine : folderOption(values.data)
+  if (data === machine) {
+    const layout = machineLayout(data)
+    await stopUnits()
+    await stopAll(layout, say, systemClock)
+    if (values.purge) await purgeMachine(layout, say, systemClock)
+    return
+  }
+  if (!existsSync(data)) {
+    if (values.purge) return
+    throw new CloudError('unavailable', `there is no folder ${data}`)
+  }
+  const layout = folderLayout(data)
+  await stopAll(layout, say, systemClock)
+  if (values.purge) await purgeFolder(layout, say, systemClock)
+})

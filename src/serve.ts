@@ -1,0 +1,106 @@
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { systemClock } from '#lib/clock.ts'
+import { CloudError } from '#lib/errors.ts'
+import { checkData, checkPort, checkReach } from '#setup/checks.ts'
+import { cloudData, edgeData, folderLayout, type Layout, makeFolders } from '#setup/layout.ts'
+import { runCommand } from '#setup/main.ts'
+import { folderOption, type Listen, parse, parseListen } from '#setup/options.ts'
+import { runParent } from '#setup/parent.ts'
+import { installProgram } from '#setup/program.ts'
+import { type Cloudware, settingsOf, urlOf } from '#setup/programs.ts'
+import { readAdmin, summary } from '#setup/summary.ts'
+import { canRead, CLOUD_USER, EDGE_USER, type User, userOrNumbers } from '#setup/users.ts'
+import { readPidFile } from '#supervise/identity.ts'
+import { pidFileOf } from '#supervise/supervisor.ts'
+
+// The parent of a cloud's three processes below one folder, without any set-up of the machine. A cloud in one process
+// (`--in-process`, or with simulated drivers only) needs no parent and is main.ts alone.
+
+type Asked = {
+  readonly layout: Layout
+  readonly listen: readonly Listen[]
+  readonly compute: string
+  readonly network: string
+  readonly json: boolean
+}
+
+function read(args: readonly string[]): Asked {
+  const values = parse(args, {
+    data: { type: 'string' },
+    listen: { type: 'string', multiple: true },
+    compute: { type: 'string' },
+    network: { type: 'string' },
+    json: { type: 'boolean' },
+  })
+  const { data, listen, compute, network } = values
+  if (!data || !listen || !compute || !network) {
+    throw new CloudError('invalid', 'serve needs --data, --listen, --compute and --network')
+  }
+  const layout = folderLayout(folderOption(data))
+  return { layout, listen: listen.map(parseListen), compute, network, json: values.json ?? false }
+}
+
+/** A port that is free now, in place of 0: chosen here, so that the cloud keeps it when it is started again. */
+async function choosePort(it: Listen): Promise<Listen> {
+  if (it.port !== 0) return it
+  const port = await new Promise<number>((resolve, reject) => {
+    const server = createServer().once('error', reject)
+    server.listen(0, it.host, () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
+    })
+  })
+  return parseListen(it.text.replace(/:0$/, `:${port}`))
+}
+
+/** The checkout, or a copy below the data folder when the accounts cannot read it. */
+async function readableProgram(users: readonly User[], layout: Layout): Promise<string> {
+  const checkout = join(import.meta.dirname, '..')
+  for (const user of users) {
+    if (await canRead(user, join(checkout, 'src/main.ts'))) continue
+    const copy = await installProgram(checkout, layout.programs)
+    await checkReach(user, join(copy, 'src/main.ts'))
+    return copy
+  }
+  return checkout
+}
+
+async function prepare(asked: Asked): Promise<Cloudware> {
+  const { layout, compute, network } = asked
+  checkData(layout.data)
+  const runs = readPidFile(pidFileOf(layout.run, 'cloud')) !== undefined
+  const listen: Listen[] = []
+  for (const it of asked.listen) {
+    if (!runs) await checkPort(it)
+    listen.push(await choosePort(it))
+  }
+  const users = { cloud: userOrNumbers(CLOUD_USER), edge: userOrNumbers(EDGE_USER) }
+  makeFolders(layout, users)
+  await checkReach(users.cloud, cloudData(layout))
+  await checkReach(users.edge, edgeData(layout))
+  const program = await readableProgram([users.cloud, users.edge], layout)
+  return { layout, program, users, listen, compute, network, settings: settingsOf(process.env) }
+}
+
+await runCommand('serve', async () => {
+  const asked = read(process.argv.slice(2))
+  const cloudware = await prepare(asked)
+  const stop = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort())
+  await runParent({
+    cloudware,
+    engine: false,
+    detached: false,
+    stop: stop.signal,
+    leave: new AbortController().signal,
+    clock: systemClock,
+    say: (line) => console.error(line),
+    onReady: ({ warnings }) => {
+      const url = urlOf(cloudware)
+      const admin = readAdmin(cloudware.layout)
+      if (asked.json) console.log(JSON.stringify({ ready: true, url, admin }))
+      else console.log(summary({ url, layout: cloudware.layout, admin, warnings, command: './arcus' }))
+    },
+  })
+})

@@ -1,0 +1,47 @@
+import { isIP } from 'node:net'
+import { resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { CloudError, messageOf } from '#lib/errors.ts'
+
+export const DEFAULT_DATA = '/var/lib/arcus'
+export const DEFAULT_LISTEN = '127.0.0.1:8080'
+const PORT_MAX = 65_535
+
+/** One address to listen on, for every dialect or for one. */
+export type Listen = { readonly text: string; readonly host: string; readonly port: number }
+
+const usage = (message: string): CloudError => new CloudError('invalid', message)
+
+/** Reads `HOST:PORT`, `[IPV6]:PORT` or `DIALECT=HOST:PORT`; refused `invalid`. */
+export function parseListen(text: string): Listen {
+  const [, , bracketed, plain, portText = ''] =
+    /^(\w+=)?(?:\[([^\]]+)\]|([^:[\]=]+)):(\d{1,5})$/.exec(text) ?? []
+  const host = bracketed ?? plain
+  const port = Number(portText)
+  const fine = host !== undefined && port <= PORT_MAX && (bracketed === undefined || isIP(bracketed) === 6)
+  if (!fine) throw usage(`--listen takes HOST:PORT, not ${JSON.stringify(text)}`)
+  return { text, host, port }
+}
+
+/** The address to reach a listener at from this machine. */
+export function reachable(it: Listen | undefined): string {
+  if (!it) throw usage('--listen is needed')
+  const host = it.host === '0.0.0.0' ? '127.0.0.1' : it.host === '::' ? '::1' : it.host
+  return `${isIP(host) === 6 ? `[${host}]` : host}:${it.port}`
+}
+
+type Options = NonNullable<Parameters<typeof parseArgs>[0]>['options']
+
+/** Parses strictly; refused `invalid` with what is wrong. */
+export function parse<const T extends NonNullable<Options>>(args: readonly string[], options: T) {
+  try {
+    return parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values
+  } catch (error) {
+    throw usage(messageOf(error).split('. ')[0] ?? 'bad options')
+  }
+}
+
+export const folderOption = (text: string): string => {
+  if (text.trim() === '') throw usage('--data takes a folder')
+  return resolve(text)
+}

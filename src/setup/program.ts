@@ -1,0 +1,71 @@
+import { createHash } from 'node:crypto'
+import { existsSync, globSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { run } from './command.ts'
+
+const COPY_SECONDS_MAX = 120
+/** What the processes need of a checkout, besides their dependencies. */
+const PARTS = ['.node-version', 'package.json', 'package-lock.json', 'src', 'console/dist']
+
+/** Where the node of a program folder is. */
+export const nodeOf = (program: string): string => join(program, 'node_modules/.bin/node')
+
+/** A short name for exactly this code and these dependencies; tests are no part of it. */
+export function programVersion(checkout: string): string {
+  const hash = createHash('sha256')
+  const files = PARTS.flatMap((part) => [
+    part,
+    ...globSync(`${part}/**`, { cwd: checkout, withFileTypes: false }),
+  ])
+  for (const file of files.filter((it) => !/\.(test|testing|conformance)\.ts$/.test(it)).toSorted()) {
+    const path = join(checkout, file)
+    if (!existsSync(path)) continue
+    hash.update(`${file}\0`)
+    try {
+      hash.update(readFileSync(path))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EISDIR') throw error
+    }
+  }
+  return hash.digest('hex').slice(0, 12)
+}
+
+type LockedPackages = Record<string, { readonly dev?: boolean }>
+
+/** The top folders of the dependencies that the program runs with, as far as they are installed. */
+function dependencies(checkout: string): string[] {
+  const { packages } = JSON.parse(readFileSync(join(checkout, 'package-lock.json'), 'utf8')) as {
+    packages: LockedPackages
+  }
+  return Object.entries(packages)
+    .filter(([path, it]) => /^node_modules\/(@[^/]+\/)?[^/]+$/.test(path) && !it.dev)
+    .map(([path]) => path)
+    .filter((path) => existsSync(join(checkout, path)))
+}
+
+/**
+ * Copies the program into `folder` under its version, owned by root and readable by everyone, and gives that place.
+ * A checkout may lie where a service account cannot read, and may be writable by somebody whom root must not trust.
+ */
+export async function installProgram(checkout: string, folder: string): Promise<string> {
+  const target = join(folder, programVersion(checkout))
+  if (existsSync(target)) return target
+  const next = `${target}.next`
+  rmSync(next, { recursive: true, force: true })
+  mkdirSync(next, { recursive: true, mode: 0o755 })
+  const parts = PARTS.filter((it) => existsSync(join(checkout, it)))
+  const files = [...parts, ...dependencies(checkout), 'node_modules/.bin/node'].map((it) => `./${it}`)
+  // env(1) changes the folder: with --parents, cp keeps each path as it is named.
+  await run(['env', '--chdir', checkout, 'cp', '-R', '--parents', ...files, next], COPY_SECONDS_MAX)
+  await run(['chown', '-R', '-h', 'root:root', next], COPY_SECONDS_MAX)
+  await run(['chmod', '-R', 'u=rwX,go=rX', next], COPY_SECONDS_MAX)
+  renameSync(next, target)
+  return target
+}
+
+/** Removes every installed version but this one. */
+export function removeOtherVersions(program: string, folder: string): void {
+  for (const it of readdirSync(folder)) {
+    if (join(folder, it) !== program) rmSync(join(folder, it), { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,123 @@
+import { request } from 'node:http'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Program } from '#supervise/supervisor.ts'
+import { TOOL_PATH } from './command.ts'
+import { answers } from './engine.ts'
+import { agentData, agentSocket, cloudData, edgeData, edgeSocket, type Layout } from './layout.ts'
+import { type Listen, reachable } from './options.ts'
+import { nodeOf } from './program.ts'
+import { asUser, type User } from './users.ts'
+
+/** Where the edge's resolver listens on the host: the first address of the fabric that no uplink has. */
+const RESOLVER = '100.112.0.1:53'
+const READY_SECONDS_MAX = 30
+const STOP_SECONDS_MAX = 20
+const STARTS_MAX = 3
+const UNPRIVILEGED_PORTS = '/proc/sys/net/ipv4/ip_unprivileged_port_start'
+
+/** What the three processes are started with. */
+export type Cloudware = {
+  readonly layout: Layout
+  /** The folder with `src` and `node_modules` that they run. */
+  readonly program: string
+  readonly users: { readonly cloud: User; readonly edge: User }
+  readonly listen: readonly Listen[]
+  readonly compute: string
+  readonly network: string
+  /** Settings of ours from the environment, by name. */
+  readonly settings: Readonly<Record<string, string>>
+}
+
+/** Settings are the variables of the environment that begin with ARCUS_. */
+export const settingsOf = (env: Readonly<Record<string, string | undefined>>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) =>
+      name.startsWith('ARCUS_') && value !== undefined ? [[name, value]] : [],
+    ),
+  )
+
+export const urlOf = (it: Cloudware): string => `http://${reachable(it.listen[0])}`
+
+/** Ports below this need a capability. */
+const lowestOpenPort = (): number => Number.parseInt(readFileSync(UNPRIVILEGED_PORTS, 'utf8'), 10)
+
+const healthy = (url: string, signal: AbortSignal): Promise<boolean> =>
+  new Promise((resolve) => {
+    const asked = request(`${url}/healthz`, { signal }, (response) => {
+      response.resume()
+      resolve(response.statusCode === 200)
+    })
+    asked.once('error', () => resolve(false))
+    asked.end()
+  })
+
+/** The command lines: what a unit of systemd and our own parent have in common. */
+export function commandsOf(it: Cloudware): {
+  readonly agent: string[]
+  readonly edge: string[]
+  readonly cloud: string[]
+} {
+  const { layout, users } = it
+  const node = (file: string): string[] => [nodeOf(it.program), join(it.program, 'src', file)]
+  const owner = ['--owner', `${users.cloud.uid}:${users.cloud.gid}`]
+  const edge = ['--data', edgeData(layout), '--socket', edgeSocket(layout), ...owner, '--dns', RESOLVER]
+  const drivers = ['--compute', it.compute, '--network', it.network]
+  const sockets = ['--agent', agentSocket(layout), '--edge', edgeSocket(layout)]
+  const listen = it.listen.flatMap((one) => ['--listen', one.text])
+  return {
+    agent: [...node('host.ts'), '--data', agentData(layout), '--socket', agentSocket(layout), ...owner],
+    edge: [...node('edge.ts'), ...edge],
+    cloud: [...node('main.ts'), '--data', cloudData(layout), ...listen, ...sockets, ...drivers],
+  }
+}
+
+export const environmentOf = (it: Cloudware, name: string): Record<string, string> => ({
+  PATH: TOOL_PATH,
+  LANG: 'C.UTF-8',
+  HOME: join(it.layout.data, name),
+  NODE_COMPILE_CACHE: join(it.layout.cache, name),
+  ...it.settings,
+})
+
+/** Capabilities of the two processes without root. */
+export const capabilitiesOf = (it: Cloudware): { readonly edge: string[]; readonly cloud: string[] } => ({
+  edge: ['net_bind_service'],
+  cloud: it.listen.some((one) => one.port < lowestOpenPort()) ? ['net_bind_service'] : [],
+})
+
+/** The three processes as programs of a supervisor, in the order of their start. */
+export function programsOf(it: Cloudware): {
+  readonly agent: Program
+  readonly edge: Program
+  readonly cloud: Program
+} {
+  const commands = commandsOf(it)
+  const capabilities = capabilitiesOf(it)
+  const limits = {
+    readySecondsMax: READY_SECONDS_MAX,
+    stopSecondsMax: STOP_SECONDS_MAX,
+    firstStartsMax: STARTS_MAX,
+  }
+  const program = (
+    name: 'agent' | 'edge' | 'cloud',
+    argv: readonly string[],
+    ready: Program['ready'],
+  ): Program => ({
+    name,
+    argv,
+    env: environmentOf(it, name),
+    cwd: it.program,
+    ready,
+    ...limits,
+  })
+  return {
+    agent: program('agent', commands.agent, (signal) => answers(agentSocket(it.layout), '/', signal)),
+    edge: program('edge', asUser(it.users.edge, capabilities.edge, commands.edge), (signal) =>
+      answers(edgeSocket(it.layout), '/', signal),
+    ),
+    cloud: program('cloud', asUser(it.users.cloud, capabilities.cloud, commands.cloud), (signal) =>
+      healthy(urlOf(it), signal),
+    ),
+  }
+}

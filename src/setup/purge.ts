@@ -1,0 +1,66 @@
+import { existsSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Clock } from '#lib/clock.ts'
+import { CloudError, messageOf } from '#lib/errors.ts'
+import { readPidFile } from '#supervise/identity.ts'
+import { stopByPidFile } from '#supervise/stop.ts'
+import { createSupervisor, pidFileOf } from '#supervise/supervisor.ts'
+import { commandExists, runLong, type Say } from './command.ts'
+import { ENGINE, ensureEngine } from './engine.ts'
+import { agentData, type Layout } from './layout.ts'
+import { removeRecord } from './record.ts'
+import { removeUnits } from './units.ts'
+import { CLOUD_USER, EDGE_USER, removeUser } from './users.ts'
+
+const PURGE_SECONDS_MAX = 300
+const HOST_PROGRAM = join(import.meta.dirname, '../host.ts')
+
+/** Removes everything of ours from Docker, the network and the disks of this machine, with the agent's own program. */
+async function purgeHost(layout: Layout, say: Say, clock: Clock): Promise<void> {
+  if (!existsSync(agentData(layout))) return
+  say('Removing containers, networks and volumes …')
+  const argv = [process.execPath, HOST_PROGRAM, '--data', agentData(layout), '--purge']
+  try {
+    await runLong(argv, { env: {}, secondsMax: PURGE_SECONDS_MAX, say, clock })
+  } catch (error) {
+    throw new CloudError(
+      'unavailable',
+      `not everything could be removed, repeat it: ${messageOf(error)}`,
+      {},
+      error,
+    )
+  }
+}
+
+const remove = (...paths: string[]): void => {
+  for (const path of paths) rmSync(path, { recursive: true, force: true })
+}
+
+/** Removes what a cloud below one folder made, and the folder. Its processes must have ended. */
+export async function purgeFolder(layout: Layout, say: Say, clock: Clock): Promise<void> {
+  await purgeHost(layout, say, clock)
+  remove(layout.data)
+  say(`${layout.data} and what was made for it are removed.`)
+}
+
+/** Removes what `up` made on this machine, packages excepted. Its processes must have ended. */
+export async function purgeMachine(layout: Layout, say: Say, clock: Clock): Promise<void> {
+  // Containers can be removed only by a running engine, so one that we ran is started again for it.
+  const supervisor = createSupervisor({ folder: layout.run, logs: layout.logs, clock })
+  const docker = pidFileOf(layout.run, ENGINE.name)
+  const isOurs = readPidFile(docker) !== undefined
+  if (existsSync(agentData(layout)) && commandExists('dockerd')) {
+    await ensureEngine(isOurs, () => supervisor.start(ENGINE), say).catch((error: unknown) =>
+      say(messageOf(error)),
+    )
+  }
+  await purgeHost(layout, say, clock)
+  await supervisor.leave()
+  if (await stopByPidFile(docker, ENGINE.stopSecondsMax, clock))
+    say('Docker, which Arcus had started, is stopped.')
+  await removeUnits()
+  for (const name of [CLOUD_USER, EDGE_USER]) await removeUser(name)
+  remove(layout.data, layout.run, layout.logs, layout.cache, layout.programs)
+  removeRecord()
+  say('Everything that Arcus made is removed; packages stay.')
+}

@@ -1,0 +1,161 @@
+import { join } from 'node:path'
+import { systemClock } from '#lib/clock.ts'
+import { CloudError } from '#lib/errors.ts'
+import { checkData, checkPort } from '#setup/checks.ts'
+import { startParent, startUnits } from '#setup/background.ts'
+import type { Say } from '#setup/command.ts'
+import { hasSystemd } from '#setup/engine.ts'
+import { type Layout, machineLayout } from '#setup/layout.ts'
+import { runCommand } from '#setup/main.ts'
+import {
+  DEFAULT_DATA,
+  DEFAULT_LISTEN,
+  folderOption,
+  type Listen,
+  parse,
+  parseListen,
+} from '#setup/options.ts'
+import { runningParent, runParent, versionOf } from '#setup/parent.ts'
+import { prepareCloud, prepareHost } from '#setup/prepare.ts'
+import { removeOtherVersions } from '#setup/program.ts'
+import { type Cloudware, settingsOf, urlOf } from '#setup/programs.ts'
+import { readRecord, writeRecord } from '#setup/record.ts'
+import { readAdmin, summary } from '#setup/summary.ts'
+import { unitsExist } from '#setup/units.ts'
+import { CLOUD_USER, EDGE_USER, ensureUser } from '#setup/users.ts'
+import { readPidFile } from '#supervise/identity.ts'
+import { pidFileOf } from '#supervise/supervisor.ts'
+
+const HELP = `Usage: arcus up [--detach] [--data DIR] [--listen HOST:PORT]...
+
+Sets this machine up (Debian or Ubuntu, as root) and runs the cloud. In the foreground, Ctrl-C stops the cloud and
+leaves containers running. Safe to repeat: what runs is recognised, and replaced when the program has changed.
+
+  --detach            return when the cloud is ready
+  --data DIR          where everything is kept (${DEFAULT_DATA})
+  --listen HOST:PORT  where the API answers (${DEFAULT_LISTEN}); DIALECT=HOST:PORT for one dialect alone; repeatable`
+
+const ROOT = join(import.meta.dirname, '..')
+const say: Say = (line) => console.error(line)
+
+/** Aborted by the first of these signals; later ones change nothing, so that an orderly stop is not cut short. */
+function onSignals(...names: NodeJS.Signals[]): AbortSignal {
+  const controller = new AbortController()
+  for (const name of names) process.on(name, () => controller.abort())
+  return controller.signal
+}
+
+type Asked = {
+  readonly layout: Layout
+  readonly listen: readonly Listen[]
+  readonly detach: boolean
+  readonly isParent: boolean
+}
+
+/** What is not said now is as it was at the last `up`. */
+function read(args: readonly string[]): Asked | undefined {
+  const values = parse(args, {
+    help: { type: 'boolean', short: 'h' },
+    detach: { type: 'boolean', short: 'd' },
+    data: { type: 'string' },
+    listen: { type: 'string', multiple: true },
+    // For our own use: the process that `--detach` leaves behind.
+    parent: { type: 'boolean' },
+  })
+  if (values.help) return undefined
+  const before = readRecord()
+  const data = values.data === undefined ? before?.data : folderOption(values.data)
+  const listen = (values.listen ?? before?.listen ?? [DEFAULT_LISTEN]).map(parseListen)
+  if (listen.some((it) => it.port === 0)) throw new CloudError('invalid', '--listen needs a port here, not 0')
+  const layout = machineLayout(data ?? DEFAULT_DATA)
+  return { layout, listen, detach: values.detach ?? false, isParent: values.parent ?? false }
+}
+
+/** Sets the machine up; nothing is made before what can be refused was looked at. */
+async function prepare({ layout, listen }: Asked): Promise<Cloudware> {
+  const parent = runningParent(layout.run)
+  const before = parent ? parent.data : readRecord()?.data
+  const runs =
+    parent !== undefined || unitsExist() || readPidFile(pidFileOf(layout.run, 'cloud')) !== undefined
+  if (runs && before !== undefined && before !== layout.data) {
+    throw new CloudError(
+      'conflict',
+      `Arcus already runs with its data in ${before}; end it first with \`arcus down\``,
+    )
+  }
+  checkData(layout.data)
+  if (!runs) for (const it of listen) await checkPort(it)
+  await prepareHost(say, systemClock)
+  const { program, users } = await prepareCloud(ROOT, layout, say)
+  writeRecord({ data: layout.data, listen: listen.map((it) => it.text) })
+  const settings = settingsOf(process.env)
+  return { layout, program, users, listen, compute: 'docker', network: 'linux', settings }
+}
+
+function print(it: Cloudware, warnings: readonly string[]): void {
+  const command = process.cwd() === ROOT ? './arcus' : join(ROOT, 'arcus')
+  console.log(summary({ url: urlOf(it), layout: it.layout, admin: readAdmin(it.layout), warnings, command }))
+}
+
+/** The parent that stays in the background: everything is set up, and the program is the one it was started from. */
+async function beParent({ layout, listen }: Asked): Promise<void> {
+  const users = { cloud: await ensureUser(CLOUD_USER), edge: await ensureUser(EDGE_USER) }
+  const settings = settingsOf(process.env)
+  const cloudware: Cloudware = {
+    layout,
+    program: ROOT,
+    users,
+    listen,
+    compute: 'docker',
+    network: 'linux',
+    settings,
+  }
+  await supervise(cloudware, true, () => {})
+}
+
+const supervise = (
+  cloudware: Cloudware,
+  detached: boolean,
+  onReady: (warnings: readonly string[]) => void,
+): Promise<void> =>
+  runParent({
+    cloudware,
+    engine: true,
+    detached,
+    stop: onSignals('SIGINT', 'SIGTERM', 'SIGHUP'),
+    leave: onSignals('SIGUSR2'),
+    clock: systemClock,
+    say,
+    onReady: (status) => onReady(status.warnings),
+  })
+
+async function up(asked: Asked): Promise<void> {
+  if (asked.isParent) return await beParent(asked)
+  const it = await prepare(asked)
+  const parent = runningParent(it.layout.run)
+  if (!parent && hasSystemd() && (asked.detach || unitsExist())) {
+    print(it, await startUnits(it, say, systemClock))
+  } else if (parent?.phase === 'ready' && parent.version === versionOf(it)) {
+    print(it, parent.warnings)
+  } else if (parent && !parent.detached) {
+    const where = `in the foreground as process ${parent.parent.pid}`
+    throw new CloudError(
+      'conflict',
+      `Arcus already runs ${where}, with another program or other options; end that first`,
+    )
+  } else if (parent || asked.detach) {
+    print(it, await startParent(it, onSignals('SIGINT', 'SIGTERM', 'SIGHUP'), say, systemClock))
+  } else {
+    await supervise(it, false, (warnings) => {
+      print(it, warnings)
+      say('Ctrl-C stops the cloud; containers keep running.')
+    })
+  }
+  removeOtherVersions(it.program, it.layout.programs)
+}
+
+await runCommand('up', async () => {
+  const asked = read(process.argv.slice(2))
+  if (asked) await up(asked)
+  else console.log(HELP)
+})
