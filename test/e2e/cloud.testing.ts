@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -22,6 +21,7 @@ export type CloudOptions = {
   inProcess?: boolean
   /** A data folder to keep; a new one, removed at the end, when absent. */
   data?: string
+  /** A free one when absent. */
   port?: number
   /** Leave the data folder at the end. */
   keep?: boolean
@@ -74,16 +74,6 @@ function pidOf(data: string, name: ProcessName): number {
 
 const PROCESSES: readonly ProcessName[] = ['cloud', 'edge', 'agent']
 
-/** A port nobody listens on now; kept for the cloud's whole life, since its clients know it across restarts. */
-const freePort = (): Promise<number> =>
-  new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
-    })
-  })
-
 async function readyLine(child: ChildProcess, log: string[]): Promise<Ready> {
   let ready: Ready | undefined
   let ended: string | undefined
@@ -116,8 +106,7 @@ async function readyLine(child: ChildProcess, log: string[]): Promise<Ready> {
 /** Starts a whole cloud as its own processes. Disposing it removes everything it made on the host. */
 export async function startCloud(options: CloudOptions = {}): Promise<TestCloud> {
   const data = options.data ?? mkdtempSync(join(tmpdir(), 'arcus-e2e-'))
-  const port = options.port ?? (await freePort())
-  const args = ['serve', '--data', data, '--listen', `127.0.0.1:${port}`, '--json']
+  const args = ['serve', '--data', data, '--listen', `127.0.0.1:${options.port ?? 0}`, '--json']
   args.push('--compute', options.compute ?? 'docker', '--network', options.network ?? 'linux')
   if (options.inProcess) args.push('--in-process')
   const child = spawn(ARCUS, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -193,7 +182,13 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
       for (const it of all) process.kill(it, 'SIGKILL')
       await ended
     },
-    again: () => startCloud({ ...options, data, port, keep: options.keep ?? options.data !== undefined }),
+    again: () =>
+      startCloud({
+        ...options,
+        data,
+        port: Number(new URL(url).port),
+        keep: options.keep ?? options.data !== undefined,
+      }),
     stop,
     log: () =>
       [
