@@ -1,13 +1,21 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Static, TSchema } from 'typebox'
 import type { Clock } from '#lib/clock.ts'
+import { CloudError, isCloudError } from '#lib/errors.ts'
 import type { Ids } from '#lib/ids.ts'
 import type { Log } from '#lib/log.ts'
-import type { Draft } from './draft.ts'
+import { type Draft, type DraftContext, openDraft } from './draft.ts'
 import type { Kind } from './kind.ts'
+import { runLoop, settleLoop } from './loop.ts'
 import type { Patrol, Reconciler } from './reconcile.ts'
-import type { AnyKind, Key, Resource } from './resource.ts'
+import { ALL, type AnyKind, isSettled, type Key, keyOf, type Resource } from './resource.ts'
 import type { Keyring } from './secrets.ts'
+import { read, redact, sealingOf } from './shape.ts'
 import type { ListQuery, Page, QueueEntry, Store } from './store.ts'
+
+/** How often a verb is run at most when it loses races. */
+export const TRANSACT_ATTEMPTS_MAX = 10
+const RETRY_MS_MAX = 10
 
 export type EngineOptions = {
   readonly store: Store
@@ -18,6 +26,10 @@ export type EngineOptions = {
   readonly log: Log
   /** In [0, 1), for jitter. */
   readonly random: () => number
+  /** Resources of a tenant refer to the resource whose id is their `tenant`, and go with it. Off by default. */
+  readonly tenantRefs?: boolean
+  /** Names of the kinds that have a reconciler; those of other kinds are settled when written. By default what `run` was given. */
+  readonly reconciled?: readonly string[]
 }
 
 /** Why a resource is not settled. */
@@ -27,7 +39,12 @@ export type Explanation = {
   /** The work queue's entry: when it is looked at next, how many attempts failed, what the last one said. */
   readonly queue?: QueueEntry
   /** Ids of live resources that this one owns and that are not settled. */
-  readonly waitingFor: readonly { readonly kind: string; readonly id: string; readonly name: string; readonly reason?: string }[]
+  readonly waitingFor: readonly {
+    readonly kind: string
+    readonly id: string
+    readonly name: string
+    readonly reason?: string
+  }[]
 }
 
 export type Engine = {
@@ -35,8 +52,15 @@ export type Engine = {
   readonly kinds: ReadonlyMap<string, AnyKind>
   readonly clock: Clock
   /** Reads upgrade old schema versions. `tenant` is an id, PLATFORM or ALL; a foreign id is undefined. */
-  get<S extends TSchema, T extends TSchema>(kind: Kind<S, T>, tenant: string, id: string): Promise<Resource<Static<S>, Static<T>> | undefined>
-  list<S extends TSchema, T extends TSchema>(kind: Kind<S, T>, query: Omit<ListQuery, 'kind'>): Promise<Page<Resource<Static<S>, Static<T>>>>
+  get<S extends TSchema, T extends TSchema>(
+    kind: Kind<S, T>,
+    tenant: string,
+    id: string,
+  ): Promise<Resource<Static<S>, Static<T>> | undefined>
+  list<S extends TSchema, T extends TSchema>(
+    kind: Kind<S, T>,
+    query: Omit<ListQuery, 'kind'>,
+  ): Promise<Page<Resource<Static<S>, Static<T>>>>
   /**
    * Runs `work` on a draft and commits it; on a lost race runs it again on fresh reads, TRANSACT_ATTEMPTS_MAX times at
    * most. With `dryRun` everything is checked and nothing is written.
@@ -46,10 +70,140 @@ export type Engine = {
   redact<R extends Resource>(resource: R): R
   open(resource: Resource, field: string): string | undefined
   explain(resource: Resource): Promise<Explanation>
+  /** Refused `unsupported` when the store holds data of a newer program; to be asked before serving. `run` asks too. */
+  check(): Promise<void>
   /** Looks at a key soon. */
   wake(key: Key): Promise<void>
   /** Works the queue until the signal aborts, then gives its leases up. */
   run(reconcilers: readonly Reconciler[], patrols: readonly Patrol[], signal: AbortSignal): Promise<void>
-  /** For tests on a simulated clock: works until nothing is due within `withinMs` (default 0) and returns. */
+  /**
+   * For tests on a simulated clock: works until nothing is due within `withinMs` from now (default 0) and returns; the
+   * clock moves as far as the last thing that was due. Looks must not sleep on the clock.
+   */
   settle(reconcilers: readonly Reconciler[], withinMs?: number): Promise<void>
 }
+
+/** The engine over a store: what the cloud's verbs and reconcilers stand on. */
+export function createEngine(options: EngineOptions): Engine {
+  const { store, clock, ids, keyring, log, random } = options
+  const kinds = new Map(options.kinds.map((it) => [it.name, it]))
+  if (kinds.size < options.kinds.length) throw new Error('two kinds have one name')
+  const sealing = sealingOf(keyring)
+  let reconciled = options.reconciled && new Set(options.reconciled)
+  const context: DraftContext = {
+    store,
+    kinds,
+    clock,
+    ids,
+    keyring,
+    isReconciled: (kind) => reconciled?.has(kind) ?? true,
+    tenantRefs: options.tenantRefs ?? false,
+  }
+  // Verbs that lost a race go on one at a time: of many that want the same thing each then loses once or twice at most.
+  let turn: Promise<unknown> = Promise.resolve()
+
+  async function attempt<R>(work: (draft: Draft) => Promise<R>, dryRun: boolean): Promise<R> {
+    const { draft, mutations } = openDraft(context)
+    const result = await work(draft)
+    const all = mutations()
+    if (all.length) await store.commit(all, { dryRun })
+    return result
+  }
+
+  async function retry<R>(work: (draft: Draft) => Promise<R>, dryRun: boolean, lost: unknown): Promise<R> {
+    let last = lost
+    for (let attempts = 1; attempts < TRANSACT_ATTEMPTS_MAX; attempts++) {
+      // Others may race from another process: part ways.
+      if (attempts > 1) await pause(random() * RETRY_MS_MAX)
+      try {
+        return await attempt(work, dryRun)
+      } catch (error) {
+        if (!isLostRace(error)) throw error
+        last = error
+      }
+    }
+    throw last
+  }
+
+  async function check(): Promise<void> {
+    for (const { kind, version } of await store.versions()) {
+      const known = kinds.get(kind)?.version
+      if (known !== undefined && version <= known) continue
+      throw new CloudError(
+        'unsupported',
+        known === undefined
+          ? `the data folder holds resources of the kind ${kind}, which this version does not know; start a later one`
+          : `the data folder holds ${kind} of schema ${version}, this version knows ${known}; start a later one`,
+      )
+    }
+  }
+
+  const loop = (reconcilers: readonly Reconciler[]) => {
+    reconciled ??= new Set(reconcilers.map((it) => it.kind.name))
+    return { context, reconcilers, log, random }
+  }
+
+  return {
+    store,
+    kinds,
+    clock,
+    check,
+
+    async get<S extends TSchema, T extends TSchema>(kind: Kind<S, T>, tenant: string, id: string) {
+      const stored = await store.get(id)
+      if (!stored || stored.kind !== kind.name || (tenant !== ALL && stored.tenant !== tenant))
+        return undefined
+      return read(kind as unknown as AnyKind, stored).resource as Resource<Static<S>, Static<T>>
+    },
+
+    async list<S extends TSchema, T extends TSchema>(kind: Kind<S, T>, query: Omit<ListQuery, 'kind'>) {
+      const page = await store.list({ ...query, kind: kind.name })
+      const items = page.items.map((it) => read(kind as unknown as AnyKind, it).resource)
+      return { ...page, items } as Page<Resource<Static<S>, Static<T>>>
+    },
+
+    async transact(work, how = {}) {
+      const dryRun = how.dryRun ?? false
+      try {
+        return await attempt(work, dryRun)
+      } catch (error) {
+        if (!isLostRace(error)) throw error
+        const mine = turn.then(() => retry(work, dryRun, error))
+        turn = mine.catch(() => {})
+        return await mine
+      }
+    },
+
+    redact: (resource) => redact(kinds.get(resource.kind), resource),
+    open: (resource, field) => sealing.open(resource, field),
+
+    async explain(resource) {
+      const waitingFor: Explanation['waitingFor'][number][] = []
+      const going = resource.deletedAt !== undefined
+      for (const { kind, id, name } of await store.dependents(resource.id)) {
+        const it = await store.get(id)
+        if (!it || (!going && (it.owner !== resource.id || isSettled(it)))) continue
+        const reason = it.overdue ?? (await store.queue(keyOf(it)))?.reason
+        waitingFor.push({ kind, id, name, ...(reason === undefined ? {} : { reason }) })
+      }
+      const queue = await store.queue(keyOf(resource))
+      return {
+        settled: isSettled(resource),
+        ...(resource.overdue === undefined ? {} : { overdue: resource.overdue }),
+        ...(queue ? { queue } : {}),
+        waitingFor,
+      }
+    },
+
+    wake: (key) => store.commit([{ do: 'enqueue', key, at: clock.now() }]),
+
+    async run(reconcilers, patrols, signal) {
+      await check()
+      await runLoop(loop(reconcilers), patrols, signal)
+    },
+    settle: (reconcilers, withinMs = 0) => settleLoop(loop(reconcilers), withinMs),
+  }
+}
+
+const isLostRace = (error: unknown): boolean =>
+  isCloudError(error, 'conflict') && error.details.rule === 'lost_race'

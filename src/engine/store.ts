@@ -10,21 +10,72 @@ export type StoredResource = Resource & { readonly version: number }
  * else the code a caller should see.
  */
 export type Mutation =
-  /** Refused `already_exists` when the id is taken, `conflict` when a target of `refs` or the owner is gone or marked deleted. */
-  | { do: 'create'; resource: StoredResource; refs: readonly Ref[]; terms: readonly string[]; settleBy: number }
-  /** New wish; refused (lost_race) when the generation has moved, `conflict` (wrong_state) when it is marked deleted. Replaces refs and terms. */
-  | { do: 'spec'; resource: StoredResource; expected: number; refs: readonly Ref[]; terms: readonly string[]; settleBy: number }
-  /** What is true now; `observed` as in the resource. Only by the holder of the work lease; refused `gone` otherwise. */
-  | { do: 'status'; id: string; lease: Lease; version: number; status: unknown; observed: number; terms: readonly string[] }
+  /**
+   * Refused `already_exists` when the id is taken, `conflict` (wrong_state) when a target of `refs` or the owner is gone or
+   * marked deleted. `wakes` is kept: those keys are looked at after every later change too. Observed equal to generation
+   * means that nothing reconciles it: it is settled at once and its own key is not enqueued.
+   */
+  | {
+      do: 'create'
+      resource: StoredResource
+      refs: readonly Ref[]
+      terms: readonly string[]
+      wakes?: readonly Key[]
+      settleBy: number
+    }
+  /**
+   * New wish (name, labels, spec, generation); refused (lost_race) when the generation has moved, `conflict` (wrong_state)
+   * when it is marked deleted. Replaces refs, terms and wakes; only targets that are new must be alive. `observed` as in create.
+   */
+  | {
+      do: 'spec'
+      resource: StoredResource
+      expected: number
+      refs: readonly Ref[]
+      terms: readonly string[]
+      wakes?: readonly Key[]
+      settleBy: number
+    }
+  /** What is true now; `observed` as in the resource. Only by the holder of the resource's work lease; refused `gone` otherwise. */
+  | {
+      do: 'status'
+      id: string
+      lease: Lease
+      version: number
+      status: unknown
+      observed: number
+      terms: readonly string[]
+      wakes?: readonly Key[]
+    }
+  /** Rewrites spec and status under a newer schema version; refused (lost_race) when the revision moved. Not a change for the feed. */
+  | { do: 'upgrade'; id: string; revision: number; version: number; spec: unknown; status: unknown }
   /**
    * Asks for deletion: sets deletedAt, ends claims of `deletion`. Owned resources and references that cascade are marked
    * too, all the way down. Refused `conflict` (in_use) naming the blockers when a live resource refers with `block` and
-   * its kind is not in `follow`. A kind in `hold` blocks even where its reference cascades.
+   * its kind is not in `follow`. A kind in `hold` blocks even where its reference cascades or it is owned. Does nothing to
+   * what is marked already; `not_found` for what is not there.
    */
   | { do: 'mark'; id: string; follow?: readonly string[]; hold?: readonly string[]; settleBy: number }
-  /** The real thing is gone: removes the record with claims, refs and terms. Refused while something it owns is still there. */
+  /**
+   * The real thing is gone: removes the record with claims, refs and terms, and wakes its owner and what it referred to.
+   * Refused (in_use) while something that it owns or that refers to it is still there (its own owner apart).
+   */
   | { do: 'remove'; id: string; lease: Lease }
-  | { do: 'claim'; claim: Claim; owner: string; /** Idempotency and the like: gone after this. */ expiresAt?: number; /** Kept with the claim. */ note?: string }
+  /**
+   * Refused `already_exists` when another owner has the value, `exhausted` when the amount does not fit. The owner must be
+   * a resource (or PLATFORM) unless the claim expires. The same owner's second claim replaces its first.
+   */
+  | {
+      do: 'claim'
+      claim: Claim
+      owner: string
+      /** Idempotency and the like: gone after this. */
+      expiresAt?: number
+      /** Kept with the claim. */
+      note?: string
+      /** The verb read the value as free: that it was taken meanwhile is a lost race. */
+      seen?: boolean
+    }
   | { do: 'release'; pool: string; value: string; owner: string }
   /** Sets the maximum of a pool of amounts. Lower than what is claimed is allowed: nothing new fits then. */
   | { do: 'pool'; pool: string; max: number }
@@ -32,9 +83,13 @@ export type Mutation =
   | { do: 'guard'; name: string; seen: number }
   | { do: 'record'; record: NewRecord }
   | { do: 'enqueue'; key: Key; at: number }
-  /** The outcome of one look at a key, by the holder of its lease: forget it (unless it was enqueued meanwhile), or look again at `at`. */
-  | { do: 'finish'; lease: Lease; at?: number; attempt: number; reason?: string }
-  /** Marks a resource overdue, or with undefined no longer so. */
+  /**
+   * The outcome of one look at a key, by the holder of its lease: forget it (unless it was enqueued meanwhile), or look
+   * again at `at`. With `settleBy` the resource is not settled and late from then on (an earlier moment stays); without,
+   * a resource whose generation is observed is settled: it is no longer late or overdue.
+   */
+  | { do: 'finish'; lease: Lease; at?: number; attempt: number; reason?: string; settleBy?: number }
+  /** Marks an unsettled resource overdue, or with undefined no longer so. */
   | { do: 'overdue'; id: string; reason: string | undefined }
 
 export type NewRecord = {
@@ -52,7 +107,12 @@ export type StoredRecord = NewRecord & { readonly cursor: string }
 /** The right to work on one key; a later holder's token is higher, so that a paused process undoes nothing. */
 export type Lease = { readonly key: Key; readonly token: number }
 export type Work = { readonly lease: Lease; readonly attempt: number; readonly reason?: string }
-export type QueueEntry = { readonly key: Key; readonly at: number; readonly attempt: number; readonly reason?: string }
+export type QueueEntry = {
+  readonly key: Key
+  readonly at: number
+  readonly attempt: number
+  readonly reason?: string
+}
 
 export type ListQuery = {
   readonly kind: string
@@ -89,7 +149,20 @@ export type Change = {
   readonly what: 'created' | 'changed' | 'status' | 'deleted' | 'removed'
 }
 
-export type StoredClaim = Claim & { readonly owner: string; readonly note?: string; readonly expiresAt?: number }
+/** What keeps a resource from being removed. */
+export type Dependent = {
+  readonly kind: string
+  readonly id: string
+  readonly name: string
+  readonly deletedAt?: number
+}
+export const DEPENDENTS_MAX = 100
+
+export type StoredClaim = Claim & {
+  readonly owner: string
+  readonly note?: string
+  readonly expiresAt?: number
+}
 
 /**
  * Where resources, claims, the change feed, durable records and the work queue live. Two implementations share one
@@ -98,31 +171,60 @@ export type StoredClaim = Claim & { readonly owner: string; readonly note?: stri
 export interface Store extends AsyncDisposable {
   get(id: string): Promise<StoredResource | undefined>
   list(query: ListQuery): Promise<Page<StoredResource>>
-  /** Durable when it answers; the refusals of each mutation are thrown as CloudErrors. */
-  commit(mutations: readonly Mutation[]): Promise<void>
+  /** Durable when it answers; the refusals of each mutation are thrown as CloudErrors. With `dryRun` checked only. */
+  commit(mutations: readonly Mutation[], how?: { readonly dryRun?: boolean }): Promise<void>
+  /** The terms a resource is listed under now. */
+  terms(id: string): Promise<readonly string[]>
+  /** What the resource owns and what refers to it (its own owner apart), oldest first, DEPENDENTS_MAX at most. */
+  dependents(id: string): Promise<readonly Dependent[]>
   claim(pool: string, value: string): Promise<StoredClaim | undefined>
   /** Values claimed in a pool, in order of value; for picking a free one. */
   claims(pool: string): Promise<readonly StoredClaim[]>
   pool(name: string): Promise<{ readonly max: number | undefined; readonly used: number }>
   guard(name: string): Promise<number>
   /** Changes after a cursor (undefined: from now), at most `limit`; `gone` when the cursor is older than what is kept. */
-  changes(after: string | undefined, limit: number): Promise<{ readonly changes: readonly Change[]; readonly cursor: string }>
+  changes(
+    after: string | undefined,
+    limit: number,
+  ): Promise<{ readonly changes: readonly Change[]; readonly cursor: string }>
   /** Calls back after every commit that made changes; returns the way to stop. */
   onChange(wake: () => void): () => void
-  records(query: { stream: NewRecord['stream']; tenant: string; subject?: string; after?: string; limit: number; newestFirst?: boolean }): Promise<{ readonly records: readonly StoredRecord[]; readonly next?: string }>
+  records(query: {
+    stream: NewRecord['stream']
+    tenant: string
+    subject?: string
+    after?: string
+    limit: number
+    newestFirst?: boolean
+  }): Promise<{ readonly records: readonly StoredRecord[]; readonly next?: string }>
   /** Removes durable records older than this; returns how many. */
   forget(stream: NewRecord['stream'], before: number, limit: number): Promise<number>
-  /** Due keys (at <= now) under a new lease each, at most `limit`; none that is leased already. */
-  take(now: number, limit: number, leaseMs: number): Promise<readonly Work[]>
+  /**
+   * Due keys (at <= now) under a new lease each, longest due first, at most `limit`; none that is leased already. `room`
+   * says how many of a kind at most; a kind that it does not name has no bound of its own.
+   */
+  take(
+    now: number,
+    limit: number,
+    leaseMs: number,
+    room?: Readonly<Record<string, number>>,
+  ): Promise<readonly Work[]>
   /** Gives a lease up without an outcome (the process stops). */
   drop(lease: Lease): Promise<void>
-  /** When the next key is due, undefined when the queue is empty; leased keys do not count. */
-  nextDue(): Promise<number | undefined>
+  /** When the next key is due, undefined when the queue is empty; leased keys and kinds in `except` do not count. */
+  nextDue(except?: readonly string[]): Promise<number | undefined>
+  /** Calls back after every commit that put a key into the queue; returns the way to stop. */
+  onWork(wake: () => void): () => void
   queue(key: Key): Promise<QueueEntry | undefined>
   /** Ids of unsettled resources whose settleBy has passed and which are not marked overdue, at most `limit`. */
   late(now: number, limit: number): Promise<readonly string[]>
   /** Kinds and schema versions present, so that a program older than its data refuses to start. */
   versions(): Promise<readonly { readonly kind: string; readonly version: number }[]>
   /** Sizes for /metrics. */
-  stats(): Promise<{ readonly resources: number; readonly queued: number; readonly commits: number; readonly batches: number }>
+  stats(): Promise<{
+    readonly resources: number
+    readonly queued: number
+    readonly commits: number
+    readonly batches: number
+  }>
 }
