@@ -227,7 +227,8 @@ test('every driver verb that fails once is tried again', async () => {
   const failed = new Set<string>()
   await using it = await testCloud({
     fault(verb) {
-      if (failed.has(verb)) return
+      // Samples are taken by a patrol, which a settling test has none of.
+      if (failed.has(verb) || verb === 'compute.samples') return
       failed.add(verb)
       throw new Error(`injected: ${verb}`)
     },

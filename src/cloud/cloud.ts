@@ -194,7 +194,12 @@ export function createCloud({ engine, drivers, settings, log, version }: CloudOp
         await createReplica({ draft, settings, pick }, now, freeIndex(slots))
     })
   const reconcilers: readonly Reconciler[] = [
-    { kind: vpc, reconcile: reconcileVpc(routers, drivers.network, settings), concurrency: 8 },
+    {
+      kind: vpc,
+      reconcile: reconcileVpc(routers, drivers.network, settings),
+      concurrency: 8,
+      whileEmptying: true,
+    },
     { kind: subnet, reconcile: reconcileSubnet(routers) },
     { kind: securityGroup, reconcile: reconcileSecurityGroup },
     { kind: routeTable, reconcile: reconcileRouteTable },
@@ -394,7 +399,10 @@ export function createCloud({ engine, drivers, settings, log, version }: CloudOp
       for (const it of await everything(vpc, ALL)) await engine.wake(`vpc/${it.id}`)
       await Promise.all([engine.run(reconcilers, patrols, signal), followEvents(signal)])
     },
-    settle: async (withinMs) => await engine.settle(reconcilers, withinMs),
+    async settle(withinMs) {
+      samples.put(await drivers.compute.samples(AbortSignal.timeout(SAMPLE_EVERY_MS)))
+      await engine.settle(reconcilers, withinMs)
+    },
   }
 }
 

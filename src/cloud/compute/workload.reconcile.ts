@@ -8,7 +8,6 @@ import type { Samples } from './samples.ts'
 import { desiredOf, isSteady, stateOf } from './state.ts'
 import type { Workload } from './workload.kind.ts'
 
-const TEARDOWN_MS = 1000
 const PROGRESS_MS = 1000
 const RETRY_GROWTH_MS = 30_000
 
@@ -23,13 +22,12 @@ export type WorkloadTools = {
 export function reconcileWorkload({ compute, samples, grow }: WorkloadTools): Reconcile<Workload> {
   const histories = new Map<string, readonly Recommendation[]>()
   return async (it, look) => {
-    const slots = await slotsOf(look.draft, it)
     if (it.deletedAt !== undefined) {
       histories.delete(it.id)
-      if (slots.length) return again(TEARDOWN_MS, `waiting for ${slots.length} replicas to go`)
       await compute.removeVolume(it.id, look.signal)
       return gone
     }
+    const slots = await slotsOf(look.draft, it)
     const scaled = it.spec.autoscaling.enabled ? autoscale(it, slots, look, samples, histories) : undefined
     const desired = scaled?.desired ?? desiredOf(it)
     let trouble: string | undefined

@@ -14,6 +14,8 @@ import { subnet, type Subnet } from './subnet.kind.ts'
 import { vpc, type Vpc } from './vpc.kind.ts'
 
 const TEARDOWN_MS = 500
+/** The last thing in a VPC wakes it when it goes; this is for when that was missed. */
+const EMPTYING_MS = 10_000
 const NETWORK_WAIT_MS = 500
 
 async function readWorld(draft: Draft, it: Vpc): Promise<World> {
@@ -32,11 +34,9 @@ async function readWorld(draft: Draft, it: Vpc): Promise<World> {
 /** Keeps a VPC's router and DNS like its resources; wakes replicas whose attachment has just become real. */
 export const reconcileVpc =
   (routers: Routers, network: NetworkDriver, settings: Settings): Reconcile<Vpc> =>
-  async (it, { draft, signal }) => {
+  async (it, { draft, dependents, signal }) => {
     const world = await readWorld(draft, it)
-    if (it.deletedAt !== undefined && world.replicas.length === 0) {
-      if (world.subnets.length || world.workloads.length || world.groups.length || world.routeTables.length)
-        return again(TEARDOWN_MS, 'waiting for what is in it to go')
+    if (it.deletedAt !== undefined && dependents === 0) {
       await routers.remove(it.id, signal)
       return (await network.observe(it.id, signal))
         ? again(TEARDOWN_MS, 'waiting for its router to go')
@@ -47,7 +47,7 @@ export const reconcileVpc =
     for (const one of [...world.subnets, ...world.groups, ...world.routeTables])
       if (one.observed !== one.generation || one.deletedAt !== undefined) draft.wake(`${one.kind}/${one.id}`)
     if (it.deletedAt !== undefined)
-      return again(TEARDOWN_MS, `waiting for ${world.replicas.length} replicas to go`)
+      return again(EMPTYING_MS, `waiting for ${dependents} resources in it to go`)
     return settled({ state: 'active' })
   }
 
