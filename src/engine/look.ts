@@ -78,14 +78,11 @@ export async function look(
     const { draft, mutations, upgrade } = openDraft(context)
     const resource = upgrade(kind, stored)
     const dependents = resource.deletedAt === undefined ? [] : await store.dependents(id)
-    let outcome: Outcome<unknown>
-    if (dependents.length && !reconciler?.whileEmptying) outcome = again(EMPTYING_MS, waitingFor(dependents))
-    else if (!reconciler) outcome = unreconciled(resource)
-    else {
-      const signal = AbortSignal.any([stop, limit.signal])
-      const given = { draft, attempt, dependents: dependents.length, signal, log }
-      outcome = await within(reconciler.reconcile(resource, given), signal)
-    }
+    const signal = AbortSignal.any([stop, limit.signal])
+    const given = { draft, attempt, dependents: dependents.length, signal, log }
+    let outcome: Outcome<unknown> = reconciler
+      ? await within(reconciler.reconcile(resource, given), signal)
+      : unreconciled(resource)
     if (outcome.do === 'gone' && dependents.length) outcome = again(EMPTYING_MS, waitingFor(dependents))
     await store.commit([...mutations(), ...(await ending(kind, resource, outcome))])
   } catch (error) {

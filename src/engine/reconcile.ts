@@ -24,7 +24,11 @@ export type Look = {
   readonly draft: Draft
   /** How many looks failed in a row before this one. */
   readonly attempt: number
-  /** How many resources that this one owns or that refer to it are still there; see `whileEmptying`. */
+  /**
+   * How many resources that this one owns or that refer to it are still there, of one marked deleted (0 otherwise). Until
+   * there are none `gone` is taken for `again`, and the real thing should be kept: they may stand on it. The last to go
+   * wakes this one.
+   */
   readonly dependents: number
   readonly signal: AbortSignal
   readonly log: Log
@@ -42,11 +46,6 @@ export type Reconciler = {
   // eslint-disable-next-line typescript/no-explicit-any
   readonly reconcile: Reconcile<Resource<any, any>>
   readonly concurrency?: number
-  /**
-   * Look at a marked resource also while things that it owns or that refer to it are still there. By default it is handed
-   * over only once they are gone, so that a reconciler that is shown a marked resource may take everything down.
-   */
-  readonly whileEmptying?: boolean
 }
 
 /** A standing job beside the queue (drift audit, retention): runs once at start and then every `everyMs`. */
