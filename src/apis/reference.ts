@@ -22,12 +22,26 @@ export type Reference = {
  */
 export const TOLERATED = 'x-server-tolerates-absence'
 
-type Node = { [key: string]: unknown } & {
-  properties?: Record<string, Node>
-  required?: string[]
-  items?: Node
-  anyOf?: Node[]
-  additionalProperties?: Node | boolean
+/** A JSON schema, as far as the reference reads it. */
+type Node = {
+  readonly [TOLERATED]?: unknown
+  readonly type?: string
+  readonly title?: string
+  readonly description?: string
+  readonly format?: string
+  readonly pattern?: string
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly maxLength?: number
+  readonly default?: unknown
+  readonly examples?: readonly unknown[]
+  readonly enum?: readonly unknown[]
+  readonly const?: unknown
+  readonly properties?: Readonly<Record<string, Node>>
+  readonly required?: readonly string[]
+  readonly items?: Node
+  readonly anyOf?: readonly Node[]
+  readonly additionalProperties?: Node | boolean
 }
 
 function withTolerated(schema: Node): Node {
@@ -50,7 +64,7 @@ export const swaggerOptions = (
     security: (dialect.reference?.security ?? []).map((it) => ({ [it]: [] })),
   },
   transform: ({ schema, url }) => ({
-    schema: schema?.body ? { ...schema, body: withTolerated(schema.body as Node) } : schema,
+    schema: schema?.body ? { ...schema, body: withTolerated(schema.body) } : schema,
     url,
   }),
 })
@@ -99,32 +113,33 @@ export function documentOf(scope: FastifyInstance): Document {
 }
 
 const FIELD_DEPTH_MAX = 6
-const escape = (text: unknown): string =>
-  String(text ?? '').replace(/[&<>"']/g, (it) => `&#${it.codePointAt(0)};`)
+const escape = (text = ''): string => text.replace(/[&<>"']/g, (it) => `&#${it.codePointAt(0)};`)
 /** Escaped text in which `words` between backticks are code. */
-const prose = (text: unknown): string => escape(text).replace(/`([^`]+)`/g, '<code>$1</code>')
+const prose = (text?: string): string => escape(text).replace(/`([^`]+)`/g, '<code>$1</code>')
 
 function typeOf(node: Node): string {
   if (node.anyOf) return [...new Set(node.anyOf.map(typeOf))].join(' or ')
-  if (node['enum']) return (node['enum'] as unknown[]).map((it) => JSON.stringify(it)).join(', ')
+  if (node.enum) return node.enum.map((it) => JSON.stringify(it)).join(', ')
+  if (node.const !== undefined) return JSON.stringify(node.const)
   if (node.items) return `list of ${typeOf(node.items)}`
-  const format = node['format'] ? ` (${String(node['format'])})` : ''
-  return `${String(node['type'] ?? 'any')}${format}`
+  return `${node.type ?? 'any'}${node.format ? ` (${node.format})` : ''}`
 }
 
-function limitsOf(node: Node): string {
-  const { minimum, maximum, maxLength, pattern } = node as Record<string, unknown>
-  return [
-    minimum !== undefined && maximum !== undefined ? `${minimum} to ${maximum}` : '',
-    minimum !== undefined && maximum === undefined ? `at least ${minimum}` : '',
-    minimum === undefined && maximum !== undefined ? `at most ${maximum}` : '',
-    maxLength !== undefined ? `at most ${maxLength} characters` : '',
-    pattern !== undefined && node['title'] ? String(node['title']) : '',
-    node['default'] !== undefined ? `default ${JSON.stringify(node['default'])}` : '',
+function rangeOf({ minimum, maximum }: Node): string {
+  if (minimum !== undefined && maximum !== undefined) return `${minimum} to ${maximum}`
+  if (minimum !== undefined) return `at least ${minimum}`
+  return maximum === undefined ? '' : `at most ${maximum}`
+}
+
+const limitsOf = (node: Node): string =>
+  [
+    rangeOf(node),
+    node.maxLength === undefined ? '' : `at most ${node.maxLength} characters`,
+    node.pattern === undefined ? '' : (node.title ?? ''),
+    node.default === undefined ? '' : `default ${JSON.stringify(node.default)}`,
   ]
     .filter(Boolean)
     .join('; ')
-}
 
 type Row = { readonly name: string; readonly node: Node; readonly required: boolean }
 
@@ -151,7 +166,7 @@ const fieldTable = (rows: readonly Row[]): string =>
         .map(
           ({ name, node, required }) =>
             `<tr><td><code>${escape(name)}</code><td>${escape(typeOf(node))}<td>${required ? 'yes' : ''}<td>${[
-              prose(node['description']),
+              prose(node.description),
               escape(limitsOf(node)),
             ]
               .filter(Boolean)
@@ -171,9 +186,7 @@ function curlOf(
   content: Content | undefined,
 ): string {
   const example =
-    content?.example ??
-    Object.values(content?.examples ?? {})[0]?.value ??
-    (content?.schema?.['examples'] as unknown[] | undefined)?.[0]
+    content?.example ?? Object.values(content?.examples ?? {})[0]?.value ?? content?.schema?.examples?.[0]
   const lines = [
     `curl -k${method === 'get' ? '' : ` -X ${method.toUpperCase()}`} "$API${path.replace(/\{(\w+)\}/g, (_, it: string) => `$${it.toUpperCase()}`)}"`,
     ...headers.map((it) => `  -H "${it}: $TOKEN"`),

@@ -112,8 +112,8 @@ function demandOf(fault: Fault, node: Node | undefined): string {
 }
 
 /**
- * The first thing wrong with a value, as a refusal that names the field: `replica_count: must be between 1 and 10`. A
- * schema's `title` is what a value of it is called ("must be <title>").
+ * The first thing wrong with a value, as a refusal with the field in its details: `must be between 1 and 10` of
+ * `replica_count`. A schema's `title` is what a value of it is called ("must be <title>").
  */
 export function refusalFor(schema: TSchema, faults: readonly Fault[], whole = 'Body'): CloudError {
   const first = faults[0]
@@ -122,13 +122,13 @@ export function refusalFor(schema: TSchema, faults: readonly Fault[], whole = 'B
   if (first.keyword === 'required') {
     const { requiredProperties } = first.params as { requiredProperties?: readonly string[] }
     const field = fieldOf([...steps, requiredProperties?.[0] ?? ''])
-    return new CloudError('invalid', `${field}: is required`, { field })
+    return new CloudError('invalid', 'is required', { field })
   }
   const node = nodeAt(schema as Node, steps)
   const demand = demandOf(first, node)
   if (steps.length === 0) return new CloudError('invalid', `${whole} ${demand}`)
   const field = fieldOf(steps)
-  return new CloudError('invalid', `${field}: ${demand}`, { field })
+  return new CloudError('invalid', demand, { field })
 }
 
 /**
