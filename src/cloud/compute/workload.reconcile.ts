@@ -8,6 +8,8 @@ import type { Samples } from './samples.ts'
 import { desiredOf, isSteady, stateOf } from './state.ts'
 import type { Workload } from './workload.kind.ts'
 
+/** The last replica wakes it when it goes; this is for when that was missed. */
+const EMPTYING_MS = 10_000
 const PROGRESS_MS = 1000
 const RETRY_GROWTH_MS = 30_000
 
@@ -24,6 +26,7 @@ export function reconcileWorkload({ compute, samples, grow }: WorkloadTools): Re
   return async (it, look) => {
     if (it.deletedAt !== undefined) {
       histories.delete(it.id)
+      if (look.dependents) return again(EMPTYING_MS, `waiting for ${look.dependents} replicas to go`)
       await compute.removeVolume(it.id, look.signal)
       return gone
     }
