@@ -106,6 +106,9 @@ export function read(kind: AnyKind, stored: StoredResource): { resource: Resourc
   }
 }
 
+/** An empty text hides nothing, and that nothing is set may be shown: it is neither sealed nor left out. */
+const isSecret = (value: unknown): value is string => typeof value === 'string' && value !== ''
+
 const binding = (kind: string, id: string, field: string): string => `${kind}/${id}/${field}`
 
 /** Seals and opens the secret fields of specs. */
@@ -122,7 +125,7 @@ export function sealingOf(keyring: Keyring) {
       const sealed = { ...(spec as Fields) }
       for (const field of kind.secret) {
         const text = sealed[field]
-        if (typeof text === 'string') sealed[field] = keyring.seal(text, binding(kind.name, id, field))
+        if (isSecret(text)) sealed[field] = keyring.seal(text, binding(kind.name, id, field))
       }
       return sealed
     },
@@ -143,7 +146,7 @@ export function sealingOf(keyring: Keyring) {
       for (const field of kind.secret) {
         const text = shown[field]
         if (kept.includes(field)) sealed[field] = old[field]
-        else if (typeof text === 'string')
+        else if (isSecret(text))
           sealed[field] = keyring.seal(text, binding(kind.name, from.id, field))
       }
       return sealed
@@ -151,11 +154,11 @@ export function sealingOf(keyring: Keyring) {
   }
 }
 
-/** Without the secret fields, as it may be shown. */
+/** Without the secret fields that are set, as it may be shown. */
 export function redact<R extends Resource>(kind: AnyKind | undefined, resource: R): R {
   if (!kind?.secret.length) return resource
   const spec = Object.fromEntries(
-    Object.entries(resource.spec as Fields).filter(([field]) => !kind.secret.includes(field)),
+    Object.entries(resource.spec as Fields).filter(([field, value]) => value === '' || !kind.secret.includes(field)),
   )
   return { ...resource, spec }
 }
