@@ -11,6 +11,8 @@ import { eventually } from './wait.testing.ts'
 
 const READY_WITHIN_MS = 30_000
 const STOP_WITHIN_MS = 30_000
+/** A difference that no event tells of is found by an audit, twice a minute. */
+const SETTLES_MS = 60_000
 const LOG_LINES_KEPT = 400
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 export const ARCUS = join(ROOT, 'arcus')
@@ -45,6 +47,8 @@ export type TestCloud = AsyncDisposable & {
   leaks(): Promise<Leak[]>
   /** Waits until records and reality agree. */
   noLeaks(withinMs?: number): Promise<void>
+  /** Waits until no tenant is left, also none that is on its way out, and then that records and reality agree. */
+  emptied(): Promise<void>
   pid(name: ProcessName): number
   /** Ends one process at once; its parent starts it again. */
   kill(name: ProcessName): void
@@ -140,6 +144,17 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
     return (text === '' ? undefined : JSON.parse(text)) as T
   }
   const leaks = async (): Promise<Leak[]> => (await native<{ items: Leak[] }>('GET', '/leaks', 200)).items
+  const noLeaks = async (withinMs = SETTLES_MS): Promise<void> => {
+    await eventually(
+      'records and reality agree',
+      async () => {
+        const found = await leaks()
+        if (found.length > 0) throw new Error(JSON.stringify(found))
+        return true
+      },
+      withinMs,
+    )
+  }
   const stop = async (): Promise<void> => {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
     const late = setTimeout(() => child.kill('SIGKILL'), STOP_WITHIN_MS)
@@ -154,16 +169,18 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
     native,
     leaks,
     tenant: (prefix) => makeTenant(call, admin.token, prefix),
-    noLeaks: async (withinMs = 30_000) => {
+    noLeaks,
+    emptied: async () => {
       await eventually(
-        'records and reality agree',
+        'every tenant is gone',
         async () => {
-          const found = await leaks()
-          if (found.length > 0) throw new Error(JSON.stringify(found))
+          const { items } = await native<{ items: { name: string }[] }>('GET', '/tenant', 200)
+          if (items.length > 0) throw new Error(`still there: ${items.map((it) => it.name).join(', ')}`)
           return true
         },
-        withinMs,
+        SETTLES_MS,
       )
+      await noLeaks()
     },
     pid,
     kill: (name) => void process.kill(pid(name), 'SIGKILL'),

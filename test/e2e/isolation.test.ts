@@ -67,7 +67,7 @@ describe('isolation', { concurrency: false }, () => {
   after(async () => {
     for (const it of listeners ?? []) await it[Symbol.asyncDispose]()
     await Promise.all([a?.remove(), b?.remove()])
-    await cloud?.noLeaks()
+    await cloud?.emptied()
     await cloud?.[Symbol.asyncDispose]()
     await outside?.[Symbol.asyncDispose]()
     await assertNothingLeft(host)

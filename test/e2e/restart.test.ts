@@ -36,7 +36,7 @@ describe('restarts', { concurrency: false }, () => {
   })
   after(async () => {
     await tenant?.remove()
-    await cloud?.noLeaks()
+    await cloud?.emptied()
     await cloud?.[Symbol.asyncDispose]()
     await assertNothingLeft(host)
   })
