@@ -20,6 +20,7 @@ const Records = Type.Object({
   items: Type.Array(
     Type.Object({
       cursor: Type.String(),
+      stream: Type.String(),
       at: Type.String({ format: 'date-time' }),
       tenant: Type.String(),
       subject: Type.Optional(Type.String()),
@@ -59,7 +60,7 @@ export function operationRoutes(app: FastifyInstance, cloud: Cloud): void {
         newestFirst: isOn(newestFirst),
       })
       return {
-        items: records.map(({ stream: _, ...it }) => ({ ...it, at: new Date(it.at).toISOString() })),
+        items: records.map((it) => ({ ...it, at: new Date(it.at).toISOString() })),
         ...(next === undefined ? {} : { next }),
       }
     },

@@ -1,0 +1,123 @@
+import type { Resource } from './client.ts'
+import { age } from './table.ts'
+
+type Names = ReadonlyMap<string, string>
+type Column = { readonly title: string; readonly cell: (it: Resource, names: Names) => string }
+
+const text = (value: unknown): string =>
+  value === undefined || value === null ? '-' : typeof value === 'string' ? value : JSON.stringify(value)
+const spec =
+  (field: string): Column['cell'] =>
+  (it) =>
+    text(it.spec[field])
+const status =
+  (field: string): Column['cell'] =>
+  (it) =>
+    text(it.status[field])
+/** The name of a resource that a field refers to; its id where the name is not known. */
+const named =
+  (field: string): Column['cell'] =>
+  (it, names) => {
+    const id = text(it.spec[field])
+    return names.get(id) ?? id
+  }
+const yesNo =
+  (field: string): Column['cell'] =>
+  (it) =>
+    it.spec[field] === true ? 'yes' : 'no'
+const count =
+  (field: string): Column['cell'] =>
+  (it) =>
+    String((it.spec[field] as readonly unknown[] | undefined)?.length ?? 0)
+
+/** The state word of any resource: what is happening to it, before what its kind says. */
+export function stateOf(it: Resource): string {
+  if (it.deletedAt !== undefined) return 'deleting'
+  const own = it.status['state'] ?? it.status['phase']
+  if (it.overdue !== undefined) return `${text(own ?? 'unsettled')} (overdue)`
+  if (own !== undefined) return text(own)
+  return it.settled ? 'ready' : 'pending'
+}
+
+const state: Column = { title: 'STATE', cell: stateOf }
+const column = (title: string, cell: Column['cell']): Column => ({ title, cell })
+
+const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
+  tenant: [
+    column('STATE', (it) =>
+      it.deletedAt === undefined && it.spec['suspended'] === true ? 'suspended' : stateOf(it),
+    ),
+    column('DESCRIPTION', spec('description')),
+  ],
+  vpc: [
+    state,
+    column('INTERNET', yesNo('internet')),
+    column('IPV6', spec('range6')),
+    column('EXTERNAL', spec('natAddress')),
+  ],
+  subnet: [
+    state,
+    column('VPC', named('vpc')),
+    column('CIDR', spec('cidr')),
+    column('GATEWAY', spec('gateway')),
+  ],
+  workload: [
+    state,
+    column('READY', (it) => `${text(it.status['ready'])}/${text(it.status['desired'])}`),
+    column('VPC', named('vpc')),
+    column('ADDRESS', spec('vip')),
+    column('EXTERNAL', spec('externalAddress')),
+    column('IMAGE', spec('image')),
+  ],
+  replica: [
+    state,
+    column('READY', (it) => (it.status['ready'] === true ? 'yes' : 'no')),
+    column('RESTARTS', status('restarts')),
+    column('WORKLOAD', named('workload')),
+    column('ADDRESS', spec('address')),
+    column('MESSAGE', status('message')),
+  ],
+  'security-group': [state, column('VPC', named('vpc')), column('RULES', count('rules'))],
+  'route-table': [
+    state,
+    column('VPC', named('vpc')),
+    column('SUBNETS', count('subnets')),
+    column('ROUTES', count('routes')),
+  ],
+  domain: [state],
+  user: [column('ADMIN', yesNo('admin')), column('TENANTS', count('memberships'))],
+  credential: [
+    column('SCOPE', spec('scope')),
+    column('ROLE', spec('role')),
+    column('TENANT', named('tenant')),
+  ],
+  'registry-credential': [column('SERVER', spec('server')), column('USER', spec('username'))],
+}
+
+/** Kinds whose names a table of this kind shows in place of ids. */
+export const REFERRED: Readonly<Record<string, readonly string[]>> = {
+  subnet: ['vpc'],
+  workload: ['vpc'],
+  replica: ['workload'],
+  'security-group': ['vpc'],
+  'route-table': ['vpc'],
+  credential: ['tenant'],
+}
+
+/** Header and rows of resources of one kind: what matters of it, generic where nothing is said above. */
+export function rowsOf(
+  kind: string,
+  items: readonly Resource[],
+  how: { readonly names: Names; readonly nowMs: number },
+): { readonly header: readonly string[]; readonly rows: readonly (readonly string[])[] } {
+  const columns = COLUMNS[kind] ?? [state]
+  return {
+    header: ['NAME', ...columns.map((it) => it.title), 'AGE', 'ID'],
+    rows: items.map((it) => [
+      it.name,
+      ...columns.map((one) => one.cell(it, how.names)),
+      age(it.createdAt, how.nowMs),
+      it.id,
+    ]),
+  }
+}
