@@ -1,0 +1,96 @@
+import { Agent, type IncomingMessage, request as send } from 'node:http'
+import { CloudError } from '#lib/errors.ts'
+import type { Log } from '#lib/log.ts'
+import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
+import { BODY_BYTES_MAX, PROTOCOL, PROTOCOL_HEADER, speaks, unpackError } from './protocol.ts'
+
+const CONNECTIONS_MAX = 4
+const REQUEST_MS_MAX = 30_000
+
+type Answer = {
+  readonly status: number
+  readonly headers: IncomingMessage['headers']
+  readonly body: unknown
+}
+
+async function readJson(response: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > BODY_BYTES_MAX) throw new Error('the answer is too long')
+    chunks.push(chunk)
+  }
+  return JSON.parse(Buffer.concat(chunks).toString())
+}
+
+/** The edge process behind its socket. While it is away every verb fails as `unavailable`; it serves on meanwhile. */
+export function remoteEdge(options: {
+  readonly socket: string
+  readonly log: Log
+}): EdgeDriver & { close(): Promise<void> } {
+  const { socket: socketPath, log } = options
+  const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS_MAX })
+  let protocol: string | undefined
+
+  const exchange = (
+    method: string,
+    path: string,
+    body: string | undefined,
+    signal: AbortSignal,
+  ): Promise<Answer> =>
+    new Promise((resolve, reject) => {
+      const headers = {
+        [PROTOCOL_HEADER]: String(PROTOCOL),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      }
+      const request = send({ socketPath, method, path, headers, agent, signal }, (response) => {
+        const { statusCode: status = 0 } = response
+        readJson(response).then((it) => resolve({ status, headers: response.headers, body: it }), reject)
+      })
+      request.once('error', reject)
+      request.end(body)
+    })
+
+  const ask = async (method: string, path: string, signal: AbortSignal, body?: unknown): Promise<unknown> => {
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(REQUEST_MS_MAX)])
+    const text = body === undefined ? undefined : JSON.stringify(body)
+    // A kept connection may have ended on the other side just now. The verbs can be repeated, so once more on a new one.
+    const answer = await exchange(method, path, text, limited)
+      .catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ECONNRESET' && error.code !== 'EPIPE') throw error
+        return exchange(method, path, text, limited)
+      })
+      .catch((error: unknown) => {
+        if (signal.aborted) throw signal.reason
+        throw new CloudError(
+          'unavailable',
+          `the edge does not answer at ${socketPath}: is it running?`,
+          {},
+          error,
+        )
+      })
+    const theirs = String(answer.headers[PROTOCOL_HEADER])
+    if (theirs !== protocol) log.info('connected to the edge', { protocol: theirs })
+    protocol = theirs
+    if (answer.status === 200 && speaks(theirs)) return answer.body
+    const refusal = unpackError((answer.body as { error?: unknown } | null)?.error)
+    throw refusal ?? new CloudError('unavailable', 'the edge failed; its log says why')
+  }
+
+  return {
+    apply: async (zone, signal) =>
+      void (await ask('PUT', `/zones/${encodeURIComponent(zone.vpc)}`, signal, zone)),
+    remove: async (vpc, signal) => void (await ask('DELETE', `/zones/${encodeURIComponent(vpc)}`, signal)),
+    async list(signal) {
+      const { zones } = (await ask('GET', '/zones', signal)) as {
+        zones: Awaited<ReturnType<EdgeDriver['list']>>
+      }
+      return zones
+    },
+    // oxlint-disable-next-line typescript/require-await -- closing others may take time
+    async close() {
+      agent.destroy()
+    },
+  }
+}

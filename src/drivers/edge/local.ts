@@ -1,0 +1,40 @@
+import type { Clock } from '#lib/clock.ts'
+import type { Log } from '#lib/log.ts'
+import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
+import { createDns, type Listen } from './dns.ts'
+import { hostNameservers } from './nameservers.ts'
+import { openTable } from './table.ts'
+import { parseZone } from './zone.ts'
+
+/** Tells the host's own resolvers. */
+const RESOLV_CONF = '/etc/resolv.conf'
+
+export type LocalEdge = EdgeDriver & {
+  /** Where the resolver listens; undefined while it cannot. */
+  resolver(): Listen | undefined
+  close(): Promise<void>
+}
+
+/**
+ * The edge in this process: serves the tables kept in `directory` from the start on. `listen` may be an address that the
+ * host does not have yet.
+ */
+export async function localEdge(options: {
+  readonly directory: string
+  readonly listen: Listen
+  readonly clock: Clock
+  readonly log: Log
+  readonly resolvConf?: string
+}): Promise<LocalEdge> {
+  const { directory, listen, clock, log } = options
+  const table = await openTable({ directory, log })
+  const nameservers = hostNameservers(options.resolvConf ?? RESOLV_CONF, clock, log)
+  const dns = createDns({ listen, table, hostNameservers: nameservers, clock, log })
+  return {
+    apply: async (zone) => await table.apply(parseZone(zone)),
+    remove: async (vpc) => await table.remove(vpc),
+    list: async () => await Promise.resolve(table.list()),
+    resolver: () => dns.bound(),
+    close: () => dns.close(),
+  }
+}

@@ -1,0 +1,81 @@
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { systemClock } from '#lib/clock.ts'
+import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
+import { jsonLog, type LogLevel } from '#lib/log.ts'
+import type { Listen } from '#drivers/edge/dns.ts'
+import { localEdge } from '#drivers/edge/local.ts'
+import { type Owner, serveEdge } from '#drivers/edge/server.ts'
+
+const USAGE =
+  'edge --data DIR --socket PATH [--owner UID:GID] --dns ADDRESS:PORT [--log-level debug|info|warn|error]'
+const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error']
+
+const invalid = (flag: string, how: string): CloudError =>
+  new CloudError('invalid', `--${flag} ${how}; usage: ${USAGE}`)
+
+function readListen(text: string): Listen {
+  const [, v6, v4, port] = /^(?:\[([0-9a-f:]+)\]|([\d.]+)):(\d{1,5})$/i.exec(text) ?? []
+  const address = v6 ?? v4
+  if (address === undefined || Number(port) > 65_535)
+    throw invalid('dns', `must be ADDRESS:PORT, not ${text}`)
+  return { address, port: Number(port) }
+}
+
+function readOwner(text: string): Owner {
+  const [, uid, gid] = /^(\d+):(\d+)$/.exec(text) ?? []
+  if (uid === undefined || gid === undefined) throw invalid('owner', `must be UID:GID, not ${text}`)
+  return { uid: Number(uid), gid: Number(gid) }
+}
+
+type Flags = Readonly<Partial<Record<'data' | 'socket' | 'owner' | 'dns' | 'log-level', string>>>
+
+function readFlags(args: readonly string[]): Flags {
+  const string = { type: 'string' } as const
+  const options = { data: string, socket: string, owner: string, dns: string, 'log-level': string }
+  try {
+    return parseArgs({ args: [...args], options }).values
+  } catch (error) {
+    throw new CloudError('invalid', `${messageOf(error)}; usage: ${USAGE}`)
+  }
+}
+
+/** Runs the edge process until it is told to stop. */
+async function main(args: readonly string[]): Promise<void> {
+  const stopped = new Promise((resolve) => {
+    process.once('SIGTERM', resolve)
+    process.once('SIGINT', resolve)
+  })
+  const values = readFlags(args)
+  const { data, socket, dns, owner } = values
+  if (!data) throw invalid('data', 'is missing')
+  if (!socket) throw invalid('socket', 'is missing')
+  if (!dns) throw invalid('dns', 'is missing')
+  const level = LEVELS.find((it) => it === (values['log-level'] ?? process.env['ARCUS_LOG'] ?? 'info'))
+  if (!level) throw invalid('log-level', `must be one of ${LEVELS.join(', ')}`)
+  const log = jsonLog(level).with({ process: 'edge' })
+  const directory = join(data, 'zones')
+  const edge = await localEdge({ directory, listen: readListen(dns), clock: systemClock, log })
+  try {
+    const control = await serveEdge({
+      edge,
+      socket,
+      log,
+      ...(owner === undefined ? {} : { owner: readOwner(owner) }),
+    })
+    log.info('edge serves', { socket, zones: (await edge.list(AbortSignal.timeout(1000))).length })
+    await stopped
+    await control.close()
+  } finally {
+    await edge.close()
+  }
+}
+
+try {
+  await main(process.argv.slice(2))
+} catch (error) {
+  process.stderr.write(
+    `edge: ${isCloudError(error) ? error.message : `${messageOf(error)}\n${(error as Error).stack}`}\n`,
+  )
+  process.exitCode = 1
+}
