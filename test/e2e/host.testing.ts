@@ -242,13 +242,14 @@ export async function stopDocker(): Promise<() => Promise<void>> {
 
 // --- What is on the host ----------------------------------------------------------------------------------------
 
-/** Everything a cloud could leave behind, as words. */
-export async function hostSnapshot(): Promise<Set<string>> {
+/** Everything a cloud could leave behind, as words; without an engine only what is the host's own. */
+export async function hostSnapshot(hasEngine = true): Promise<Set<string>> {
+  const docker = async (...args: string[]): Promise<string> => (hasEngine ? await run('docker', ...args) : '')
   const [containers, networks, volumes, namespaces, links, addresses, rules, tables, routes] =
     await Promise.all([
-      run('docker', 'ps', '-aq'),
-      run('docker', 'network', 'ls', '--format', '{{.Name}}'),
-      run('docker', 'volume', 'ls', '-q'),
+      docker('ps', '-aq'),
+      docker('network', 'ls', '--format', '{{.Name}}'),
+      docker('volume', 'ls', '-q'),
       run('ip', 'netns', 'list'),
       run('ip', '-o', 'link', 'show'),
       run('ip', '-o', 'addr', 'show', 'dev', 'lo'),
