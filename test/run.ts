@@ -1,0 +1,132 @@
+import { randomUUID } from 'node:crypto'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { messageOf } from '#lib/errors.ts'
+import { hostSnapshot } from './e2e/host.testing.ts'
+import { clean, type Engine, MARK, prepareMachine, whatIsLeft, whyNotHere } from './runner/host.ts'
+import { type Outcome, runSuite, secondsMaxOf, SUITES, type Suite } from './runner/suites.ts'
+
+const HELP = `Usage: arcus test [--soak] [SUITE]...
+
+Runs every check and test, or the suites named: ${SUITES.map((it) => it.name).join(', ')}.
+As root it installs what they need, and starts a container engine if none answers; nothing of it remains running.
+
+  --soak  the long forms`
+
+const USAGE = 2
+const INTERRUPTED = 130
+const ROOT = join(import.meta.dirname, '..')
+const say = (line: string): void => console.log(line)
+
+function read(): { suites: readonly Suite[]; soak: boolean } | undefined {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { help: { type: 'boolean', short: 'h' }, soak: { type: 'boolean' } },
+  })
+  if (values.help) return undefined
+  const unknown = positionals.filter((name) => !SUITES.some((it) => it.name === name))
+  if (unknown.length > 0) throw new Error(`there is no suite ${unknown.join(', ')}`)
+  const suites = SUITES.filter((it) => positionals.length === 0 || positionals.includes(it.name))
+  return { suites, soak: values.soak ?? false }
+}
+
+type Result = { readonly suite: Suite; readonly outcome?: Outcome; readonly leftOut?: string }
+
+/** Why a suite cannot run on this machine. */
+function whyLeftOut(
+  suite: Suite,
+  notHere: string | undefined,
+  engine: Engine | undefined,
+): string | undefined {
+  if (suite.needs.includes('root') && notHere) return notHere
+  return suite.needs.includes('engine') ? engine?.why : undefined
+}
+
+async function runAll(
+  suites: readonly Suite[],
+  soak: boolean,
+  signal: AbortSignal,
+): Promise<{ results: Result[]; left: string[] }> {
+  const mark = randomUUID()
+  const scratch = mkdtempSync(join(tmpdir(), 'arcus-test-'))
+  // Accounts of services pass through it to what tests put below.
+  chmodSync(scratch, 0o711)
+  const env = { ...process.env, TMPDIR: scratch, [MARK]: mark, ...(soak ? { ARCUS_SOAK: '1' } : {}) }
+  const results: Result[] = []
+  let left: string[] = []
+  let engine: Engine | undefined
+  try {
+    const touching = suites.some((it) => it.needs.length > 0)
+    const notHere = touching ? whyNotHere() : undefined
+    if (touching && !notHere) engine = await prepareMachine(scratch, say)
+    const hasEngine = engine !== undefined && !engine.why
+    const before = engine && (await hostSnapshot(hasEngine))
+    for (const suite of suites) {
+      const leftOut = whyLeftOut(suite, notHere, engine)
+      if (leftOut !== undefined) results.push({ suite, leftOut })
+      if (leftOut !== undefined || signal.aborted) continue
+      say(`\n=== ${suite.name}`)
+      const outcome = await runSuite(suite, { root: ROOT, scratch, env, soak, signal })
+      const limit = secondsMaxOf(suite, soak)
+      say(
+        `--- ${suite.name}: ${outcome.seconds.toFixed(1)} s of ${limit} s${outcome.note ? `, ${outcome.note}` : ''}`,
+      )
+      results.push({ suite, outcome })
+    }
+    if (before && !signal.aborted) left = await whatIsLeft(before, mark, hasEngine)
+    if (before && (signal.aborted || left.length > 0)) await clean(ROOT, scratch, mark, say)
+  } finally {
+    await engine?.stop()
+    rmSync(scratch, { recursive: true, force: true })
+  }
+  return { results, left }
+}
+
+/** Says what everything came to and gives the exit code. The closing line is for machines too. */
+function report(results: readonly Result[], left: readonly string[], isCi: boolean): number {
+  say('')
+  let [passed, failed, skipped] = [0, 0, 0]
+  for (const { suite, outcome, leftOut } of results) {
+    if (leftOut !== undefined) {
+      say(`${suite.name.padEnd(10)} left out: ${leftOut}`)
+      if (isCi) failed++
+    }
+    if (!outcome) continue
+    passed += outcome.passed
+    failed += outcome.failed
+    skipped += outcome.skipped
+    const counts = `${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped} skipped`
+    say(
+      `${suite.name.padEnd(10)} ${outcome.seconds.toFixed(1).padStart(6)} s  ${counts}${outcome.note ? ` (${outcome.note})` : ''}`,
+    )
+  }
+  if (left.length > 0) {
+    failed++
+    say(`left on this machine by the tests:\n${left.map((it) => `  ${it}`).join('\n')}`)
+  }
+  say(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
+  return failed > 0 || passed === 0 ? 1 : 0
+}
+
+async function main(): Promise<number> {
+  let asked
+  try {
+    asked = read()
+  } catch (error) {
+    console.error(`arcus: ${messageOf(error)} (see \`arcus test --help\`)`)
+    return USAGE
+  }
+  if (!asked) {
+    say(HELP)
+    return 0
+  }
+  const interrupt = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interrupt.abort())
+  const { results, left } = await runAll(asked.suites, asked.soak, interrupt.signal)
+  const code = report(results, left, process.env['CI'] === 'true')
+  return interrupt.signal.aborted ? INTERRUPTED : code
+}
+
+process.exitCode = await main()

@@ -1,0 +1,130 @@
+import { existsSync, readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { systemClock } from '#lib/clock.ts'
+import { messageOf } from '#lib/errors.ts'
+import { commandExists, run, runLong, type Say } from '#setup/command.ts'
+import { ENGINE, engineAnswers, ensureEngine, hasSystemd } from '#setup/engine.ts'
+import { machineLayout } from '#setup/layout.ts'
+import { DEFAULT_DATA } from '#setup/options.ts'
+import { enginePackages, HOST_NEEDS, installPackages, missingPackages } from '#setup/packages.ts'
+import { runningParent } from '#setup/parent.ts'
+import { unitsExist } from '#setup/units.ts'
+import { identify, isRunning } from '#supervise/identity.ts'
+import { stopProcess } from '#supervise/stop.ts'
+import { createSupervisor, logOf } from '#supervise/supervisor.ts'
+import { lastLines } from '#supervise/logfile.ts'
+import { hostSnapshot } from '../e2e/host.testing.ts'
+
+const ENGINE_PID_FILE = '/var/run/docker.pid'
+const STOP_SECONDS_MAX = 120
+const PURGE_SECONDS_MAX = 120
+const GOES_MS_MAX = 15_000
+const POLL_MS = 250
+/** In the environment of everything that a run starts, however far down. */
+export const MARK = 'ARCUS_TEST_RUN'
+
+/** Why the suites that change the machine cannot run here; undefined when they can. */
+export function whyNotHere(): string | undefined {
+  if (process.getuid?.() !== 0) return 'needs root: run it as root'
+  if (runningParent(machineLayout(DEFAULT_DATA).run) || unitsExist()) {
+    return 'Arcus runs on this machine: end it with `./arcus down --purge`'
+  }
+  return undefined
+}
+
+export type Engine = { readonly why?: string; stop(): Promise<void> }
+
+/**
+ * Installs what is missing and sees to it that a container engine answers; `stop` ends one that did not run before.
+ * With `why` none can run here.
+ */
+export async function prepareMachine(scratch: string, say: Say): Promise<Engine> {
+  await installPackages(missingPackages(HOST_NEEDS), say, systemClock)
+  if (await engineAnswers()) return { stop: async () => {} }
+  try {
+    if (!commandExists('dockerd')) await installPackages(enginePackages(), say, systemClock)
+    // Only started, not kept running: suites stop and start it themselves.
+    const supervisor = createSupervisor({ folder: scratch, logs: scratch, clock: systemClock })
+    await ensureEngine(false, () => supervisor.start(ENGINE), say)
+    await supervisor.leave()
+    return { stop: stopEngine }
+  } catch (error) {
+    const said = lastLines(logOf(scratch, ENGINE.name), 0, 1)
+    return { why: [messageOf(error), ...said].join(': '), stop: async () => {} }
+  }
+}
+
+/** Whichever daemon runs by now: a suite may have started it again. */
+async function stopEngine(): Promise<void> {
+  if (hasSystemd()) {
+    await run(['systemctl', 'stop', 'docker.socket', 'docker.service'], STOP_SECONDS_MAX)
+    return
+  }
+  const daemon = engineProcess()
+  if (daemon) await stopProcess(daemon, STOP_SECONDS_MAX, systemClock)
+}
+
+function engineProcess() {
+  if (!existsSync(ENGINE_PID_FILE)) return undefined
+  const pid = Number.parseInt(readFileSync(ENGINE_PID_FILE, 'utf8'), 10)
+  return commandOf(pid).includes('dockerd') ? identify(pid) : undefined
+}
+
+const readProc = (pid: number, file: string): string => {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
+const commandOf = (pid: number): string => readProc(pid, 'cmdline').replaceAll('\0', ' ').trim()
+
+const parentOf = (pid: number): number => {
+  const stat = readProc(pid, 'stat')
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1] ?? 0)
+}
+
+/** Processes that a run started and that live, the engine and what belongs to it excepted. */
+export function markedProcesses(mark: string): number[] {
+  const engine = engineProcess()?.pid
+  const ofEngine = (pid: number): boolean => {
+    for (let at = pid, depth = 0; at > 1 && depth < 64; at = parentOf(at), depth++)
+      if (at === engine) return true
+    return /containerd-shim/.test(commandOf(pid))
+  }
+  return readdirSync('/proc')
+    .filter((it) => /^\d+$/.test(it))
+    .map(Number)
+    .filter((pid) => pid !== process.pid && readProc(pid, 'environ').split('\0').includes(`${MARK}=${mark}`))
+    .filter((pid) => identify(pid) !== undefined && !ofEngine(pid))
+}
+
+/** What is on the machine now and was not before, after it had time to go. */
+export async function whatIsLeft(
+  before: ReadonlySet<string>,
+  mark: string,
+  hasEngine: boolean,
+): Promise<string[]> {
+  const signal = new AbortController().signal
+  for (const until = systemClock.now() + GOES_MS_MAX; ; await systemClock.sleep(POLL_MS, signal)) {
+    const now = await hostSnapshot(hasEngine)
+    const left = [...now].filter((it) => !before.has(it) && !it.startsWith('process '))
+    left.push(...markedProcesses(mark).map((pid) => `process ${pid} ${commandOf(pid)}`))
+    if (left.length === 0 || systemClock.now() > until) return left
+  }
+}
+
+/** Ends what a run started and removes what it made on the machine, as far as that can be found. */
+export async function clean(root: string, scratch: string, mark: string, say: Say): Promise<void> {
+  for (const pid of markedProcesses(mark)) {
+    const it = identify(pid)
+    if (it && isRunning(it)) await stopProcess(it, 0, systemClock)
+  }
+  const purge = [process.execPath, join(root, 'src/host.ts'), '--data', join(scratch, 'purge'), '--purge']
+  await runLong(purge, { env: {}, secondsMax: PURGE_SECONDS_MAX, say, clock: systemClock }).catch(
+    (error: unknown) => {
+      say(`what is left could not be removed: ${messageOf(error)}`)
+    },
+  )
+}

@@ -1,0 +1,154 @@
+import { spawn } from 'node:child_process'
+import { readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Counts } from './counts.ts'
+
+/** What a suite needs of the machine. */
+export type Need = 'root' | 'engine'
+
+export type Suite = {
+  readonly name: string
+  /** A tool of node_modules and its arguments, or the files of node:test. */
+  readonly does: { readonly tool: readonly string[] } | { readonly tests: string; readonly atOnce: number }
+  readonly needs: readonly Need[]
+  /** Longer than this it is ended and has failed. */
+  readonly secondsMax: number
+}
+
+// In this order: what is quick and what others build on comes first. The sum stays below 15 minutes on 2 cores.
+export const SUITES: readonly Suite[] = [
+  { name: 'types', does: { tool: ['tsc', '--noEmit'] }, needs: [], secondsMax: 40 },
+  {
+    name: 'lint',
+    does: { tool: ['oxlint', '--type-aware', '--deny-warnings', 'src', 'test'] },
+    needs: [],
+    secondsMax: 40,
+  },
+  { name: 'format', does: { tool: ['oxfmt', '--check', 'src', 'test'] }, needs: [], secondsMax: 20 },
+  { name: 'unit', does: { tests: 'src/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 100 },
+  {
+    name: 'network',
+    does: { tests: 'test/network/**/*.test.ts', atOnce: 1 },
+    needs: ['root'],
+    secondsMax: 100,
+  },
+  {
+    name: 'fixtures',
+    does: { tests: 'test/fixtures/**/*.test.ts', atOnce: 1 },
+    needs: ['root', 'engine'],
+    secondsMax: 150,
+  },
+  {
+    name: 'docker',
+    does: { tests: 'test/docker/**/*.test.ts', atOnce: 1 },
+    needs: ['root', 'engine'],
+    secondsMax: 100,
+  },
+  {
+    name: 'e2e',
+    does: { tests: 'test/e2e/**/*.test.ts', atOnce: 1 },
+    needs: ['root', 'engine'],
+    secondsMax: 200,
+  },
+  {
+    name: 'crash',
+    does: { tests: 'test/crash/**/*.test.ts', atOnce: 1 },
+    needs: ['root', 'engine'],
+    secondsMax: 150,
+  },
+]
+
+/** How much longer a suite may take in its long form. */
+const SOAK_FACTOR = 20
+/** From being asked to end to being killed. */
+const END_SECONDS_MAX = 10
+
+export type Outcome = Counts & { readonly seconds: number; readonly note?: string }
+
+export const secondsMaxOf = (suite: Suite, soak: boolean): number =>
+  suite.secondsMax * (soak ? SOAK_FACTOR : 1)
+
+function commandOf(suite: Suite, root: string, countsFile: string): string[] {
+  if ('tool' in suite.does) {
+    const [tool = '', ...args] = suite.does.tool
+    return [process.execPath, join(root, 'node_modules/.bin', tool), ...args]
+  }
+  const reporter = join(root, 'test/runner/counts.ts')
+  return [
+    process.execPath,
+    '--test',
+    `--test-concurrency=${suite.does.atOnce}`,
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    `--test-reporter=${reporter}`,
+    `--test-reporter-destination=${countsFile}`,
+    suite.does.tests,
+  ]
+}
+
+const readCounts = (file: string): Counts | undefined => {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as Counts
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Runs a suite with its output on ours and gives what it came to. A tool counts as one test; a run that ended without
+ * counts, found no test or took too long has one failure more.
+ */
+export async function runSuite(
+  suite: Suite,
+  how: {
+    readonly root: string
+    readonly scratch: string
+    readonly env: Readonly<Record<string, string | undefined>>
+    readonly soak: boolean
+    readonly signal: AbortSignal
+  },
+): Promise<Outcome> {
+  const since = performance.now()
+  const countsFile = join(how.scratch, `${suite.name}.json`)
+  rmSync(countsFile, { force: true })
+  const [command = '', ...args] = commandOf(suite, how.root, countsFile)
+  // A group of its own, so that it can be ended whole.
+  const child = spawn(command, args, {
+    cwd: how.root,
+    env: how.env,
+    detached: true,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
+  const limit = secondsMaxOf(suite, how.soak)
+  const signal = AbortSignal.any([how.signal, AbortSignal.timeout(limit * 1000)])
+  const endGroup = (name: NodeJS.Signals): void => {
+    try {
+      if (child.pid) process.kill(-child.pid, name)
+    } catch {
+      // Every process of the group is gone.
+    }
+  }
+  let late: NodeJS.Timeout | undefined
+  const end = (): void => {
+    endGroup('SIGTERM')
+    late = setTimeout(() => endGroup('SIGKILL'), END_SECONDS_MAX * 1000)
+  }
+  signal.addEventListener('abort', end, { once: true })
+  const code = await new Promise<number | NodeJS.Signals | null>((resolve) => {
+    child.once('error', () => resolve(127))
+    child.once('exit', (exit, by) => resolve(exit ?? by))
+  })
+  signal.removeEventListener('abort', end)
+  clearTimeout(late)
+  const seconds = (performance.now() - since) / 1000
+  if (how.signal.aborted) return { passed: 0, failed: 1, skipped: 0, seconds, note: 'interrupted' }
+  if ('tool' in suite.does && !signal.aborted) {
+    return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0, seconds }
+  }
+  const counts = readCounts(countsFile) ?? { passed: 0, failed: 0, skipped: 0 }
+  const fail = (note: string): Outcome => ({ ...counts, failed: counts.failed + 1, seconds, note })
+  if (signal.aborted) return fail(`not done within ${limit} s`)
+  if (counts.passed + counts.failed + counts.skipped === 0) return fail('ran no test')
+  if (code !== 0 && counts.failed === 0) return fail(`ended with ${code}`)
+  return { ...counts, seconds }
+}
