@@ -1,0 +1,21 @@
+import type { Attachment, PlannedSubnet } from '#cloud/network/network.driver.ts'
+
+/** An attachment of a plan that is held, with what a container's side of it needs to know. */
+export type HeldAttachment = {
+  readonly vpc: string
+  readonly plan: Attachment
+  readonly subnet: PlannedSubnet
+}
+
+/** What containers need of the network: the plan of an attachment and the link that carries it. */
+export type Links = {
+  /** Undefined while no plan with it is held. */
+  attachment(id: string): HeldAttachment | undefined
+  /**
+   * Makes the attachment's link anew: one end in place in its VPC, the other in the host's namespace, down, for the
+   * container. Gives the name of that other end.
+   */
+  createLink(id: string): Promise<string>
+  /** Fine when it is not there. */
+  removeLink(id: string): Promise<void>
+}

@@ -1,0 +1,338 @@
+import { access } from 'node:fs/promises'
+import { join } from 'node:path'
+import type {
+  ComputeDriver,
+  ContainerEvent,
+  ContainerWish,
+  LogEntry,
+  SeenContainer,
+} from '#cloud/compute/compute.driver.ts'
+import type { Clock } from '#lib/clock.ts'
+import { CloudError } from '#lib/errors.ts'
+import type { Log } from '#lib/log.ts'
+import type { Links } from './attach.ts'
+import { type Convergence, converge } from './converge.ts'
+import { type DockerApi, type RegistryLogin, dockerApi } from './docker.ts'
+import { startExec } from './exec.ts'
+import { openImages } from './images.ts'
+import { entriesOf, placeOf, sinceOf } from './logs.ts'
+import { dockerNetworks } from './networks.ts'
+import { DEFAULT_LIMITS, type Limits, refusal } from './rules.ts'
+import { sampler } from './samples.ts'
+import { type Volumes, openVolumes } from './volumes.ts'
+import { type Held, type KeptWish, type Wishes, openWishes } from './wishes.ts'
+
+/** How long a read waits for a Docker that is away before it says so. */
+const CONNECT_MS = 4000
+const POLL_MS = 200
+const PURGE_MS_MAX = 180_000
+const EVENTS_BUFFER_MAX = 10_000
+const INIT_PATHS = ['/usr/bin', '/usr/local/bin', '/bin', '/usr/sbin', '/usr/local/sbin', '/sbin'] as const
+
+export type DockerComputeOptions = {
+  /** Docker's socket. */
+  readonly socket: string
+  /** Folder for what is held over restarts: wishes, images' holders, resolv.conf files. Root's alone. */
+  readonly directory: string
+  /** Folder of the volumes; `directory`/volumes when left out. */
+  readonly volumes?: string
+  /** Marks and begins the names of everything made in Docker: two installations on one Docker don't see each other's. */
+  readonly instance: string
+  /** Name of our network plugin in Docker. */
+  readonly plugin: string
+  readonly links: Links
+  readonly limits?: Limits
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** `close` lets go of Docker; containers run on. */
+export type DockerCompute = ComputeDriver & { close(): Promise<void> }
+
+/** Containers on this machine's Docker. It needs no Docker to open; wishes are kept until there is one. */
+export async function dockerCompute(options: DockerComputeOptions): Promise<DockerCompute> {
+  const { clock, instance } = options
+  const limits = options.limits ?? DEFAULT_LIMITS
+  const api = dockerApi(options.socket)
+  const log = options.log.with({ part: 'docker' })
+  const wishes = await openWishes(join(options.directory, 'wishes'), log)
+  const images = await openImages(api, options.directory)
+  const volumes = await openVolumes(options.volumes ?? join(options.directory, 'volumes'))
+  const networks = dockerNetworks(api, instance, options.plugin)
+  const logins = new Map<string, RegistryLogin>()
+  const stop = new AbortController()
+  const directory = join(options.directory, 'resolv')
+  const it = converge(
+    {
+      api,
+      wishes,
+      images,
+      networks,
+      volumes,
+      links: options.links,
+      logins,
+      instance,
+      directory,
+      init: hasInit,
+      clock,
+      log,
+    },
+    stop.signal,
+  )
+  const sample = sampler(api, clock.now)
+
+  const reachable = async (signal: AbortSignal): Promise<void> => {
+    if (await it.session.opened(CONNECT_MS, signal)) return
+    signal.throwIfAborted()
+    throw new CloudError(
+      'unavailable',
+      `Docker does not answer at ${options.socket}; start it: containers wait for it`,
+    )
+  }
+
+  const remove = async (id: string, signal: AbortSignal): Promise<void> => {
+    const held = wishes.get(id)
+    if (held) {
+      if (!held.removing) await wishes.put({ ...held, removing: true })
+      logins.delete(id)
+      it.renew(id, { stopFetch: true })
+      return
+    }
+    await reachable(signal)
+    await it.resyncOne(id)
+    if (it.real(id)) it.discard(id)
+  }
+
+  return {
+    missing: () => missingOf(api, options.socket),
+    async apply(wish) {
+      const why = refusal(wish, limits)
+      if (why !== undefined) throw new CloudError('invalid', `the host does not run this container: ${why}`)
+      await applyWish(wishes, logins, it, wish)
+    },
+    async observe(id, signal) {
+      await reachable(signal)
+      await it.synced()
+      return it.view(id)
+    },
+    async list(signal) {
+      await reachable(signal)
+      await it.synced()
+      return it
+        .ids()
+        .map(it.view)
+        .filter((seen): seen is SeenContainer => seen !== undefined)
+    },
+    remove,
+    async removeVolume(volume) {
+      const users = wishes.all().filter(({ wish }) => wish.mounts.some((mount) => mount.volume === volume))
+      if (users.length) {
+        const blockers = users.map(({ wish }) => `container ${wish.name} (${wish.id})`)
+        throw new CloudError('conflict', 'the volume is still mounted', { rule: 'in_use', blockers })
+      }
+      await volumes.remove(volume)
+    },
+    volumes: () => volumes.list(),
+    async samples(signal) {
+      await reachable(signal)
+      const running = it.ids().flatMap((id) => {
+        const real = it.real(id)
+        if (real?.status !== 'running' || real.pid <= 0) return []
+        return [{ id, runtimeId: real.runtimeId, pid: real.pid, startedAtMs: Date.parse(real.startedAt) }]
+      })
+      return sample(running)
+    },
+    logs: (id, how, signal) => logsOf(api, it, clock, id, how, AbortSignal.any([signal, stop.signal])),
+    async exec(id, how, signal) {
+      await reachable(signal)
+      const real = it.real(id)
+      if (!real) throw new CloudError('not_found', `there is no container ${id}`)
+      if (real.status !== 'running')
+        throw new CloudError('conflict', 'the container is not running', { rule: 'wrong_state' })
+      return startExec(api, real.runtimeId, how, clock, AbortSignal.any([signal, stop.signal]))
+    },
+    events: (signal) => eventsOf(it, AbortSignal.any([signal, stop.signal])),
+    async purge(signal) {
+      await reachable(signal)
+      await purge(api, { it, wishes, volumes, networks, clock }, signal)
+    },
+    async close() {
+      stop.abort()
+      api.close()
+      await it.idle()
+    },
+  }
+}
+
+async function hasInit(): Promise<boolean> {
+  for (const folder of INIT_PATHS) {
+    try {
+      await access(join(folder, 'docker-init'))
+      return true
+    } catch {
+      // Looked for in the next one.
+    }
+  }
+  return false
+}
+
+async function missingOf(api: DockerApi, socket: string): Promise<readonly string[]> {
+  const info = await api.info().catch(() => undefined)
+  if (!info) return [`no Docker answers at ${socket}: install docker.io and start dockerd`]
+  const missing: string[] = []
+  if (info.OSType !== 'linux') missing.push('Docker runs no Linux containers')
+  if (!info.SecurityOptions?.some((option) => option.startsWith('name=seccomp'))) {
+    missing.push('Docker has no seccomp: use a kernel and a Docker with CONFIG_SECCOMP')
+  }
+  if (info.MemoryLimit === false)
+    missing.push('the kernel has no memory cgroup: boot it with cgroup_enable=memory')
+  if (info.CpuCfsQuota === false) missing.push('the kernel has no CPU quota (CONFIG_CFS_BANDWIDTH)')
+  if (info.PidsLimit === false) missing.push('the kernel has no pids cgroup (CONFIG_CGROUP_PIDS)')
+  return missing
+}
+
+async function applyWish(
+  wishes: Wishes,
+  logins: Map<string, RegistryLogin>,
+  it: Convergence,
+  wish: ContainerWish,
+): Promise<void> {
+  const held = wishes.get(wish.id)
+  if (held?.removing) {
+    throw new CloudError('conflict', 'the container is being removed', { rule: 'wrong_state' })
+  }
+  if (held && wish.attempt < held.wish.attempt) {
+    const message = `attempt ${wish.attempt} is older than ${held.wish.attempt}, which is held`
+    throw new CloudError('conflict', message, { rule: 'lost_race' })
+  }
+  const { registry, ...rest } = wish
+  const kept: KeptWish = registry
+    ? { ...rest, registry: { server: registry.server, username: registry.username } }
+    : rest
+  const login = registry && {
+    serveraddress: registry.server,
+    username: registry.username,
+    password: registry.password,
+  }
+  const newLogin = JSON.stringify(login) !== JSON.stringify(logins.get(wish.id))
+  if (login) logins.set(wish.id, login)
+  else logins.delete(wish.id)
+  const newer = held === undefined || wish.attempt > held.wish.attempt
+  const next: Held = newer ? { wish: kept, starts: 0 } : { ...held, wish: kept }
+  if (JSON.stringify(next) !== JSON.stringify(held)) await wishes.put(next)
+  else if (!newLogin) return it.wake(wish.id)
+  it.renew(wish.id, { stopFetch: newer })
+}
+
+async function* logsOf(
+  api: DockerApi,
+  it: Convergence,
+  clock: Clock,
+  id: string,
+  how: { follow?: boolean; tail?: number; after?: string; sinceMs?: number },
+  signal: AbortSignal,
+): AsyncGenerator<LogEntry, void, undefined> {
+  let after = how.after === undefined ? undefined : placeOf(how.after)
+  let tail = after ? undefined : how.tail
+  const follow = how.follow ?? false
+  let run: string | undefined
+  if (!it.view(id)) await it.resyncOne(id)
+  if (!it.view(id)) throw new CloudError('not_found', `there is no container ${id}`)
+  try {
+    while (!signal.aborted) {
+      const real = it.real(id)
+      const current = real && `${real.runtimeId} ${real.startedAt}`
+      if (real && current !== run) {
+        run = current
+        const sinceMs = how.sinceMs === undefined ? undefined : (how.sinceMs / 1000).toFixed(3)
+        const since = after ? sinceOf(after.time) : sinceMs
+        const asked = { follow, tail: tail ?? ('all' as const), ...(since === undefined ? {} : { since }) }
+        const stream = await api.logs(real.runtimeId, asked, signal)
+        if (stream) {
+          for await (const entry of entriesOf(stream, after)) {
+            yield entry
+            after = placeOf(entry.cursor)
+          }
+        }
+        tail = undefined
+      }
+      const state = it.view(id)?.state
+      if (!follow || state === undefined || state === 'exited' || state === 'failed') return
+      await clock.sleep(POLL_MS, signal)
+    }
+  } catch (error) {
+    if (signal.aborted) return
+    throw error
+  }
+}
+
+/** Every change from now on. Ends with the signal, or when the reader is so slow that the buffer is full. */
+async function* eventsOf(
+  it: Convergence,
+  signal: AbortSignal,
+): AsyncGenerator<ContainerEvent, void, undefined> {
+  const buffer: ContainerEvent[] = []
+  let more = Promise.withResolvers<void>()
+  let full = false
+  const end = (): void => more.resolve()
+  const unlisten = it.listen((event) => {
+    if (buffer.length >= EVENTS_BUFFER_MAX) full = true
+    else buffer.push(event)
+    more.resolve()
+  })
+  signal.addEventListener('abort', end, { once: true })
+  try {
+    while (!signal.aborted && !full) {
+      const event = buffer.shift()
+      if (event) {
+        yield event
+        continue
+      }
+      more = Promise.withResolvers()
+      if (!buffer.length && !signal.aborted) await more.promise
+    }
+  } finally {
+    unlisten()
+    signal.removeEventListener('abort', end)
+  }
+}
+
+type Purged = {
+  readonly it: Convergence
+  readonly wishes: Wishes
+  readonly volumes: Volumes
+  readonly networks: ReturnType<typeof dockerNetworks>
+  readonly clock: Clock
+}
+
+async function purge(
+  api: DockerApi,
+  { it, wishes, volumes, networks, clock }: Purged,
+  signal: AbortSignal,
+): Promise<void> {
+  await it.resync()
+  for (const held of wishes.all()) {
+    await wishes.put({ ...held, removing: true })
+    it.renew(held.wish.id, { stopFetch: true })
+  }
+  // No grace: everything goes, and a container that waits for its own would hold up all others.
+  const kill = async (id: string): Promise<void> => {
+    const real = it.real(id)
+    if (real) await api.remove(real.runtimeId)
+    if (!wishes.get(id)) it.discard(id)
+    it.wake(id)
+  }
+  const until = clock.now() + PURGE_MS_MAX
+  for (;;) {
+    signal.throwIfAborted()
+    const left = it.ids().filter((id) => it.view(id) !== undefined)
+    if (!left.length) break
+    if (clock.now() > until)
+      throw new CloudError('unavailable', `${left.length} containers could not be removed`)
+    for (const id of left) await kill(id)
+    await clock.sleep(POLL_MS, signal)
+    await it.resync()
+  }
+  for (const subnet of await networks.list()) await networks.within(subnet, () => networks.remove(subnet))
+  for (const volume of await volumes.list()) await volumes.remove(volume)
+}

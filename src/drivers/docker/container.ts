@@ -1,0 +1,176 @@
+import { createHash } from 'node:crypto'
+import type { ContainerCreateOptions } from 'dockerode'
+import { VPC_DNS_ADDRESS } from '#cloud/network/network.driver.ts'
+import type { HeldAttachment } from './attach.ts'
+import type { KeptWish } from './wishes.ts'
+
+/**
+ * Every container's capabilities: what images of servers that start as root and step down need. Docker's own list has
+ * five more. NET_RAW and MKNOD open attacks on neighbours and the host, SETFCAP and SETPCAP let a process prepare
+ * privileges for later, AUDIT_WRITE writes to the host's audit log; a wish can ask for the first four.
+ */
+export const CAPABILITIES = [
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'FOWNER',
+  'FSETID',
+  'KILL',
+  'NET_BIND_SERVICE',
+  'SETGID',
+  'SETUID',
+  'SYS_CHROOT',
+] as const
+
+const LOG_FILES = 3
+const LOG_FILE_MIB = 10
+const NS_PER_SECOND = 1_000_000_000
+
+export const LABEL = {
+  instance: 'arcus.instance',
+  id: 'arcus.id',
+  tenant: 'arcus.tenant',
+  workload: 'arcus.workload',
+  attempt: 'arcus.attempt',
+  vpc: 'arcus.vpc',
+  subnet: 'arcus.subnet',
+  /** Of everything in the container that only a new one can change. */
+  recipe: 'arcus.recipe',
+} as const
+
+/** The option of an endpoint that tells the plugin which attachment it is. */
+export const ATTACHMENT_OPTION = 'arcus.attachment'
+
+/** Recognisable for a person, unique by the last digits of the id. */
+export function containerName(
+  instance: string,
+  wish: { readonly name: string; readonly id: string },
+): string {
+  const slug = wish.name
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .slice(0, 40)
+  return `${instance}-${slug.replace(/^-+|-+$/g, '') || 'container'}-${wish.id.slice(-12)}`
+}
+
+export const networkName = (instance: string, subnet: string): string => `${instance}-${subnet}`
+
+/** Hash of what is fixed when a container is made; cpu and memory are not in it, they change while it runs. */
+export function recipeOf(wish: KeptWish, attached: HeldAttachment): string {
+  const { cpuMillicores: _, memoryMib: __, healing: ___, stopGraceSeconds: ____, ...fixed } = wish
+  const health = wish.health?.check.type === 'command' ? wish.health : undefined
+  const { address, address6, mac, subnet } = attached.plan
+  const text = JSON.stringify([{ ...fixed, health, attempt: 0, registry: 0 }, address, address6, mac, subnet])
+  return createHash('sha256').update(text).digest('hex').slice(0, 32)
+}
+
+export const limitsOf = (wish: KeptWish) => ({
+  Memory: wish.memoryMib * 1024 * 1024,
+  // Equal to Memory: no swap, so that one tenant's memory never becomes another's disk load.
+  MemorySwap: wish.memoryMib * 1024 * 1024,
+  NanoCpus: wish.cpuMillicores * 1_000_000,
+})
+
+export const resolvConf = (dns: KeptWish['dns']): string =>
+  [
+    `nameserver ${VPC_DNS_ADDRESS}`,
+    ...(dns.search.length ? [`search ${dns.search.join(' ')}`] : []),
+    `options ndots:${dns.ndots}`,
+    '',
+  ].join('\n')
+
+export type Recipe = {
+  readonly instance: string
+  readonly wish: KeptWish
+  readonly attached: HeldAttachment
+  /** Host path of its resolv.conf. */
+  readonly resolvConfPath: string
+  /** Host path of a volume by its id. */
+  readonly volumePath: (volume: string) => string
+  /** Docker has an init process to reap what the workload leaves behind. */
+  readonly init: boolean
+}
+
+/** What Docker is asked to make. Everything a tenant can influence passed the agent's rules before. */
+export function createOptions(recipe: Recipe): ContainerCreateOptions {
+  const { wish, attached, instance } = recipe
+  const network = networkName(instance, attached.subnet.id)
+  return {
+    Image: wish.image,
+    Hostname: wish.hostname,
+    Env: Object.entries(wish.env).map(([key, value]) => `${key}=${value}`),
+    ...(wish.entrypoint ? { Entrypoint: [...wish.entrypoint] } : {}),
+    ...(wish.command ? { Cmd: [...wish.command] } : {}),
+    ...(wish.user === undefined ? {} : { User: wish.user }),
+    ...(wish.workdir === undefined ? {} : { WorkingDir: wish.workdir }),
+    ...healthOf(wish),
+    StopTimeout: wish.stopGraceSeconds,
+    Labels: {
+      [LABEL.instance]: instance,
+      [LABEL.id]: wish.id,
+      [LABEL.tenant]: wish.tenant,
+      [LABEL.workload]: wish.workload,
+      [LABEL.attempt]: String(wish.attempt),
+      [LABEL.vpc]: wish.vpc,
+      [LABEL.subnet]: wish.subnet,
+      [LABEL.recipe]: recipeOf(wish, attached),
+    },
+    HostConfig: {
+      ...limitsOf(wish),
+      PidsLimit: wish.pidsMax,
+      CapDrop: ['ALL'],
+      CapAdd: [...new Set([...CAPABILITIES, ...wish.capabilities])],
+      SecurityOpt: ['no-new-privileges'],
+      Privileged: false,
+      PublishAllPorts: false,
+      // The agent starts what its plan wants; Docker's own policies give up while the network plugin is away.
+      RestartPolicy: { Name: 'no' },
+      LogConfig: {
+        Type: 'json-file',
+        Config: { 'max-size': `${LOG_FILE_MIB}m`, 'max-file': String(LOG_FILES) },
+      },
+      ...(recipe.init ? { Init: true } : {}),
+      Sysctls: {
+        // Docker switches IPv6 off in namespaces it makes unless told otherwise.
+        'net.ipv6.conf.all.disable_ipv6': '0',
+        'net.ipv6.conf.default.disable_ipv6': '0',
+        // Lets `ping` work without NET_RAW.
+        'net.ipv4.ping_group_range': '0 2147483647',
+      },
+      NetworkMode: network,
+      Mounts: [
+        bind(recipe.resolvConfPath, '/etc/resolv.conf', true),
+        ...wish.mounts.map((it) => bind(recipe.volumePath(it.volume), it.path, it.readOnly)),
+      ],
+    },
+    NetworkingConfig: {
+      EndpointsConfig: {
+        [network]: {
+          IPAMConfig: { IPv4Address: attached.plan.address, IPv6Address: attached.plan.address6 },
+          DriverOpts: { [ATTACHMENT_OPTION]: wish.id },
+        },
+      },
+    },
+  }
+}
+
+const bind = (source: string, target: string, readOnly: boolean) => ({
+  Type: 'bind' as const,
+  Source: source,
+  Target: target,
+  ReadOnly: readOnly,
+  BindOptions: { Propagation: 'rprivate' as const },
+})
+
+function healthOf({ health }: KeptWish): Pick<ContainerCreateOptions, 'Healthcheck'> {
+  // An image's own check is switched off: only the wish says what healthy means.
+  if (health?.check.type !== 'command') return { Healthcheck: { Test: ['NONE'] } }
+  return {
+    Healthcheck: {
+      Test: ['CMD', ...health.check.command],
+      Interval: health.intervalSeconds * NS_PER_SECOND,
+      Timeout: health.timeoutSeconds * NS_PER_SECOND,
+      Retries: health.failuresMax,
+      StartPeriod: health.startSeconds * NS_PER_SECOND,
+    },
+  }
+}

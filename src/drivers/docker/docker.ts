@@ -1,0 +1,204 @@
+import { Agent } from 'node:http'
+import type { Readable } from 'node:stream'
+import Docker from 'dockerode'
+import { CloudError, messageOf } from '#lib/errors.ts'
+
+/** How long Docker may take for one answer. Starting a container on a busy machine is the slowest. */
+const CALL_MS = 20_000
+const START_MS = 90_000
+const STOP_SLACK_MS = 30_000
+const CONNECTIONS_MAX = 64
+
+export type ContainerInfo = Docker.ContainerInspectInfo
+export type ContainerSummary = Docker.ContainerInfo
+export type DockerEvent = {
+  readonly Action?: string
+  readonly Actor?: { readonly ID?: string; readonly Attributes?: Readonly<Record<string, string>> }
+}
+export type RegistryLogin = {
+  readonly serveraddress: string
+  readonly username: string
+  readonly password: string
+}
+
+/** Docker's HTTP status of a refusal, undefined when it was something else. */
+export const statusOf = (error: unknown): number | undefined =>
+  (error as { statusCode?: number } | undefined)?.statusCode
+
+/** Docker's own words for a refusal, without the frame its client puts around them. */
+export const reasonOf = (error: unknown): string => {
+  const json = (error as { json?: { message?: unknown } } | undefined)?.json
+  return typeof json?.message === 'string' ? json.message : messageOf(error).trim()
+}
+
+/** For verbs of the client whose types know only some of their forms. */
+const asPromise = <T>(answer: unknown): Promise<T> => answer as Promise<T>
+
+/** The few calls of Docker's API that we make, each with a deadline; what is not there is undefined, not an error. */
+export type DockerApi = ReturnType<typeof dockerApi>
+
+/** `socketPath` is the socket of the Docker daemon of this machine. */
+export function dockerApi(socketPath: string) {
+  const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS_MAX })
+  // An explicit undefined keeps DOCKER_HOST of the environment from choosing another daemon.
+  const options = { socketPath, host: undefined, agent } as unknown as Docker.DockerOptions
+  const docker = new Docker(options)
+  const fresh = new Docker({ ...options, agent: new Agent({ keepAlive: false }) } as Docker.DockerOptions)
+
+  /** Turns a lost connection or a missed deadline into `unavailable`; Docker's own refusals pass. */
+  const call = async <T>(what: string, ms: number, ask: (signal: AbortSignal) => Promise<T>): Promise<T> => {
+    const deadline = AbortSignal.timeout(ms)
+    try {
+      return await ask(deadline)
+    } catch (error) {
+      if (statusOf(error) !== undefined) throw error
+      const why = deadline.aborted ? `no answer within ${ms / 1000} s` : messageOf(error)
+      throw new CloudError(
+        'unavailable',
+        `Docker does not answer at ${socketPath} (${what}: ${why})`,
+        {},
+        error,
+      )
+    }
+  }
+  const ifThere = async <T>(answer: Promise<T>): Promise<T | undefined> => {
+    try {
+      return await answer
+    } catch (error) {
+      if (statusOf(error) === 404) return undefined
+      throw error
+    }
+  }
+
+  /** For what may be done or on its way already, which Docker answers with `status`; gone is fine too. */
+  const already = async (status: number, answer: Promise<unknown>): Promise<void> => {
+    try {
+      await ifThere(answer)
+    } catch (error) {
+      if (statusOf(error) !== status) throw error
+    }
+  }
+
+  return {
+    socketPath,
+    /** Asks over a connection of its own, so that a daemon that is going down does not answer. */
+    ping: (ms: number) => call('ping', ms, (abortSignal) => asPromise(fresh.ping({ abortSignal } as never))),
+    info: () =>
+      call('info', CALL_MS, (abortSignal) => asPromise<DockerInfo>(docker.info({ abortSignal } as never))),
+
+    list: (labels: readonly string[]): Promise<ContainerSummary[]> =>
+      call('list', CALL_MS, (abortSignal) =>
+        docker.listContainers({ all: true, filters: { label: [...labels] }, abortSignal }),
+      ),
+    inspect: (container: string): Promise<ContainerInfo | undefined> =>
+      ifThere(
+        call('inspect', CALL_MS, (abortSignal) => docker.getContainer(container).inspect({ abortSignal })),
+      ),
+    create: async (name: string, body: Docker.ContainerCreateOptions): Promise<string> => {
+      // Named apart, since the client would otherwise repeat the body, environment included, in the address.
+      const split = (abortSignal: AbortSignal) => ({ _query: { name }, _body: body, abortSignal })
+      return (await call('create', CALL_MS, (signal) => docker.createContainer(split(signal) as never))).id
+    },
+    start: (container: string): Promise<unknown> =>
+      already(
+        304,
+        call('start', START_MS, (abortSignal) => docker.getContainer(container).start({ abortSignal })),
+      ),
+    /** Asks it to end and kills it after the grace; answers when it has ended. */
+    stop: (container: string, graceSeconds: number): Promise<unknown> =>
+      already(
+        304,
+        call('stop', graceSeconds * 1000 + STOP_SLACK_MS, (abortSignal) =>
+          docker.getContainer(container).stop({ t: graceSeconds, abortSignal }),
+        ),
+      ),
+    /** Kills it if it runs and removes it, with the anonymous volumes its image declared. */
+    remove: (container: string): Promise<unknown> =>
+      already(
+        409,
+        call('remove', START_MS, (abortSignal) =>
+          docker.getContainer(container).remove({ force: true, v: true, abortSignal }),
+        ),
+      ),
+    update: (container: string, limits: object): Promise<unknown> =>
+      call('update', CALL_MS, (abortSignal) =>
+        asPromise(docker.getContainer(container).update({ ...limits, abortSignal } as never)),
+      ),
+    stats: (container: string): Promise<Docker.ContainerStats> =>
+      call('stats', CALL_MS, (abortSignal) =>
+        asPromise<Docker.ContainerStats>(
+          docker.getContainer(container).stats({ stream: false, 'one-shot': true, abortSignal } as never),
+        ),
+      ),
+
+    /** Id of a local image, undefined when it is not here. */
+    image: async (reference: string): Promise<string | undefined> =>
+      (
+        await ifThere(
+          call('image', CALL_MS, (abortSignal) =>
+            asPromise<{ Id: string }>(docker.getImage(reference).inspect({ abortSignal } as never)),
+          ),
+        )
+      )?.Id,
+    /** Progress as Docker's JSON lines. Ends when the pull ended; a failure is a line with `error`. */
+    pull: (
+      reference: string,
+      login: RegistryLogin | undefined,
+      abortSignal: AbortSignal,
+    ): Promise<Readable> =>
+      docker.createImage(login, {
+        _query: { fromImage: reference },
+        _body: {},
+        abortSignal,
+      } as never) as unknown as Promise<Readable>,
+
+    networks: (labels: readonly string[]): Promise<Docker.NetworkInspectInfo[]> =>
+      call('networks', CALL_MS, (abortSignal) =>
+        asPromise<Docker.NetworkInspectInfo[]>(
+          docker.listNetworks({ filters: { label: [...labels] }, abortSignal } as never),
+        ),
+      ),
+    createNetwork: (body: Docker.NetworkCreateOptions): Promise<unknown> =>
+      call('create network', START_MS, (abortSignal) => docker.createNetwork({ ...body, abortSignal })),
+    removeNetwork: (network: string): Promise<unknown> =>
+      ifThere(
+        call('remove network', START_MS, (abortSignal) => docker.getNetwork(network).remove({ abortSignal })),
+      ),
+
+    events: (filters: Record<string, string[]>, abortSignal: AbortSignal): Promise<Readable> =>
+      docker.getEvents({ filters, abortSignal }) as unknown as Promise<Readable>,
+    /** Frames of stdout and stderr (Docker's multiplexed stream); the signal ends it. */
+    logs: (container: string, how: LogsHow, abortSignal: AbortSignal): Promise<Readable | undefined> =>
+      ifThere(
+        // Past the client's own verb, which reads all logs into memory when it does not follow.
+        new Promise<Readable>((resolve, reject) => {
+          docker.modem.dial(
+            {
+              path: `/containers/${container}/logs?`,
+              method: 'GET',
+              options: { stdout: true, stderr: true, timestamps: true, ...how },
+              abortSignal,
+              isStream: true,
+              statusCodes: { 200: true, 404: 'no such container', 500: 'server error' },
+            } as never,
+            (error: unknown, stream: unknown) =>
+              error ? reject(error as Error) : resolve(stream as Readable),
+          )
+        }),
+      ),
+    createExec: (container: string, body: Docker.ExecCreateOptions): Promise<Docker.Exec> =>
+      call('exec', CALL_MS, (abortSignal) => docker.getContainer(container).exec({ ...body, abortSignal })),
+    close: () => agent.destroy(),
+  }
+}
+
+export type LogsHow = { readonly tail?: number | 'all'; readonly since?: string; readonly follow?: boolean }
+export type DockerInfo = {
+  readonly SecurityOptions?: readonly string[]
+  readonly OSType?: string
+  readonly ServerVersion?: string
+  readonly PidsLimit?: boolean
+  readonly MemoryLimit?: boolean
+  readonly CpuCfsQuota?: boolean
+  readonly LiveRestoreEnabled?: boolean
+}

@@ -1,0 +1,83 @@
+import type { NetworkCreateOptions } from 'dockerode'
+import type { HeldAttachment } from './attach.ts'
+import { LABEL, networkName } from './container.ts'
+import { type DockerApi, statusOf } from './docker.ts'
+
+/** Option of a network and of its pools that tells the plugin which subnet they are. */
+export const SUBNET_OPTION = 'arcus.subnet'
+
+/**
+ * Docker's side of subnets: one network each, of our plugin, made before its first container and removed after the last.
+ * `within` keeps both from happening at once.
+ */
+export type Networks = {
+  within<T>(subnet: string, work: () => Promise<T>): Promise<T>
+  /** Call it inside `within`. */
+  ensure(attached: HeldAttachment): Promise<void>
+  /** Call it inside `within`. */
+  remove(subnet: string): Promise<void>
+  /** Ids of all subnets that have one. */
+  list(): Promise<readonly string[]>
+  /** What is known may have changed: Docker was away, or refused to start on a network. */
+  doubt(): void
+}
+
+export function dockerNetworks(api: DockerApi, instance: string, plugin: string): Networks {
+  const known = new Set<string>()
+  const turns = new Map<string, Promise<unknown>>()
+  const ours = [`${LABEL.instance}=${instance}`]
+
+  return {
+    async within<T>(subnet: string, work: () => Promise<T>): Promise<T> {
+      const before = turns.get(subnet) ?? Promise.resolve()
+      const turn = before.then(work, work)
+      turns.set(subnet, turn)
+      try {
+        return await turn
+      } finally {
+        if (turns.get(subnet) === turn) turns.delete(subnet)
+      }
+    },
+    async ensure(attached) {
+      const subnet = attached.subnet.id
+      if (known.has(subnet)) return
+      const there = await api.networks([...ours, `${LABEL.subnet}=${subnet}`])
+      if (!there.length) {
+        try {
+          await api.createNetwork(networkOptions(instance, plugin, attached))
+        } catch (error) {
+          if (statusOf(error) !== 409) throw error
+        }
+      }
+      known.add(subnet)
+    },
+    async remove(subnet) {
+      known.delete(subnet)
+      await api.removeNetwork(networkName(instance, subnet))
+    },
+    list: async () =>
+      (await api.networks(ours)).flatMap((it) => {
+        const subnet = it.Labels?.[LABEL.subnet]
+        return subnet === undefined ? [] : [subnet]
+      }),
+    doubt: () => known.clear(),
+  }
+}
+
+function networkOptions(instance: string, plugin: string, attached: HeldAttachment): NetworkCreateOptions {
+  const { subnet, vpc } = attached
+  const options = { [SUBNET_OPTION]: subnet.id }
+  return {
+    Name: networkName(instance, subnet.id),
+    CheckDuplicate: true,
+    Driver: plugin,
+    EnableIPv6: true,
+    Options: options,
+    Labels: { [LABEL.instance]: instance, [LABEL.vpc]: vpc, [LABEL.subnet]: subnet.id },
+    IPAM: {
+      Driver: plugin,
+      Options: options,
+      Config: [{ Subnet: subnet.cidr, Gateway: subnet.gateway }, { Subnet: subnet.cidr6 }],
+    },
+  }
+}

@@ -1,0 +1,38 @@
+import { chmod, lstat, mkdir, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { CloudError } from '#lib/errors.ts'
+import { isUuid } from '#lib/ids.ts'
+
+/** Directories of the host that containers mount, one per volume id, below one folder that only root can enter. */
+export type Volumes = {
+  /** Host path of a volume; refuses anything but a UUID, so that it can't lead elsewhere. */
+  path(volume: string): string
+  ensure(volume: string): Promise<void>
+  remove(volume: string): Promise<void>
+  list(): Promise<readonly string[]>
+}
+
+export async function openVolumes(directory: string): Promise<Volumes> {
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  const path = (volume: string): string => {
+    if (!isUuid(volume)) throw new CloudError('invalid', `a volume's id is a UUID, not '${volume}'`)
+    return join(directory, volume.toLowerCase())
+  }
+  return {
+    path,
+    async ensure(volume) {
+      const at = path(volume)
+      try {
+        await mkdir(at)
+        // Images run as users of their own choice; the folder above keeps everyone else out.
+        await chmod(at, 0o777)
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      }
+      if (!(await lstat(at)).isDirectory())
+        throw new CloudError('unavailable', `${at} is in the way of a volume`)
+    },
+    remove: (volume) => rm(path(volume), { recursive: true, force: true }),
+    list: async () => (await readdir(directory)).filter(isUuid),
+  }
+}
