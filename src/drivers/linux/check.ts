@@ -1,0 +1,186 @@
+import { isIPv6 } from 'node:net'
+import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
+import { contains, overlaps, parseCidr, parseIpv4, type Cidr } from '#lib/cidr.ts'
+import { CloudError } from '#lib/errors.ts'
+import { isUuid } from '#lib/ids.ts'
+import { canonical } from './links.ts'
+
+// What is checked here becomes text that root's programs read: nothing but the exact form passes.
+const ID = /^[A-Za-z0-9][A-Za-z0-9-]{0,63}$/
+const MAC = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i
+const INDEX_MAX = 999_999
+
+const refuse = (what: string, value: unknown): never => {
+  throw new CloudError('invalid', `network plan: ${what}: ${String(value).slice(0, 80)}`)
+}
+
+function four(what: string, text: string): number {
+  return parseIpv4(text) ?? refuse(`${what} is no IPv4 address`, text)
+}
+
+function six(what: string, text: string): string {
+  if (!isIPv6(text) || text.includes('%')) refuse(`${what} is no IPv6 address`, text)
+  return canonical(text)
+}
+
+function network(what: string, text: string): Cidr {
+  return parseCidr(text) ?? refuse(`${what} is no IPv4 network`, text)
+}
+
+function network6(what: string, text: string): void {
+  const [base = '', prefix = '', ...rest] = text.split('/')
+  six(what, base)
+  if (rest.length || !/^\d{1,3}$/.test(prefix) || Number(prefix) > 128)
+    refuse(`${what} is no IPv6 network`, text)
+}
+
+const anyNetwork = (what: string, text: string): void => {
+  if (text.includes(':')) network6(what, text)
+  else network(what, text)
+}
+
+const id = (what: string, text: string): string => (ID.test(text) ? text : refuse(`${what} is no id`, text))
+
+function unique(what: string, values: readonly (string | number)[]): void {
+  const seen = new Set<string | number>()
+  for (const it of values) if (seen.size === seen.add(it).size) refuse(`${what} twice`, it)
+}
+
+const inside = (what: string, outer: Cidr, text: string): void => {
+  if (!contains(outer, four(what, text))) refuse(`${what} is outside its network`, text)
+}
+
+const port = (what: string, value: number): void => {
+  if (!Number.isInteger(value) || value < 1 || value > 65535) refuse(`${what} is no port`, value)
+}
+
+/** Refuses a host plan that is not exact (`invalid`). */
+export function checkHostPlan(plan: HostPlan): void {
+  const fabric = network('fabric', plan.fabric)
+  inside('resolver', fabric, plan.resolver)
+  const pools = plan.external.map((it) => network('external range', it.cidr))
+  for (const pool of pools) if (overlaps(pool, fabric)) refuse('external range overlaps fabric', plan.fabric)
+  for (const it of plan.allowed) network('allowed network', it)
+}
+
+function checkSubnets(plan: VpcPlan, host: HostPlan): void {
+  const ranges = plan.subnets.map((it) => network('subnet', it.cidr))
+  const fabric = network('fabric', host.fabric)
+  ranges.forEach((range, index) => {
+    const subnet = plan.subnets[index]
+    if (!subnet) return
+    id('subnet', subnet.id)
+    inside('gateway', range, subnet.gateway)
+    network6('subnet', subnet.cidr6)
+    if (overlaps(range, fabric)) refuse('subnet overlaps the fabric', subnet.cidr)
+    if (ranges.some((other, at) => at < index && overlaps(other, range)))
+      refuse('subnet overlaps another', subnet.cidr)
+    for (const route of subnet.routes ?? []) {
+      network('route', route.cidr)
+      const { target } = route
+      if (typeof target === 'object') four('next hop', target.address)
+      else if (target !== 'internet' && target !== 'blackhole') refuse('unknown target of a route', target)
+    }
+    unique(
+      'route',
+      (subnet.routes ?? []).map((it) => it.cidr),
+    )
+  })
+  unique(
+    'subnet',
+    plan.subnets.map((it) => it.id),
+  )
+}
+
+function checkAttachments(plan: VpcPlan, host: HostPlan): void {
+  const subnets = new Map(plan.subnets.map((it) => [it.id, network('subnet', it.cidr)]))
+  const fabric = network('fabric', host.fabric)
+  const groups = new Set(plan.groups.map((it) => it.id))
+  for (const it of plan.attachments) {
+    id('attachment', it.id)
+    inside('address', subnets.get(it.subnet) ?? refuse('unknown subnet', it.subnet), it.address)
+    six('address', it.address6)
+    if (!MAC.test(it.mac)) refuse('no MAC address', it.mac)
+    inside('fabric address', fabric, it.fabric)
+    if (it.egress !== undefined) four('egress', it.egress)
+    for (const group of it.groups) if (!groups.has(group)) refuse('unknown security group', group)
+  }
+  const all = [...plan.attachments, ...plan.vips]
+  unique(
+    'id',
+    plan.attachments.map((it) => it.id),
+  )
+  unique('address', [...all.map((it) => it.address), ...new Set(plan.subnets.map((it) => it.gateway))])
+  unique(
+    'address',
+    all.map((it) => canonical(it.address6)),
+  )
+  unique('fabric address', [...plan.attachments.map((it) => it.fabric), plan.uplink.host, plan.uplink.vpc])
+}
+
+function checkVips(plan: VpcPlan): void {
+  const subnets = new Map(plan.subnets.map((it) => [it.id, network('subnet', it.cidr)]))
+  const attachments = new Set(plan.attachments.map((it) => it.id))
+  for (const it of plan.vips) {
+    id('VIP', it.id)
+    inside('VIP', subnets.get(it.subnet) ?? refuse('unknown subnet', it.subnet), it.address)
+    six('VIP', it.address6)
+    if (it.external !== undefined) four('external address', it.external)
+    for (const { protocol, port: number } of it.ports) {
+      if (protocol !== 'tcp' && protocol !== 'udp') refuse('unknown protocol', protocol)
+      port('VIP', number)
+    }
+    unique(
+      'port of a VIP',
+      it.ports.map(({ protocol, port: number }) => `${protocol}/${number}`),
+    )
+    for (const backend of it.backends)
+      if (!attachments.has(backend)) refuse('backend is no attachment', backend)
+    unique('backend', it.backends)
+  }
+  unique(
+    'external address',
+    plan.vips.flatMap((it) => it.external ?? []),
+  )
+}
+
+function checkGroups(plan: VpcPlan): void {
+  unique(
+    'security group',
+    plan.groups.map((it) => id('security group', it.id)),
+  )
+  for (const rule of plan.groups.flatMap((it) => it.rules)) {
+    if (!['ingress', 'egress'].includes(rule.direction)) refuse('unknown direction', rule.direction)
+    if (!['tcp', 'udp', 'icmp', 'any'].includes(rule.protocol)) refuse('unknown protocol', rule.protocol)
+    if (rule.ports) {
+      port('rule', rule.ports.from)
+      port('rule', rule.ports.to)
+      if (rule.ports.from > rule.ports.to) refuse('ports from greater to smaller', rule.ports.from)
+    }
+    if (rule.peer === 'any') continue
+    if ('cidr' in rule.peer) anyNetwork('peer', rule.peer.cidr)
+    else id('peer', rule.peer.group)
+  }
+}
+
+/** Refuses a VPC's plan that is not exact or contradicts itself (`invalid`). */
+export function checkVpcPlan(plan: VpcPlan, host: HostPlan): void {
+  if (!isUuid(plan.vpc)) refuse('VPC is no UUID', plan.vpc)
+  if (!Number.isInteger(plan.index) || plan.index < 0 || plan.index > INDEX_MAX)
+    refuse('no index', plan.index)
+  if (!Number.isSafeInteger(plan.generation)) refuse('no generation', plan.generation)
+  network6('range', plan.range6)
+  const fabric = network('fabric', host.fabric)
+  inside('uplink', fabric, plan.uplink.host)
+  inside('uplink', fabric, plan.uplink.vpc)
+  if (
+    Math.floor(four('uplink', plan.uplink.host) / 2) !== Math.floor(four('uplink', plan.uplink.vpc) / 2) ||
+    plan.uplink.host === plan.uplink.vpc
+  ) {
+    refuse('the ends of the uplink are no /31', plan.uplink.host)
+  }
+  checkSubnets(plan, host)
+  checkAttachments(plan, host)
+  checkVips(plan)
+  checkGroups(plan)
+}

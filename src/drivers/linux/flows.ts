@@ -1,0 +1,286 @@
+import { BlockList, isIPv6 } from 'node:net'
+import {
+  VPC_DNS_ADDRESS,
+  type Attachment,
+  type HostPlan,
+  type PlannedRule,
+  type PlannedVip,
+  type VpcPlan,
+} from '#cloud/network/network.driver.ts'
+import { canonical } from './links.ts'
+import { leaving } from './render.ts'
+import { runIn } from './run.ts'
+
+/** A tracked connection of a VPC's namespace: as it was begun, and as its answers come. */
+export type Flow = {
+  /** `tcp`, `udp`, `icmp`, `icmpv6` or another as conntrack names it. */
+  readonly protocol: string
+  readonly source: string
+  readonly destination: string
+  /** What identifies it beside the addresses, as conntrack's options: ports, or ICMP type, code and id. */
+  readonly options: readonly string[]
+  readonly port: number | undefined
+  /** Who answers: the real destination, after translation. */
+  readonly replySource: string
+  /** To whom is answered: the source as the destination sees it. */
+  readonly replyDestination: string
+  readonly replyPort: number | undefined
+}
+
+const OPTION: Record<string, string> = {
+  sport: '--sport',
+  dport: '--dport',
+  type: '--icmp-type',
+  code: '--icmp-code',
+  id: '--icmp-id',
+}
+
+/** Reads what `conntrack -L` prints; lines that it cannot read are left out. */
+export function parseFlows(text: string): Flow[] {
+  return text.split('\n').flatMap((line) => {
+    const protocol = /^(\w+)/.exec(line)?.[1]
+    const parts: Record<string, string>[] = []
+    for (const [, key = '', value = ''] of line.matchAll(/\b(src|dst|sport|dport|type|code|id)=(\S+)/g)) {
+      if (key === 'src') parts.push({})
+      const part = parts.at(-1)
+      if (part) part[key] = value
+    }
+    const [begun, answer] = parts
+    if (!protocol || !begun?.['src'] || !begun['dst'] || !answer?.['src'] || !answer['dst']) return []
+    return [
+      {
+        protocol,
+        source: begun['src'],
+        destination: begun['dst'],
+        options: Object.entries(OPTION).flatMap(([key, option]) =>
+          begun[key] === undefined ? [] : [option, begun[key]],
+        ),
+        port: begun['dport'] === undefined ? undefined : Number(begun['dport']),
+        replySource: answer['src'],
+        replyDestination: answer['dst'],
+        replyPort: answer['sport'] === undefined ? undefined : Number(answer['sport']),
+      },
+    ]
+  })
+}
+
+type Index = {
+  readonly plan: VpcPlan
+  readonly host: HostPlan
+  readonly byAddress: ReadonlyMap<string, Attachment>
+  readonly byFabric: ReadonlyMap<string, Attachment>
+  readonly services: ReadonlyMap<string, PlannedVip>
+  /** VIPs and gateways: the router's own. */
+  readonly own: ReadonlySet<string>
+  readonly egress: ReadonlyMap<string, string>
+  readonly rules: ReadonlyMap<string, readonly (PlannedRule & { readonly network?: BlockList })[]>
+  readonly ranges: BlockList
+}
+
+const networkOf = (cidrs: readonly string[]): BlockList => {
+  const list = new BlockList()
+  for (const cidr of cidrs) {
+    const [base = '', prefix] = cidr.split('/')
+    list.addSubnet(base, Number(prefix), isIPv6(base) ? 'ipv6' : 'ipv4')
+  }
+  return list
+}
+
+const holds = (network: BlockList, address: string): boolean =>
+  network.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+
+const serviceKey = (address: string, protocol: string, port: number | undefined): string =>
+  `${address} ${protocol} ${port}`
+
+function indexOf(plan: VpcPlan, host: HostPlan): Index {
+  const services = new Map<string, PlannedVip>()
+  for (const vip of plan.vips) {
+    const addresses = [
+      vip.address,
+      canonical(vip.address6),
+      ...(vip.external && plan.internet ? [vip.external] : []),
+    ]
+    for (const address of addresses) {
+      for (const it of vip.ports) services.set(serviceKey(address, it.protocol, it.port), vip)
+    }
+  }
+  return {
+    plan,
+    host,
+    byAddress: new Map(
+      plan.attachments.flatMap(
+        (it) =>
+          [
+            [it.address, it],
+            [canonical(it.address6), it],
+          ] as const,
+      ),
+    ),
+    byFabric: new Map(plan.attachments.map((it) => [it.fabric, it])),
+    services,
+    own: new Set([
+      ...plan.vips.flatMap((it) => [it.address, canonical(it.address6)]),
+      ...plan.subnets.map((it) => it.gateway),
+    ]),
+    egress: new Map(leaving(plan).map((it) => [it.id, it.egress])),
+    rules: new Map(
+      plan.groups.map((group) => [
+        group.id,
+        group.rules.map((rule) =>
+          typeof rule.peer === 'object' && 'cidr' in rule.peer
+            ? { ...rule, network: networkOf([rule.peer.cidr]) }
+            : rule,
+        ),
+      ]),
+    ),
+    ranges: networkOf([...plan.subnets.map((it) => it.cidr), plan.range6]),
+  }
+}
+
+/** True when some group of the machine lets it: `peer` is the other side's address, `port` the one that was called. */
+function groupsAllow(
+  index: Index,
+  member: Attachment,
+  direction: PlannedRule['direction'],
+  peer: string,
+  protocol: string,
+  port: number | undefined,
+): boolean {
+  if (!member.groups.length) return true
+  const name = protocol === 'icmpv6' ? 'icmp' : protocol
+  return member.groups.some((id) =>
+    (index.rules.get(id) ?? []).some((rule) => {
+      if (rule.direction !== direction) return false
+      if (rule.protocol !== 'any' && rule.protocol !== name) return false
+      const ported = rule.protocol === 'tcp' || rule.protocol === 'udp'
+      if (ported && rule.ports && !(port !== undefined && port >= rule.ports.from && port <= rule.ports.to))
+        return false
+      if (rule.peer === 'any') return true
+      if ('cidr' in rule.peer) return rule.network !== undefined && holds(rule.network, peer)
+      return index.byAddress.get(peer)?.groups.includes(rule.peer.group) === true
+    }),
+  )
+}
+
+/** True when the security groups of both sides let a new flow from `source` to `target`, both after translation of the destination. */
+function groupsLet(
+  index: Index,
+  source: string,
+  target: string,
+  protocol: string,
+  port: number | undefined,
+): boolean {
+  const from = index.byAddress.get(source)
+  const to = index.byAddress.get(target)
+  return (
+    (!from || groupsAllow(index, from, 'egress', target, protocol, port)) &&
+    (!to || groupsAllow(index, to, 'ingress', source, protocol, port))
+  )
+}
+
+/** Whether security groups let a new flow; for those who ask about one. */
+export const allows = (
+  plan: VpcPlan,
+  host: HostPlan,
+  flow: { source: string; target: string; protocol: string; port: number | undefined },
+): boolean => groupsLet(indexOf(plan, host), flow.source, flow.target, flow.protocol, flow.port)
+
+/** Whether the plan would let the flow begin, in the way it did. */
+function isAllowed(index: Index, flow: Flow): boolean {
+  const { plan, host } = index
+  const { protocol, source, destination, replySource } = flow
+  const client = index.byAddress.get(source)
+  if (destination === VPC_DNS_ADDRESS)
+    return client !== undefined && flow.replyDestination === client.fabric && replySource === host.resolver
+  if (!client && holds(index.ranges, source) && !index.own.has(source)) return false
+  const behind = index.byFabric.get(destination)
+  if (behind) return replySource === behind.address
+  const service = index.services.get(serviceKey(destination, protocol, flow.port))
+  const groups = (): boolean => groupsLet(index, source, replySource, protocol, flow.replyPort)
+  if (service) {
+    const backends = service.backends.flatMap((id) => index.plan.attachments.find((it) => it.id === id) ?? [])
+    const isOwn = replySource === service.address || replySource === canonical(service.address6)
+    if (isOwn) return backends.length === 0
+    const isBackend = backends.some(
+      (it) => it.address === replySource || canonical(it.address6) === replySource,
+    )
+    // A connection may end on a machine that takes no new ones; datagrams have no end and go elsewhere.
+    if (!isBackend && (protocol === 'udp' || !index.byAddress.has(replySource))) return false
+    return groups()
+  }
+  if (replySource !== destination) return false
+  if (index.own.has(destination)) return true
+  if (index.byAddress.has(destination)) return groups()
+  if (holds(index.ranges, destination)) return false
+  // Out by the uplink.
+  return (
+    client !== undefined && plan.internet && flow.replyDestination === index.egress.get(client.id) && groups()
+  )
+}
+
+const holders = (plan: VpcPlan): Map<string, string> =>
+  new Map([
+    ...plan.attachments.flatMap((it) =>
+      [it.address, canonical(it.address6), it.fabric].map((at) => [at, it.id] as const),
+    ),
+    ...plan.vips.flatMap((it) =>
+      [it.address, canonical(it.address6), ...(it.external ? [it.external] : [])].map(
+        (at) => [at, it.id] as const,
+      ),
+    ),
+  ])
+
+/** Those of `flows` that the plan does not allow, or whose addresses belonged to another machine or VIP in the plan before. */
+export function flowsToCut(
+  flows: readonly Flow[],
+  before: VpcPlan | undefined,
+  plan: VpcPlan,
+  host: HostPlan,
+): Flow[] {
+  const index = indexOf(plan, host)
+  const now = holders(plan)
+  const freed = new Set<string>()
+  for (const [address, id] of before ? holders(before) : []) if (now.get(address) !== id) freed.add(address)
+  return flows.filter(
+    (flow) =>
+      [flow.source, flow.destination, flow.replySource, flow.replyDestination].some((it) => freed.has(it)) ||
+      !isAllowed(index, flow),
+  )
+}
+
+/** False when nothing that `before` allowed can be forbidden by `plan`, so that no flow has to be looked at. */
+export function mayRevoke(before: VpcPlan, plan: VpcPlan): boolean {
+  const kept = <T extends { readonly id: string }>(old: readonly T[], next: readonly T[]): boolean => {
+    const texts = new Map(next.map((it) => [it.id, JSON.stringify(it)]))
+    return old.every((it) => texts.get(it.id) === JSON.stringify(it))
+  }
+  return (
+    before.internet !== plan.internet ||
+    !kept(before.subnets, plan.subnets) ||
+    !kept(before.attachments, plan.attachments) ||
+    !kept(before.vips, plan.vips) ||
+    !kept(before.groups, plan.groups)
+  )
+}
+
+/** The tracked connections of a namespace. */
+export const readFlows = async (namespace: string, signal: AbortSignal): Promise<Flow[]> =>
+  parseFlows(await runIn(namespace, ['conntrack', '-L'], { signal }))
+
+/** Ends flows, all by one process; one that has ended already is none the worse. */
+export async function cutFlows(
+  namespace: string,
+  flows: readonly Flow[],
+  signal: AbortSignal,
+): Promise<void> {
+  if (!flows.length) return
+  const lines = flows.map((flow) =>
+    [
+      '-D',
+      ...(isIPv6(flow.source) ? ['-f', 'ipv6'] : []),
+      ...['-p', flow.protocol, '-s', flow.source, '-d', flow.destination],
+      ...flow.options,
+    ].join(' '),
+  )
+  await runIn(namespace, ['conntrack', '-R', '-'], { signal, input: `${lines.join('\n')}\n` })
+}

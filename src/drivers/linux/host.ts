@@ -1,0 +1,169 @@
+import type { HostPlan } from '#cloud/network/network.driver.ts'
+import { contains, overlaps, parseCidr, parseIpv4 } from '#lib/cidr.ts'
+import type { RouteJson } from './links.ts'
+import { nftChain, nftReplace, nftSet } from './nft.ts'
+
+/** What the host's own routes say about where its networks are. */
+export type Surroundings = {
+  /** Networks the host has a route to other than the default: its own, which VPCs may not reach. */
+  readonly networks: readonly string[]
+  /** Links that lead out: those of a default route. */
+  readonly exits: readonly string[]
+  /** Connected networks with their link, to answer there for external addresses. */
+  readonly connected: readonly { readonly cidr: string; readonly link: string }[]
+}
+
+// A host with more routes than this is a router of a kind that this table is not meant for; the rest is not named.
+const NETWORKS_MAX = 4096
+
+const asNetwork = (dst: string): string => (dst.includes('/') ? dst : `${dst}/32`)
+
+/** Reads the host's main table; `isOurs` says which links are our uplinks. */
+export function surroundings(routes: readonly RouteJson[], isOurs: (link: string) => boolean): Surroundings {
+  const networks = new Set<string>()
+  const exits = new Set<string>()
+  const connected: { cidr: string; link: string }[] = []
+  for (const it of routes) {
+    if (!it.dev || isOurs(it.dev) || it.dev === 'lo') continue
+    // Two halves in place of a default route are one too.
+    if (it.dst === 'default' || it.dst.endsWith('/1')) {
+      exits.add(it.dev)
+      continue
+    }
+    const cidr = asNetwork(it.dst)
+    if (networks.size < NETWORKS_MAX) networks.add(cidr)
+    if (!it.gateway) connected.push({ cidr, link: it.dev })
+  }
+  return { networks: [...networks].toSorted(), exits: [...exits].toSorted(), connected }
+}
+
+/** Which of the addresses lie in a network of the host, and the link on which to answer for each. */
+export const proxiesFor = (
+  addresses: readonly string[],
+  { connected }: Surroundings,
+): { address: string; link: string }[] =>
+  addresses.flatMap((address) => {
+    const number = parseIpv4(address) ?? 0
+    const network = connected.find((it) => {
+      const cidr = parseCidr(it.cidr)
+      return cidr !== undefined && contains(cidr, number)
+    })
+    return network ? [{ address, link: network.link }] : []
+  })
+
+/** Networks that do not lie in one another, which interval sets want. */
+export function widest(networks: readonly string[]): string[] {
+  const parsed = networks.flatMap((text) => {
+    const cidr = parseCidr(text)
+    return cidr ? [{ text, cidr }] : []
+  })
+  const sorted = parsed.toSorted((a, b) => a.cidr.prefix - b.cidr.prefix)
+  const kept: typeof parsed = []
+  for (const it of sorted) if (!kept.some((wide) => overlaps(wide.cidr, it.cidr))) kept.push(it)
+  return kept.map((it) => it.text)
+}
+
+/** A range of a VPC behind an uplink: a client from outside whose own address lies in it is translated on entry. */
+export type Clash = { readonly uplink: string; readonly cidr: string }
+
+/** The contents of the host's sets; they change more often than the rules that use them. */
+export type HostSets = {
+  readonly networks: readonly string[]
+  readonly exits: readonly string[]
+  readonly clashes: readonly Clash[]
+}
+
+export const clashKey = (it: Clash): string => `"${it.uplink}" . ${it.cidr}`
+
+const fill = (table: string, set: string, elements: readonly string[]): string[] => [
+  `flush set inet ${table} ${set}`,
+  ...(elements.length ? [`add element inet ${table} ${set} { ${elements.join(', ')} }`] : []),
+]
+
+/** A transaction that makes the host's sets what they should be. */
+export const hostSetsText = (table: string, sets: HostSets): string =>
+  [
+    ...fill(table, 'networks', widest(sets.networks)),
+    ...fill(
+      table,
+      'exits',
+      sets.exits.map((it) => `"${it}"`),
+    ),
+    ...fill(table, 'clashes', sets.clashes.map(clashKey)),
+    '',
+  ].join('\n')
+
+const forwarding = (prefix: string, flowsMax: number): string[] => {
+  const uplinks = `"${prefix}-u*"`
+  return [
+    nftChain('prerouting', [
+      'type filter hook prerouting priority raw; policy accept;',
+      `iifname != ${uplinks} accept`,
+      // What comes from a VPC has one of the addresses that lead to it, and is IPv4.
+      'meta nfproto ipv6 drop',
+      'fib saddr . iif oif missing drop',
+    ]),
+    nftChain('flow_limit', [
+      'type filter hook prerouting priority mangle; policy accept;',
+      // The host's table of flows is one for all.
+      `iifname ${uplinks} ct state new add @flows { iif ct count over ${flowsMax} } drop`,
+    ]),
+    nftChain('forward', [
+      'type filter hook forward priority filter - 5; policy accept;',
+      `iifname ${uplinks} goto from_vpc`,
+      `oifname ${uplinks} goto into_vpc`,
+    ]),
+    nftChain('from_vpc', [
+      'ct state established,related accept',
+      `oifname ${uplinks} goto into_vpc`,
+      'ip daddr @allowed accept',
+      // A link that appeared since the sets were filled is closed, not open.
+      'oifname != @exits drop',
+      'ip daddr @networks drop',
+    ]),
+    nftChain('into_vpc', [
+      'ct state established,related accept',
+      `ct state new add @flows { oif ct count over ${flowsMax} } drop`,
+      'ip daddr @external accept',
+      'drop',
+    ]),
+  ]
+}
+
+/**
+ * The host's table: between VPCs, the host and the outside. A drop in it is final; an accept is not, which is why
+ * Docker's own chain needs one too.
+ */
+export function hostRules(prefix: string, plan: HostPlan, flowsMax: number): string {
+  const uplinks = `"${prefix}-u*"`
+  const pools = plan.external.filter((it) => it.masquerade).map((it) => it.cidr)
+  const list = (networks: readonly string[]): (readonly [string])[] => widest(networks).map((it) => [it])
+  return nftReplace(prefix, [
+    nftSet('external', 'ipv4_addr', list(plan.external.map((it) => it.cidr)), 'interval'),
+    nftSet('pools', 'ipv4_addr', list(pools), 'interval'),
+    nftSet('allowed', 'ipv4_addr', list(plan.allowed), 'interval'),
+    nftSet('networks', 'ipv4_addr', [], 'interval'),
+    nftSet('exits', 'ifname', []),
+    nftSet('clashes', 'ifname . ipv4_addr', [], 'interval'),
+    `  set flows { type iface_index; flags dynamic; size 65535; }`,
+    ...forwarding(prefix, flowsMax),
+    nftChain('input', [
+      'type filter hook input priority filter - 5; policy accept;',
+      `iifname ${uplinks} goto from_vpc_in`,
+      // Fabric addresses are for the platform alone, the resolver's for VPCs.
+      `iifname != "lo" ip daddr ${plan.fabric} drop`,
+    ]),
+    nftChain('from_vpc_in', [
+      'ct state established,related accept',
+      `ip daddr ${plan.resolver} meta l4proto { tcp, udp } th dport 53 accept`,
+      'drop',
+    ]),
+    nftChain('postrouting', [
+      'type nat hook postrouting priority srcnat - 5; policy accept;',
+      // The platform shows itself to a VPC by its end of the uplink, whatever address a process is bound to.
+      `oifname ${uplinks} ip daddr ${plan.fabric} masquerade`,
+      'oifname . ip saddr @clashes masquerade',
+      `oifname != ${uplinks} ip saddr @pools masquerade`,
+    ]),
+  ])
+}

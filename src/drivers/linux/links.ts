@@ -1,0 +1,348 @@
+import { SocketAddress } from 'node:net'
+import type {
+  Attachment,
+  HostPlan,
+  PlannedRoute,
+  PlannedSubnet,
+  VpcPlan,
+} from '#cloud/network/network.driver.ts'
+import { cidr } from '#lib/cidr.ts'
+import { isRouterLink, routerLink, UPLINK } from './names.ts'
+
+/**
+ * One thing that `ip` can set: `slot` is what there can be one of (the route to an address in a table), `value` what
+ * it is now. `set` makes it so whether the slot is empty or filled with something else.
+ */
+export type Item = {
+  readonly slot: string
+  readonly value: string
+  readonly set: string
+  /** For people. */
+  readonly words: string
+  /** The attachment whose link it hangs on. */
+  readonly of?: string
+}
+
+/** What is there: by slot its value, and the command that takes it away. */
+export type SeenItem = {
+  readonly slot: string
+  readonly value: string
+  readonly unset: string
+  readonly words: string
+  /** The link that it hangs on. */
+  readonly link?: string
+}
+
+export type Change = { readonly drift: readonly string[]; readonly lines: readonly string[] }
+
+const RULE_LOCAL = 100
+const RULE_SUBNET = 200
+// Of the route that ends a subnet's table: below every route of its own.
+const METRIC_LAST = 9999
+// The gateway of every machine's IPv6, on each link.
+export const GATEWAY6 = 'fe80::1'
+
+/** An address or network as the kernel writes it. */
+export function canonical(address: string): string {
+  const [host = '', prefix] = address.split('/')
+  if (!host.includes(':')) return address
+  const text = new SocketAddress({ address: host, family: 'ipv6' }).address
+  return prefix === undefined ? text : `${text}/${prefix}`
+}
+
+const withPrefix = (dst: string): string =>
+  dst.includes('/') || dst === 'default' ? dst : `${dst}/${dst.includes(':') ? 128 : 32}`
+
+const destination = (network: string): string => (network === '0.0.0.0/0' ? 'default' : canonical(network))
+
+/** The table of a subnet's routes: the number of its first address, which no two subnets of a VPC share. */
+export const tableOf = (subnet: PlannedSubnet): number => cidr(subnet.cidr).base
+
+const slotOfRoute = (table: string, dst: string, metric: number): string =>
+  `route ${table} ${dst}${metric === METRIC_LAST ? ' last' : ''}`
+
+const address = (link: string, value: string, of?: string, options = ''): Item => ({
+  slot: `address ${link} ${value}`,
+  value: '',
+  set: `addr replace ${value} dev ${link}${options}`,
+  words: `address ${value} on ${link}`,
+  ...(of !== undefined && { of }),
+})
+
+function route(
+  dst: string,
+  target: string,
+  { table = 'main', metric = 0, of }: { table?: string; metric?: number; of?: string } = {},
+): Item {
+  const isKind = target === 'unreachable' || target === 'blackhole'
+  const where = table === 'main' ? '' : ` table ${table}`
+  return {
+    slot: slotOfRoute(table, dst, metric),
+    value: target,
+    set: `route replace ${isKind ? `${target} ${dst}` : `${dst} ${target}`}${where}${metric ? ` metric ${metric}` : ''} proto static`,
+    words: `route to ${dst}${table === 'main' ? '' : ` in table ${table}`}`,
+    ...(of !== undefined && { of }),
+  }
+}
+
+const up = (link: string, of?: string): Item => ({
+  slot: `up ${link}`,
+  value: '',
+  set: `link set dev ${link} up`,
+  words: `link ${link} up`,
+  ...(of !== undefined && { of }),
+})
+
+function subnetTable(
+  plan: VpcPlan,
+  subnet: PlannedSubnet,
+  routes: readonly PlannedRoute[],
+  links: ReadonlySet<string>,
+): Item[] {
+  const table = String(tableOf(subnet))
+  const targetOf = ({ target }: PlannedRoute): { target: string; of?: string } => {
+    if (target === 'blackhole') return { target }
+    if (target === 'internet')
+      return { target: plan.internet ? `via ${plan.uplink.host} dev ${UPLINK}` : 'unreachable' }
+    const hop = plan.attachments.find((it) => it.address === target.address)
+    const link = hop && routerLink(hop.id)
+    // Until the machine is there, what is behind it cannot be reached.
+    return hop && link && links.has(link)
+      ? { target: `via ${target.address} dev ${link} onlink`, of: hop.id }
+      : { target: 'unreachable' }
+  }
+  return [
+    {
+      slot: `rule ${RULE_SUBNET} from ${subnet.cidr} lookup ${table}`,
+      value: '',
+      set: `rule add pref ${RULE_SUBNET} from ${subnet.cidr} lookup ${table}`,
+      words: `rule for subnet ${subnet.cidr}`,
+    },
+    ...routes.map((it) => {
+      const { target, of } = targetOf(it)
+      return route(destination(it.cidr), target, { table, ...(of !== undefined && { of }) })
+    }),
+    route('default', 'unreachable', { table, metric: METRIC_LAST }),
+  ]
+}
+
+const linkItems = (it: Attachment, gateway: string): Item[] => {
+  const link = routerLink(it.id)
+  return [
+    up(link, it.id),
+    address(link, `${gateway}/32`, it.id),
+    address(link, `${GATEWAY6}/64`, it.id, ' nodad'),
+    route(`${it.address}/32`, `dev ${link}`, { of: it.id }),
+    route(`${canonical(it.address6)}/128`, `dev ${link}`, { of: it.id }),
+  ]
+}
+
+/** Everything `ip` should show inside a VPC's namespace, given the links of attachments that are there. */
+export function itemsInside(plan: VpcPlan, host: HostPlan, links: ReadonlySet<string>): Item[] {
+  const gateways = new Map(plan.subnets.map((it) => [it.id, it.gateway]))
+  const viaHost = `via ${plan.uplink.host} dev ${UPLINK}`
+  return [
+    up('lo'),
+    up(UPLINK),
+    ...plan.vips.flatMap((it) => [
+      address('lo', `${it.address}/32`),
+      address('lo', `${canonical(it.address6)}/128`, undefined, ' nodad'),
+    ]),
+    address(UPLINK, `${plan.uplink.vpc}/31`),
+    // Without these, proxy ARP answers for addresses that nobody has and their packets leave by the uplink.
+    ...plan.subnets.map((it) => route(it.cidr, 'unreachable')),
+    route(canonical(plan.range6), 'unreachable'),
+    route(`${host.resolver}/32`, viaHost),
+    ...(plan.internet ? [route('default', viaHost)] : []),
+    // The VPC's own addresses first, then the subnet's table, then the default.
+    {
+      slot: `rule ${RULE_LOCAL} from all lookup main suppress 0`,
+      value: '',
+      set: `rule add pref ${RULE_LOCAL} lookup main suppress_prefixlength 0`,
+      words: 'rule for addresses of the VPC',
+    },
+    ...plan.attachments
+      .filter((it) => links.has(routerLink(it.id)))
+      .flatMap((it) => linkItems(it, gateways.get(it.subnet) ?? '')),
+    ...plan.subnets.flatMap((it) => (it.routes ? subnetTable(plan, it, it.routes, links) : [])),
+  ]
+}
+
+/** External addresses that lead to the VPC, or that it sends from. */
+export const externalsOf = (plan: VpcPlan): string[] =>
+  plan.internet
+    ? [
+        ...new Set([...plan.vips.map((it) => it.external), ...plan.attachments.map((it) => it.egress)]),
+      ].filter((it) => it !== undefined)
+    : []
+
+/** Everything of one VPC on the host: its uplink, and the routes to what is reached by it. */
+export function itemsOnHost(
+  plan: VpcPlan,
+  uplink: string,
+  proxies: readonly { address: string; link: string }[],
+): Item[] {
+  const target = `via ${plan.uplink.vpc} dev ${uplink} src ${plan.uplink.host}`
+  return [
+    up(uplink),
+    address(uplink, `${plan.uplink.host}/31`),
+    ...plan.attachments.map((it) => route(`${it.fabric}/32`, target)),
+    ...externalsOf(plan).map((it) => route(`${it}/32`, target)),
+    ...proxies.map((it) => ({
+      slot: `proxy ${it.address}`,
+      value: it.link,
+      set: `neigh replace proxy ${it.address} dev ${it.link} protocol ${PROXY_PROTOCOL}`,
+      words: `proxy neighbour ${it.address} on ${it.link}`,
+    })),
+  ]
+}
+
+/** Marks the proxy neighbours that are ours. */
+export const PROXY_PROTOCOL = 190
+
+export type LinkJson = {
+  readonly ifindex: number
+  readonly ifname: string
+  readonly link_index?: number
+  readonly ifalias?: string
+  readonly flags: readonly string[]
+  readonly mtu: number
+  readonly addr_info?: readonly {
+    readonly family: string
+    readonly local: string
+    readonly prefixlen: number
+  }[]
+}
+export type RouteJson = {
+  readonly type?: string
+  readonly dst: string
+  readonly gateway?: string
+  readonly dev?: string
+  readonly table?: string
+  readonly protocol?: string
+  readonly metric?: number
+  readonly prefsrc?: string
+  readonly flags: readonly string[]
+  readonly pref?: string
+}
+export type RuleJson = {
+  readonly priority: number
+  readonly src: string
+  readonly srclen?: number
+  readonly table?: string
+  readonly suppress_prefixlen?: number
+}
+export type NeighbourJson = { readonly dst: string; readonly dev: string; readonly protocol?: string }
+
+/** The addresses and states of links, in the words of Item. */
+export function seenLinks(links: readonly LinkJson[]): SeenItem[] {
+  return links.flatMap((link) => [
+    ...(link.flags.includes('UP')
+      ? [
+          {
+            slot: `up ${link.ifname}`,
+            value: '',
+            unset: '',
+            words: `link ${link.ifname} up`,
+            link: link.ifname,
+          },
+        ]
+      : []),
+    ...(link.addr_info ?? [])
+      .filter((it) => it.local !== '127.0.0.1' && it.local !== '::1')
+      .map((it) => {
+        const value = `${it.local}/${it.prefixlen}`
+        return {
+          slot: `address ${link.ifname} ${value}`,
+          value: '',
+          unset: `addr del ${value} dev ${link.ifname}`,
+          words: `address ${value} on ${link.ifname}`,
+          link: link.ifname,
+        }
+      }),
+  ])
+}
+
+/** The routes that the kernel did not make itself. */
+export function seenRoutes(routes: readonly RouteJson[]): SeenItem[] {
+  return routes
+    .filter((it) => it.protocol !== 'kernel' && it.table !== 'local' && it.type !== 'multicast')
+    .map((it) => {
+      const table = it.table ?? 'main'
+      const dst = withPrefix(it.dst)
+      const metric = it.metric ?? 0
+      const kind = it.type ?? 'unicast'
+      const target =
+        kind === 'unicast'
+          ? [
+              it.gateway && `via ${it.gateway}`,
+              it.dev && `dev ${it.dev}`,
+              it.prefsrc && `src ${it.prefsrc}`,
+              it.flags.includes('onlink') && 'onlink',
+            ]
+              .filter(Boolean)
+              .join(' ')
+          : kind
+      const device = kind === 'unicast' && it.dev ? ` dev ${it.dev}` : ''
+      const six = dst === 'default' && it.pref ? '::/0' : dst
+      return {
+        slot: slotOfRoute(table, six, metric),
+        value: target,
+        unset: `route del ${kind === 'unicast' ? '' : `${kind} `}${six}${device} table ${table}${metric ? ` metric ${metric}` : ''}`,
+        words: `route to ${six}${table === 'main' ? '' : ` in table ${table}`}`,
+        ...(kind === 'unicast' && it.dev && { link: it.dev }),
+      }
+    })
+}
+
+/** The policy rules other than the kernel's three. */
+export function seenRules(rules: readonly RuleJson[]): SeenItem[] {
+  return rules
+    .filter((it) => ![0, 32766, 32767].includes(it.priority))
+    .map((it) => {
+      const from = it.src === 'all' ? 'all' : `${it.src}/${it.srclen ?? 32}`
+      const suppress = it.suppress_prefixlen === undefined ? '' : ` suppress ${it.suppress_prefixlen}`
+      return {
+        slot: `rule ${it.priority} from ${from} lookup ${it.table ?? ''}${suppress}`,
+        value: '',
+        unset: `rule del pref ${it.priority} from ${from} lookup ${it.table ?? 'main'}`,
+        words: `rule ${it.priority} from ${from}`,
+      }
+    })
+}
+
+export const seenProxies = (neighbours: readonly NeighbourJson[]): SeenItem[] =>
+  neighbours
+    .filter((it) => it.protocol === String(PROXY_PROTOCOL))
+    .map((it) => ({
+      slot: `proxy ${it.dst}`,
+      value: it.dev,
+      unset: `neigh del proxy ${it.dst} dev ${it.dev}`,
+      words: `proxy neighbour ${it.dst} on ${it.dev}`,
+    }))
+
+/** Links of attachments that the plan does not have. */
+export const strayLinks = (plan: VpcPlan, links: readonly LinkJson[]): string[] => {
+  const planned = new Set(plan.attachments.map((it) => routerLink(it.id)))
+  return links.map((it) => it.ifname).filter((it) => isRouterLink(it) && !planned.has(it))
+}
+
+/** What has to be done so that `seen` becomes `wanted`, and how it differs in words. */
+export function difference(wanted: readonly Item[], seen: readonly SeenItem[]): Change {
+  const wantedBySlot = new Map(wanted.map((it) => [it.slot, it]))
+  const seenBySlot = new Map(seen.map((it) => [it.slot, it]))
+  const extra = seen.filter((it) => !wantedBySlot.has(it.slot) && !it.slot.startsWith('up '))
+  const drift: string[] = []
+  const lines: string[] = []
+  for (const it of wantedBySlot.values()) {
+    const there = seenBySlot.get(it.slot)
+    if (there?.value === it.value) continue
+    drift.push(`${it.words} ${there ? 'changed' : 'missing'}`)
+    lines.push(it.set)
+  }
+  for (const it of extra) {
+    drift.push(`${it.words} not in the plan`)
+    lines.push(it.unset)
+  }
+  return { drift, lines }
+}

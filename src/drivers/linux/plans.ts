@@ -1,0 +1,73 @@
+import { mkdirSync, readdirSync, readFileSync, chmodSync } from 'node:fs'
+import { open, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
+
+/** Where the last plans are kept, so that containers start with their network while the cloud is away. */
+export type PlanFiles = {
+  readonly host: HostPlan | undefined
+  readonly vpcs: readonly VpcPlan[]
+  /** Files that could not be read; whoever applies a plan again replaces them. */
+  readonly broken: readonly string[]
+  saveHost(plan: HostPlan): Promise<void>
+  saveVpc(plan: VpcPlan): Promise<void>
+  removeVpc(vpc: string): Promise<void>
+  removeAll(): Promise<void>
+}
+
+const VPC_FILE = /^vpc-([0-9a-f-]{36})\.json$/
+const FORMAT = 1
+
+/** Writes a file so that after a crash it is the old one or the new one, readable by us alone. */
+async function replaceFile(path: string, text: string): Promise<void> {
+  const next = `${path}.next`
+  const file = await open(next, 'w', 0o600)
+  try {
+    await file.writeFile(text)
+    await file.datasync()
+  } finally {
+    await file.close()
+  }
+  await rename(next, path)
+}
+
+/** Reads what is kept in `directory`, which is made when absent. */
+export function openPlans(directory: string): PlanFiles {
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  chmodSync(directory, 0o700)
+  const broken: string[] = []
+  const read = (name: string): unknown => {
+    try {
+      const kept = JSON.parse(readFileSync(join(directory, name), 'utf8')) as {
+        format?: number
+        plan?: unknown
+      }
+      if (kept.format === FORMAT && kept.plan) return kept.plan
+    } catch {
+      // Named below, like a file of another format.
+    }
+    broken.push(name)
+    return undefined
+  }
+  const names = readdirSync(directory)
+  const vpcs = names
+    .filter((it) => VPC_FILE.test(it))
+    .flatMap((it) => (read(it) as VpcPlan | undefined) ?? [])
+  const host = names.includes('host.json') ? (read('host.json') as HostPlan | undefined) : undefined
+  const text = (plan: unknown): string => JSON.stringify({ format: FORMAT, plan })
+  const fileOf = (vpc: string): string => join(directory, `vpc-${vpc}.json`)
+  return {
+    host,
+    vpcs,
+    broken,
+    saveHost: (plan) => replaceFile(join(directory, 'host.json'), text(plan)),
+    saveVpc: (plan) => replaceFile(fileOf(plan.vpc), text(plan)),
+    removeVpc: (vpc) => rm(fileOf(vpc), { force: true }),
+    async removeAll() {
+      for (const name of readdirSync(directory)) {
+        if (VPC_FILE.test(name) || /^(host\.json|.*\.json\.next)$/.test(name))
+          await rm(join(directory, name), { force: true })
+      }
+    },
+  }
+}

@@ -1,0 +1,172 @@
+import {
+  VPC_DNS_ADDRESS,
+  type Attachment,
+  type HostPlan,
+  type VpcPlan,
+} from '#cloud/network/network.driver.ts'
+import { groupChains } from './groups.ts'
+import { UPLINK } from './names.ts'
+import { nftChain, nftReplace, nftSet, type Element } from './nft.ts'
+
+/** The table of a VPC's router, inside its namespace. */
+export const ROUTER_TABLE = 'arcus'
+
+/** The attachments that may leave, each with the external address that it leaves by. */
+export const leaving = (plan: VpcPlan): readonly (Attachment & { readonly egress: string })[] =>
+  plan.internet ? plan.attachments.flatMap((it) => (it.egress ? [{ ...it, egress: it.egress }] : [])) : []
+
+/** Routes of tables that lead to a machine of the VPC, which therefore may send for the addresses behind it. */
+const relays = (plan: VpcPlan): { link: Attachment; cidr: string }[] => {
+  const byAddress = new Map(plan.attachments.map((it) => [it.address, it]))
+  const found = new Map<string, { link: Attachment; cidr: string }>()
+  for (const { cidr, target } of plan.subnets.flatMap((it) => it.routes ?? [])) {
+    const link = typeof target === 'object' ? byAddress.get(target.address) : undefined
+    if (link) found.set(`${link.id} ${cidr}`, { link, cidr })
+  }
+  return [...found.values()]
+}
+
+function spoofing(plan: VpcPlan, host: HostPlan, linkOf: (id: string) => string): string {
+  const own = plan.subnets.map((it) => it.cidr)
+  const forbidden = [...own, host.fabric, '169.254.0.0/16', '127.0.0.0/8', '224.0.0.0/3'].join(', ')
+  return nftChain('spoofing', [
+    'type filter hook prerouting priority raw; policy accept;',
+    ...relays(plan).map(
+      ({ link, cidr }) => `iifname "${linkOf(link.id)}" ip saddr ${cidr} ip saddr != { ${forbidden} } accept`,
+    ),
+    'fib saddr . iif oif missing drop',
+  ])
+}
+
+/** VIPs: each a chain that picks a backend, reached by address, protocol and port. */
+function balancing(plan: VpcPlan): string[] {
+  const byId = new Map(plan.attachments.map((it) => [it.id, it]))
+  const four: Element[] = []
+  const six: Element[] = []
+  const hairpins = new Map<string, string>()
+  const hairpins6 = new Map<string, string>()
+  const chains: string[] = []
+  plan.vips.forEach((vip, index) => {
+    const backends = vip.backends.flatMap((id) => byId.get(id) ?? [])
+    const keys = vip.ports.map(({ protocol, port }) => `${protocol} . ${port}`)
+    const pick = (family: 'ip' | 'ip6', addresses: string[]): string =>
+      addresses.length === 1
+        ? `dnat ${family} to ${addresses[0]}`
+        : `dnat ${family} to numgen inc mod ${addresses.length} map { ${addresses.map((it, at) => `${at} : ${it}`).join(', ')} }`
+    // With nobody ready the external address leads to the VIP itself, an address of the namespace, which refuses at once.
+    const four0 = backends.length ? backends.map((it) => it.address) : [vip.address]
+    const external = vip.external && plan.internet ? [vip.external] : []
+    for (const key of keys) {
+      for (const address of backends.length ? [vip.address, ...external] : external) {
+        four.push([`${address} . ${key}`, `goto vip${index}`])
+      }
+      if (backends.length) six.push([`${vip.address6} . ${key}`, `goto vip${index}_6`])
+    }
+    chains.push(nftChain(`vip${index}`, [pick('ip', four0)]))
+    if (backends.length)
+      chains.push(
+        nftChain(`vip${index}_6`, [
+          pick(
+            'ip6',
+            backends.map((it) => it.address6),
+          ),
+        ]),
+      )
+    for (const backend of backends) {
+      hairpins.set(`${backend.address} . ${backend.address}`, vip.address)
+      hairpins6.set(`${backend.address6} . ${backend.address6}`, vip.address6)
+    }
+  })
+  return [
+    ...chains,
+    nftSet('vips', 'ipv4_addr . inet_proto . inet_service : verdict', four),
+    nftSet('vips6', 'ipv6_addr . inet_proto . inet_service : verdict', six),
+    nftSet('hairpins', 'ipv4_addr . ipv4_addr : ipv4_addr', [...hairpins]),
+    nftSet('hairpins6', 'ipv6_addr . ipv6_addr : ipv6_addr', [...hairpins6]),
+  ]
+}
+
+const filter = (host: HostPlan): string[] => [
+  nftChain('forward', [
+    'type filter hook forward priority filter; policy drop;',
+    'ct state established,related accept',
+    'ct state invalid drop',
+    `iifname "${UPLINK}" goto from_uplink`,
+    `oifname "${UPLINK}" goto to_uplink`,
+    'goto groups_egress',
+  ]),
+  nftChain('from_uplink', [
+    `oifname "${UPLINK}" drop`,
+    'ct status & dnat == 0 drop',
+    // The platform itself: health checks, tunnels, balancers. What it may do is decided there.
+    'ct original ip daddr @fabric accept',
+    'goto groups_ingress',
+  ]),
+  nftChain('to_uplink', [
+    'meta nfproto ipv6 reject with icmpx admin-prohibited',
+    `ip daddr ${host.resolver} meta l4proto { tcp, udp } th dport 53 ct status dnat accept`,
+    `ip daddr { ${host.fabric}, 169.254.0.0/16 } reject with icmpx admin-prohibited`,
+    'ip saddr != @leaving reject with icmpx admin-prohibited',
+    'goto groups_egress',
+  ]),
+]
+
+const translation = (plan: VpcPlan, host: HostPlan): string[] => [
+  nftChain('prerouting', [
+    'type nat hook prerouting priority dstnat; policy accept;',
+    `iifname != "${UPLINK}" ip daddr ${VPC_DNS_ADDRESS} meta l4proto { tcp, udp } th dport 53 dnat ip to ${host.resolver}`,
+    `iifname "${UPLINK}" ip saddr ${plan.uplink.host} dnat ip to ip daddr map @fabric_in`,
+    'ip daddr . meta l4proto . th dport vmap @vips',
+    'ip6 daddr . meta l4proto . th dport vmap @vips6',
+  ]),
+  nftChain('postrouting', [
+    'type nat hook postrouting priority srcnat; policy accept;',
+    // A machine that reaches itself through a VIP must not see its own address as the client's.
+    'snat ip to ip saddr . ip daddr map @hairpins',
+    'snat ip6 to ip6 saddr . ip6 daddr map @hairpins6',
+    // The resolver knows who asks by the fabric address.
+    `oifname "${UPLINK}" ip daddr ${host.resolver} snat ip to ip saddr map @fabric_out`,
+    `oifname "${UPLINK}" snat ip to ip saddr map @egress_by`,
+  ]),
+]
+
+/**
+ * The rules of a VPC's router as one nftables transaction that replaces those before it. Everything that goes from
+ * one machine to another, to the host or comes from there passes its forward hook.
+ */
+export function vpcRules(plan: VpcPlan, host: HostPlan, linkOf: (attachment: string) => string): string {
+  const all = plan.attachments
+  const out = leaving(plan)
+  return nftReplace(ROUTER_TABLE, [
+    nftSet(
+      'fabric',
+      'ipv4_addr',
+      all.map((it) => [it.fabric]),
+    ),
+    nftSet(
+      'fabric_in',
+      'ipv4_addr : ipv4_addr',
+      all.map((it) => [it.fabric, it.address]),
+    ),
+    nftSet(
+      'fabric_out',
+      'ipv4_addr : ipv4_addr',
+      all.map((it) => [it.address, it.fabric]),
+    ),
+    nftSet(
+      'leaving',
+      'ipv4_addr',
+      out.map((it) => [it.address]),
+    ),
+    nftSet(
+      'egress_by',
+      'ipv4_addr : ipv4_addr',
+      out.map((it) => [it.address, it.egress]),
+    ),
+    ...balancing(plan),
+    ...groupChains(plan),
+    spoofing(plan, host, linkOf),
+    ...filter(host),
+    ...translation(plan, host),
+  ])
+}

@@ -1,0 +1,55 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+const MARK = 'ARCUS_NETWORK_SANDBOX'
+
+/** Runs a command to its end; throws with what it said when it fails. Tests only: it blocks. */
+export function sh(...command: string[]): string {
+  const [file = '', ...args] = command
+  const { status, stdout, stderr, error } = spawnSync(file, args, { encoding: 'utf8', timeout: 20_000 })
+  if (status !== 0) throw new Error(`${command.join(' ')}: ${error?.message ?? stderr}`)
+  return stdout
+}
+
+/** A command whose failure is fine. */
+export function tryTo(...command: string[]): string {
+  const [file = '', ...args] = command
+  return spawnSync(file, args, { encoding: 'utf8', timeout: 20_000 }).stdout
+}
+
+/**
+ * Runs this test file again in a network and mount namespace of its own, which plays the host: the real one's links,
+ * routes and rules are neither seen nor touched, and nothing is left when it ends. Returns inside it.
+ */
+export async function enterSandbox(file: string): Promise<void> {
+  if (process.env[MARK]) {
+    mkdirSync('/run/netns', { recursive: true })
+    sh('mount', '-t', 'tmpfs', 'tmpfs', '/run/netns')
+    sh('mount', '-t', 'sysfs', 'sysfs', '/sys')
+    sh('ip', 'link', 'set', 'lo', 'up')
+    return
+  }
+  mkdirSync('/run/netns', { recursive: true })
+  const child = spawn(
+    'unshare',
+    ['--net', '--mount', '--propagation', 'private', '--', process.execPath, ...process.execArgv, file],
+    { stdio: 'inherit', env: { ...process.env, [MARK]: '1' } },
+  )
+  const code = await new Promise<number>((resolve) => {
+    child.on('error', (error) => {
+      console.error(`the sandbox cannot be made, which needs root: ${error.message}`)
+      resolve(1)
+    })
+    child.on('exit', (status) => resolve(status ?? 1))
+  })
+  process.exit(code)
+}
+
+/** A folder that is removed when the test process ends. */
+export function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), 'arcus-network-'))
+  process.on('exit', () => rmSync(path, { recursive: true, force: true }))
+  return path
+}

@@ -1,0 +1,120 @@
+// Runs in a machine of a test: listens, asks and holds connections as it is told on standard input, a line of JSON each.
+import { createSocket, type Socket as Datagrams } from 'node:dgram'
+import { connect, createServer, isIPv6, type Server, type Socket } from 'node:net'
+import { createInterface } from 'node:readline'
+
+const name = process.argv[2] ?? '?'
+const held = new Map<string, Socket | Datagrams>()
+const servers = new Map<string, Server | Datagrams>()
+
+type Order = {
+  id: number
+  do: 'listen' | 'close' | 'ask' | 'open' | 'say' | 'end'
+  protocol: 'tcp' | 'udp'
+  address: string
+  port: number
+  from?: string
+  fromPort?: number
+  key: string
+  ms: number
+}
+type Answer = { text?: string; error?: string }
+
+const familyOf = (address: string): 'udp4' | 'udp6' => (isIPv6(address) ? 'udp6' : 'udp4')
+const plain = (address = ''): string => address.replace(/^::ffff:/, '')
+
+function listen({ protocol, address, port }: Order): Promise<Answer> {
+  return new Promise((resolve) => {
+    const key = `${protocol} ${address} ${port}`
+    if (protocol === 'tcp') {
+      const server = createServer((socket) => {
+        socket.on('error', () => {})
+        socket.write(`${name} ${plain(socket.remoteAddress)}\n`)
+        socket.on('data', (data) => socket.write(data))
+      })
+      server.on('error', (error) => resolve({ error: error.message }))
+      server.listen(port, address, () => resolve({ text: 'ok' }))
+      servers.set(key, server)
+    } else {
+      const socket = createSocket(familyOf(address))
+      socket.on('error', (error) => resolve({ error: error.message }))
+      socket.on('message', (_, from) =>
+        socket.send(`${name} ${plain(from.address)}\n`, from.port, from.address),
+      )
+      socket.bind(port, address, () => resolve({ text: 'ok' }))
+      servers.set(key, socket)
+    }
+  })
+}
+
+function open({ protocol, address, port, from, fromPort, key, ms }: Order): Promise<Answer> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve({ error: 'timeout' }), ms)
+    const done = (answer: Answer): void => {
+      clearTimeout(timer)
+      resolve(answer)
+    }
+    if (protocol === 'tcp') {
+      const socket = connect({
+        host: address,
+        port,
+        ...(from && { localAddress: from }),
+        ...(fromPort && { localPort: fromPort }),
+      })
+      held.set(key, socket)
+      socket.on('error', (error: NodeJS.ErrnoException) => done({ error: error.code ?? error.message }))
+      socket.once('data', (data) => done({ text: String(data).trim() }))
+    } else {
+      const socket = createSocket(familyOf(address))
+      held.set(key, socket)
+      socket.on('error', (error: NodeJS.ErrnoException) => done({ error: error.code ?? error.message }))
+      socket.once('message', (data) => done({ text: String(data).trim() }))
+      // Connected, so that an ICMP refusal is heard.
+      socket.bind(fromPort ?? 0, from, () => socket.connect(port, address, () => socket.send('?\n')))
+    }
+  })
+}
+
+function say({ key, ms }: Order): Promise<Answer> {
+  return new Promise((resolve) => {
+    const it = held.get(key)
+    const timer = setTimeout(() => resolve({ error: 'timeout' }), ms)
+    const done = (answer: Answer): void => {
+      clearTimeout(timer)
+      it?.removeAllListeners('error')
+      it?.on('error', () => {})
+      resolve(answer)
+    }
+    it?.once('error', (error: NodeJS.ErrnoException) => done({ error: error.code ?? error.message }))
+    if (it && 'write' in it) {
+      it.once('data', (data) => done({ text: String(data).trim() }))
+      it.once('close', () => done({ error: 'closed' }))
+      it.write('still there\n')
+    } else if (it) {
+      it.once('message', (data) => done({ text: String(data).trim() }))
+      it.send('?\n')
+    }
+  })
+}
+
+async function obey(order: Order): Promise<Answer> {
+  if (order.do === 'listen') return listen(order)
+  if (order.do === 'open') return open(order)
+  if (order.do === 'say') return say(order)
+  if (order.do === 'close') {
+    servers.get(`${order.protocol} ${order.address} ${order.port}`)?.close()
+    return { text: 'ok' }
+  }
+  const answer = await open({ ...order, key: `ask ${order.id}` })
+  const it = held.get(`ask ${order.id}`)
+  if (it && 'destroy' in it) it.destroy()
+  else it?.close()
+  held.delete(`ask ${order.id}`)
+  return answer
+}
+
+createInterface({ input: process.stdin }).on('line', (line) => {
+  const order = JSON.parse(line) as Order
+  void obey(order).then((answer) => process.stdout.write(`${JSON.stringify({ id: order.id, ...answer })}\n`))
+})
+process.stdin.on('end', () => process.exit(0))
