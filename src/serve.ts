@@ -5,7 +5,14 @@ import { CloudError } from '#lib/errors.ts'
 import { checkData, checkPort, checkReach } from '#setup/checks.ts'
 import { cloudData, edgeData, folderLayout, type Layout, makeFolders } from '#setup/layout.ts'
 import { runCommand } from '#setup/main.ts'
-import { folderOption, type Listen, parse, parseListen } from '#setup/options.ts'
+import {
+  CLOUD_OPTIONS,
+  cloudArguments,
+  folderOption,
+  type Listen,
+  parse,
+  parseListen,
+} from '#setup/options.ts'
 import { runParent } from '#setup/parent.ts'
 import { installProgram } from '#setup/program.ts'
 import { type Cloudware, settingsOf, urlOf } from '#setup/programs.ts'
@@ -22,6 +29,7 @@ type Asked = {
   readonly listen: readonly Listen[]
   readonly compute: string
   readonly network: string
+  readonly more: readonly string[]
   readonly json: boolean
 }
 
@@ -32,13 +40,21 @@ function read(args: readonly string[]): Asked {
     compute: { type: 'string' },
     network: { type: 'string' },
     json: { type: 'boolean' },
+    ...CLOUD_OPTIONS,
   })
   const { data, listen, compute, network } = values
   if (!data || !listen || !compute || !network) {
     throw new CloudError('invalid', 'serve needs --data, --listen, --compute and --network')
   }
   const layout = folderLayout(folderOption(data))
-  return { layout, listen: listen.map(parseListen), compute, network, json: values.json ?? false }
+  return {
+    layout,
+    listen: listen.map(parseListen),
+    compute,
+    network,
+    more: cloudArguments(values),
+    json: values.json ?? false,
+  }
 }
 
 /** A port that is free now, in place of 0: chosen here, so that the cloud keeps it when it is started again. */
@@ -67,7 +83,7 @@ async function readableProgram(users: readonly User[], layout: Layout): Promise<
 }
 
 async function prepare(asked: Asked): Promise<Cloudware> {
-  const { layout, compute, network } = asked
+  const { layout, compute, network, more } = asked
   checkData(layout.data)
   const runs = readPidFile(pidFileOf(layout.run, 'cloud')) !== undefined
   const listen: Listen[] = []
@@ -80,7 +96,7 @@ async function prepare(asked: Asked): Promise<Cloudware> {
   await checkReach(users.cloud, cloudData(layout))
   await checkReach(users.edge, edgeData(layout))
   const program = await readableProgram([users.cloud, users.edge], layout)
-  return { layout, program, users, listen, compute, network, settings: settingsOf(process.env) }
+  return { layout, program, users, listen, compute, network, more, settings: settingsOf(process.env) }
 }
 
 await runCommand('serve', async () => {

@@ -8,6 +8,9 @@ import { hasSystemd } from '#setup/engine.ts'
 import { type Layout, machineLayout } from '#setup/layout.ts'
 import { runCommand } from '#setup/main.ts'
 import {
+  CLOUD_OPTIONS,
+  CLOUD_OPTIONS_HELP,
+  cloudArguments,
   DEFAULT_DATA,
   DEFAULT_LISTEN,
   folderOption,
@@ -33,7 +36,10 @@ leaves containers running. Safe to repeat: what runs is recognised, and replaced
 
   --detach            return when the cloud is ready
   --data DIR          where everything is kept (${DEFAULT_DATA})
-  --listen HOST:PORT  where the API answers (${DEFAULT_LISTEN}); DIALECT=HOST:PORT for one dialect alone; repeatable`
+  --listen HOST:PORT  where the API answers (${DEFAULT_LISTEN}); DIALECT=HOST:PORT for one dialect alone; repeatable
+${CLOUD_OPTIONS_HELP}
+
+What is not given stays as it was at the last \`up\`.`
 
 const ROOT = join(import.meta.dirname, '..')
 const say: Say = (line) => console.error(line)
@@ -48,6 +54,7 @@ function onSignals(...names: NodeJS.Signals[]): AbortSignal {
 type Asked = {
   readonly layout: Layout
   readonly listen: readonly Listen[]
+  readonly more: readonly string[]
   readonly detach: boolean
   readonly isParent: boolean
 }
@@ -59,6 +66,7 @@ function read(args: readonly string[]): Asked | undefined {
     detach: { type: 'boolean', short: 'd' },
     data: { type: 'string' },
     listen: { type: 'string', multiple: true },
+    ...CLOUD_OPTIONS,
     // For our own use: the process that `--detach` leaves behind.
     parent: { type: 'boolean' },
   })
@@ -68,11 +76,13 @@ function read(args: readonly string[]): Asked | undefined {
   const listen = (values.listen ?? before?.listen ?? [DEFAULT_LISTEN]).map(parseListen)
   if (listen.some((it) => it.port === 0)) throw new CloudError('invalid', '--listen needs a port here, not 0')
   const layout = machineLayout(data ?? DEFAULT_DATA)
-  return { layout, listen, detach: values.detach ?? false, isParent: values.parent ?? false }
+  const given = cloudArguments(values)
+  const more = given.length > 0 ? given : (before?.more ?? [])
+  return { layout, listen, more, detach: values.detach ?? false, isParent: values.parent ?? false }
 }
 
 /** Sets the machine up; nothing is made before what can be refused was looked at. */
-async function prepare({ layout, listen }: Asked): Promise<Cloudware> {
+async function prepare({ layout, listen, more }: Asked): Promise<Cloudware> {
   const parent = runningParent(layout.run)
   const before = parent ? parent.data : readRecord()?.data
   const runs =
@@ -87,9 +97,9 @@ async function prepare({ layout, listen }: Asked): Promise<Cloudware> {
   if (!runs) for (const it of listen) await checkPort(it)
   await prepareHost(say, systemClock)
   const { program, users } = await prepareCloud(ROOT, layout, say)
-  writeRecord({ data: layout.data, listen: listen.map((it) => it.text) })
+  writeRecord({ data: layout.data, listen: listen.map((it) => it.text), more })
   const settings = settingsOf(process.env)
-  return { layout, program, users, listen, compute: 'docker', network: 'linux', settings }
+  return { layout, program, users, listen, compute: 'docker', network: 'linux', more, settings }
 }
 
 function print(it: Cloudware, warnings: readonly string[]): void {
@@ -98,7 +108,7 @@ function print(it: Cloudware, warnings: readonly string[]): void {
 }
 
 /** The parent that stays in the background: everything is set up, and the program is the one it was started from. */
-async function beParent({ layout, listen }: Asked): Promise<void> {
+async function beParent({ layout, listen, more }: Asked): Promise<void> {
   const users = { cloud: await ensureUser(CLOUD_USER), edge: await ensureUser(EDGE_USER) }
   const settings = settingsOf(process.env)
   const cloudware: Cloudware = {
@@ -108,6 +118,7 @@ async function beParent({ layout, listen }: Asked): Promise<void> {
     listen,
     compute: 'docker',
     network: 'linux',
+    more,
     settings,
   }
   await supervise(cloudware, true, () => {})

@@ -60,17 +60,13 @@ export async function startParent(
   const path = logOf(logs, 'parent')
   const from = sizeOfLog(path)
   const log = openLog(path)
-  const listen = it.listen.flatMap((one) => ['--listen', one.text])
-  const child = spawn(
-    nodeOf(it.program),
-    [join(it.program, 'src/up.ts'), '--parent', '--data', data, ...listen],
-    {
-      cwd: '/',
-      env: { PATH: TOOL_PATH, LANG: 'C.UTF-8', ...it.settings },
-      detached: true,
-      stdio: ['ignore', log, log],
-    },
-  )
+  const told = ['--data', data, ...it.listen.flatMap((one) => ['--listen', one.text]), ...it.more]
+  const child = spawn(nodeOf(it.program), [join(it.program, 'src/up.ts'), '--parent', ...told], {
+    cwd: '/',
+    env: { PATH: TOOL_PATH, LANG: 'C.UTF-8', ...it.settings },
+    detached: true,
+    stdio: ['ignore', log, log],
+  })
   closeSync(log)
   child.unref()
   const parent = identify(child.pid ?? 0)

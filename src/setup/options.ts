@@ -8,27 +8,55 @@ export const DEFAULT_LISTEN = '127.0.0.1:8080'
 const PORT_MAX = 65_535
 
 /** One address to listen on, for every dialect or for one. */
-export type Listen = { readonly text: string; readonly host: string; readonly port: number }
+export type Listen = {
+  readonly text: string
+  readonly host: string
+  readonly port: number
+  /** Absent: every dialect. */
+  readonly dialect?: string
+}
 
 const usage = (message: string): CloudError => new CloudError('invalid', message)
 
 /** Reads `HOST:PORT`, `[IPV6]:PORT` or `DIALECT=HOST:PORT`; refused `invalid`. */
 export function parseListen(text: string): Listen {
-  const [, , bracketed, plain, portText = ''] =
-    /^(\w+=)?(?:\[([^\]]+)\]|([^:[\]=]+)):(\d{1,5})$/.exec(text) ?? []
+  const [, dialect, bracketed, plain, portText = ''] =
+    /^(?:(\w+)=)?(?:\[([^\]]+)\]|([^:[\]=]+)):(\d{1,5})$/.exec(text) ?? []
   const host = bracketed ?? plain
   const port = Number(portText)
   const fine = host !== undefined && port <= PORT_MAX && (bracketed === undefined || isIP(bracketed) === 6)
   if (!fine) throw usage(`--listen takes HOST:PORT, not ${JSON.stringify(text)}`)
-  return { text, host, port }
+  return { text, host, port, ...(dialect ? { dialect } : {}) }
 }
 
 /** The address to reach a listener at from this machine. */
-export function reachable(it: Listen | undefined): string {
-  if (!it) throw usage('--listen is needed')
+export function reachable(it: Listen): string {
   const host = it.host === '0.0.0.0' ? '127.0.0.1' : it.host === '::' ? '::1' : it.host
   return `${isIP(host) === 6 ? `[${host}]` : host}:${it.port}`
 }
+
+/** Options of the cloud process that `up` and `serve` hand on as they are. */
+export const CLOUD_OPTIONS = {
+  'log-level': { type: 'string' },
+  'trusted-proxy': { type: 'string', multiple: true },
+  'allow-network': { type: 'string', multiple: true },
+  fabric: { type: 'string' },
+  'external-pool': { type: 'string' },
+} as const
+
+export const CLOUD_OPTIONS_HELP = `  --external-pool CIDR   addresses by which workloads are reached from outside
+  --fabric CIDR          the platform's own addresses between the host and VPCs
+  --allow-network CIDR   a network of the host that VPCs may reach; repeatable
+  --trusted-proxy CIDR   a proxy whose forwarded headers count; repeatable
+  --log-level LEVEL      debug, info, warn or error`
+
+type Given = { readonly [name in keyof typeof CLOUD_OPTIONS]?: string | string[] | undefined }
+
+/** The words of a command line that say the same again. */
+export const cloudArguments = (given: Given): string[] =>
+  (Object.keys(CLOUD_OPTIONS) as (keyof Given)[]).flatMap((name) =>
+    [given[name] ?? []].flat().flatMap((value) => [`--${name}`, value]),
+  )
 
 type Options = NonNullable<Parameters<typeof parseArgs>[0]>['options']
 

@@ -1,6 +1,9 @@
-import { request } from 'node:http'
 import { readFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { request as requestTls } from 'node:https'
 import { join } from 'node:path'
+import { formatIpv4, parseCidr } from '#lib/cidr.ts'
+import { CloudError } from '#lib/errors.ts'
 import type { Program } from '#supervise/supervisor.ts'
 import { TOOL_PATH } from './command.ts'
 import { answers } from './engine.ts'
@@ -9,8 +12,8 @@ import { type Listen, reachable } from './options.ts'
 import { nodeOf } from './program.ts'
 import { asUser, type User } from './users.ts'
 
-/** Where the edge's resolver listens on the host: the first address of the fabric that no uplink has. */
-const RESOLVER = '100.112.0.1:53'
+const FABRIC_DEFAULT = '100.112.0.0/12'
+const DNS_PORT = 53
 const READY_SECONDS_MAX = 30
 const STOP_SECONDS_MAX = 20
 const STARTS_MAX = 3
@@ -25,6 +28,8 @@ export type Cloudware = {
   readonly listen: readonly Listen[]
   readonly compute: string
   readonly network: string
+  /** More words for the cloud's command line. */
+  readonly more: readonly string[]
   /** Settings of ours from the environment, by name. */
   readonly settings: Readonly<Record<string, string>>
 }
@@ -37,14 +42,35 @@ export const settingsOf = (env: Readonly<Record<string, string | undefined>>): R
     ),
   )
 
-export const urlOf = (it: Cloudware): string => `http://${reachable(it.listen[0])}`
+/** Where the API answers; plain HTTP is for this machine alone. */
+export function urlOf(it: Cloudware): string {
+  const main = mainOf(it)
+  const loopback = main.host === 'localhost' || main.host === '::1' || main.host.startsWith('127.')
+  return `${loopback ? 'http' : 'https'}://${reachable(main)}`
+}
+
+function mainOf(it: Cloudware): Listen {
+  const main = it.listen.find((one) => one.dialect === undefined)
+  if (!main) throw new CloudError('invalid', '--listen needs one HOST:PORT for all dialects')
+  return main
+}
+
+/** The address of the host that VPCs ask for names: the first of the fabric. */
+function resolverOf(it: Cloudware): string {
+  const given = it.more.indexOf('--fabric')
+  const fabric = parseCidr((given < 0 ? undefined : it.more[given + 1]) ?? FABRIC_DEFAULT)
+  if (!fabric) throw new CloudError('invalid', '--fabric must be an IPv4 network')
+  return `${formatIpv4(fabric.base + 1)}:${DNS_PORT}`
+}
 
 /** Ports below this need a capability. */
 const lowestOpenPort = (): number => Number.parseInt(readFileSync(UNPRIVILEGED_PORTS, 'utf8'), 10)
 
 const healthy = (url: string, signal: AbortSignal): Promise<boolean> =>
   new Promise((resolve) => {
-    const asked = request(`${url}/healthz`, { signal }, (response) => {
+    // Whose certificate it is does not matter here: whether it serves is all that is asked.
+    const ask = url.startsWith('https:') ? requestTls : request
+    const asked = ask(`${url}/healthz`, { signal, rejectUnauthorized: false }, (response) => {
       response.resume()
       resolve(response.statusCode === 200)
     })
@@ -61,14 +87,14 @@ export function commandsOf(it: Cloudware): {
   const { layout, users } = it
   const node = (file: string): string[] => [nodeOf(it.program), join(it.program, 'src', file)]
   const owner = ['--owner', `${users.cloud.uid}:${users.cloud.gid}`]
-  const edge = ['--data', edgeData(layout), '--socket', edgeSocket(layout), ...owner, '--dns', RESOLVER]
+  const edge = ['--data', edgeData(layout), '--socket', edgeSocket(layout), ...owner, '--dns', resolverOf(it)]
   const drivers = ['--compute', it.compute, '--network', it.network]
   const sockets = ['--agent', agentSocket(layout), '--edge', edgeSocket(layout)]
   const listen = it.listen.flatMap((one) => ['--listen', one.text])
   return {
     agent: [...node('host.ts'), '--data', agentData(layout), '--socket', agentSocket(layout), ...owner],
     edge: [...node('edge.ts'), ...edge],
-    cloud: [...node('main.ts'), '--data', cloudData(layout), ...listen, ...sockets, ...drivers],
+    cloud: [...node('main.ts'), '--data', cloudData(layout), ...listen, ...sockets, ...drivers, ...it.more],
   }
 }
 

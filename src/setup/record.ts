@@ -4,7 +4,12 @@ import { dirname } from 'node:path'
 const RECORD = '/etc/arcus/up.json'
 
 /** What `up` was told, for a later `up` and `down` that are told nothing. */
-export type UpRecord = { readonly data: string; readonly listen: readonly string[] }
+export type UpRecord = {
+  readonly data: string
+  readonly listen: readonly string[]
+  /** More words for the cloud's command line. */
+  readonly more: readonly string[]
+}
 
 export function readRecord(): UpRecord | undefined {
   try {
