@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { accessSync, constants, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '#lib/clock.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
@@ -20,7 +21,7 @@ import { simulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { simulatedNetwork } from '#drivers/simulated/network.ts'
 import { createHttp } from '#apis/http.ts'
-import { openCertificate } from '#apis/tls.ts'
+import { ensureCertificate } from '#apis/tls.ts'
 import { circloud } from '#apis/circloud/server.ts'
 import { native } from '#apis/native/server.ts'
 import { type Address, clashes, type Config, hostRoutes, readConfig } from './config.ts'
@@ -63,7 +64,12 @@ async function main(args: readonly string[]): Promise<void> {
     clock,
     ids,
     trustedProxies: config.trustedProxies,
-    certificate: async () => await openCertificate(config.data, clock),
+    certificate: async () =>
+      await ensureCertificate({
+        folder: join(config.data, 'tls'),
+        names: [hostname(), config.listen.host],
+        clock,
+      }),
   })
   const { port } = await http.listen(config.listen)
   for (const { dialect, address } of config.alone) await http.listen({ ...address, dialect })

@@ -198,7 +198,6 @@ export function createCloud({ engine, drivers, settings, log, version }: CloudOp
       kind: vpc,
       reconcile: reconcileVpc(routers, drivers.network, settings),
       concurrency: 8,
-      whileEmptying: true,
     },
     { kind: subnet, reconcile: reconcileSubnet(routers) },
     { kind: securityGroup, reconcile: reconcileSecurityGroup },
