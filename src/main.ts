@@ -13,10 +13,6 @@ import { createKeyring, openMasterKey } from '#engine/secrets.ts'
 import type { Store } from '#engine/store.ts'
 import { openSqliteStore } from '#engine/store.sqlite.ts'
 import { createCloud, type Drivers, KINDS } from '#cloud/cloud.ts'
-import { localHost } from '#drivers/docker/host.ts'
-import { localEdge } from '#drivers/edge/local.ts'
-import { remoteEdge } from '#drivers/edge/client.ts'
-import { remoteDrivers } from '#drivers/remote/client.ts'
 import { simulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { simulatedNetwork } from '#drivers/simulated/network.ts'
@@ -55,7 +51,7 @@ async function main(args: readonly string[]): Promise<void> {
   const cloud = createCloud({ engine, drivers, settings: config.settings, log, version: readVersion() })
   await cloud.bootstrap(
     async (admin) => await writeAtomically(adminFile(config.data), `${JSON.stringify(admin, null, 2)}\n`),
-    () => randomBytes(18).toString('base64url'),
+    () => randomBytes(16).toString('hex'),
   )
   const http = await createHttp({
     cloud,
@@ -99,7 +95,10 @@ async function openDrivers(config: Config, epoch: number, log: Log): Promise<{ d
       'conflict',
       `This host routes ${cut.join(', ')}, which Arcus would use for itself; choose other ranges with --fabric and --external-pool`,
     )
+  // Loaded only where they are used: they would be half of the start of a cloud without them.
   if (config.inProcess) {
+    const { localHost } = await import('#drivers/docker/host.ts')
+    const { localEdge } = await import('#drivers/edge/local.ts')
     const host = await localHost({ directory: join(config.data, 'agent'), clock: systemClock, log })
     const edge = await localEdge({
       directory: join(config.data, 'edge'),
@@ -118,6 +117,8 @@ async function openDrivers(config: Config, epoch: number, log: Log): Promise<{ d
       'invalid',
       'Give --agent SOCKET and --edge SOCKET, or --in-process; `./arcus serve` and `./arcus up` do it for you',
     )
+  const { remoteDrivers } = await import('#drivers/remote/client.ts')
+  const { remoteEdge } = await import('#drivers/edge/client.ts')
   const host = remoteDrivers({ socket: config.agent, epoch, log, clock: systemClock })
   const edge = remoteEdge({ socket: config.edge, log })
   const close = async (): Promise<void> => {
