@@ -54,7 +54,8 @@ const fieldOf = (field: string): string => {
 
 const detailOf = ({ message, details: { field, blockers } }: Fault): string => {
   // Some messages begin with the field in the cloud's own words.
-  const demand = field !== undefined && message.startsWith(`${field} `) ? message.slice(field.length + 1) : message
+  const demand =
+    field !== undefined && message.startsWith(`${field} `) ? message.slice(field.length + 1) : message
   const text = field === undefined ? message : `${fieldOf(field)}: ${demand}`
   return blockers?.length ? `${text}: ${blockers.join(', ')}` : text
 }
