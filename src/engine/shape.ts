@@ -146,8 +146,7 @@ export function sealingOf(keyring: Keyring) {
       for (const field of kind.secret) {
         const text = shown[field]
         if (kept.includes(field)) sealed[field] = old[field]
-        else if (isSecret(text))
-          sealed[field] = keyring.seal(text, binding(kind.name, from.id, field))
+        else if (isSecret(text)) sealed[field] = keyring.seal(text, binding(kind.name, from.id, field))
       }
       return sealed
     },
@@ -158,7 +157,9 @@ export function sealingOf(keyring: Keyring) {
 export function redact<R extends Resource>(kind: AnyKind | undefined, resource: R): R {
   if (!kind?.secret.length) return resource
   const spec = Object.fromEntries(
-    Object.entries(resource.spec as Fields).filter(([field, value]) => value === '' || !kind.secret.includes(field)),
+    Object.entries(resource.spec as Fields).filter(
+      ([field, value]) => value === '' || !kind.secret.includes(field),
+    ),
   )
   return { ...resource, spec }
 }

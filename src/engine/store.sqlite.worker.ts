@@ -1,10 +1,11 @@
 import { statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
-import { type ErrorCode, type ErrorDetails, isCloudError, messageOf } from '#lib/errors.ts'
+import { messageOf } from '#lib/errors.ts'
 import { openApply } from './store.sqlite.apply.ts'
 import { openQueue } from './store.sqlite.queue.ts'
-import type { Lease, Mutation, NewRecord, Work } from './store.ts'
+import type { Lease, Mutation, NewRecord } from './store.ts'
+import { type Answer, type Refusal, refusalOf } from './thread.ts'
 
 /** What the store's threads are started with. */
 export type WorkerStart = {
@@ -14,45 +15,35 @@ export type WorkerStart = {
   readonly changesKept: number
 }
 
-export type Request = { readonly n: number; readonly now: number } & (
+type Ask =
   | {
       readonly do: 'commit'
-      /** JSON, which crosses faster than objects. */ readonly mutations: string
+      readonly now: number
+      /** JSON, which crosses faster than objects. */
+      readonly mutations: string
       readonly dryRun: boolean
     }
   | {
       readonly do: 'forget'
+      readonly now: number
       readonly stream: NewRecord['stream']
       readonly before: number
       readonly limit: number
     }
   | {
       readonly do: 'take'
-      readonly due: number
+      readonly now: number
       readonly limit: number
       readonly leaseMs: number
       readonly room?: Readonly<Record<string, number>>
     }
+  | { readonly do: 'nextDue'; readonly now: number; readonly except: readonly string[] }
   | { readonly do: 'drop'; readonly lease: Lease }
-  | { readonly do: 'nextDue'; readonly except: readonly string[] }
   | { readonly do: 'checkpoint' }
   | { readonly do: 'close' }
-)
+export type { Ask as Request }
+type Request = Ask & { readonly n: number }
 
-export type Refusal =
-  | {
-      readonly kind: 'refused'
-      readonly code: ErrorCode
-      readonly message: string
-      readonly details: ErrorDetails
-    }
-  | { readonly kind: 'bug'; readonly message: string; readonly stack: string | undefined }
-
-export type Answer = {
-  readonly n: number
-  readonly value?: number | readonly Work[] | undefined
-  readonly refusal?: Refusal
-}
 /** What one turn of the writer came to: whether it had a batch to write, and whether any commit of it changed a resource or the queue. */
 export type Turn = {
   readonly answers: readonly Answer[]
@@ -67,14 +58,9 @@ const BATCH_MAX = 256
 const LOG_BYTES_MAX = 256 * 1024 * 1024
 const LOG_CHECK_EVERY = 1000
 
-type Write = Extract<Request, { do: 'commit' | 'forget' }>
+type Write = Extract<Ask, { do: 'commit' | 'forget' }> & { readonly n: number }
 const isWrite = (it: Request): it is Write => it.do === 'commit' || it.do === 'forget'
 
-function refusalOf(error: unknown): Refusal {
-  if (isCloudError(error))
-    return { kind: 'refused', code: error.code, message: error.message, details: error.details }
-  return { kind: 'bug', message: messageOf(error), stack: error instanceof Error ? error.stack : undefined }
-}
 const unavailable = (error: unknown): Refusal => ({
   kind: 'refused',
   code: 'unavailable',
@@ -146,7 +132,7 @@ function openWriter(start: WorkerStart) {
     const { n } = request
     switch (request.do) {
       case 'take':
-        return { n, value: queue.take(request.due, request.limit, request.leaseMs, request.room) }
+        return { n, value: queue.take(request.now, request.limit, request.leaseMs, request.room) }
       case 'nextDue':
         return { n, value: queue.nextDue(request.now, request.except) }
       case 'drop':

@@ -1,0 +1,103 @@
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import { CloudError, type ErrorCode, type ErrorDetails, isCloudError, messageOf } from '#lib/errors.ts'
+import type { Log } from '#lib/log.ts'
+
+/** What went wrong with a request, in a form that crosses between threads. */
+export type Refusal =
+  | {
+      readonly kind: 'refused'
+      readonly code: ErrorCode
+      readonly message: string
+      readonly details: ErrorDetails
+    }
+  | { readonly kind: 'bug'; readonly message: string; readonly stack: string | undefined }
+
+/** The answer to the request of the same number. */
+export type Answer = { readonly n: number; readonly value?: unknown; readonly refusal?: Refusal }
+
+/** Requests that may wait for a thread at once; more are refused `unavailable`. */
+const WAITING_MAX = 20_000
+
+/** For the thread's side: the answer to a request that failed. */
+export function refusalOf(error: unknown): Refusal {
+  if (isCloudError(error))
+    return { kind: 'refused', code: error.code, message: error.message, details: error.details }
+  return { kind: 'bug', message: messageOf(error), stack: error instanceof Error ? error.stack : undefined }
+}
+
+function toError(refusal: Refusal): Error {
+  if (refusal.kind === 'refused') return new CloudError(refusal.code, refusal.message, refusal.details)
+  const error = new Error(refusal.message)
+  if (refusal.stack !== undefined) error.stack = refusal.stack
+  return error
+}
+
+/**
+ * A thread of this process that answers requests. Those of one tick cross in one message, an array of `{ n, … }`; the
+ * thread answers with messages of the type `Turn`. It ends by itself once it has answered `{ do: 'close' }`.
+ */
+export function startThread<
+  Request extends { readonly do: string },
+  Turn extends { readonly answers: readonly Answer[] },
+>(
+  file: URL,
+  how: { readonly name: string; readonly data: unknown; readonly log: Log; onTurn?(turn: Turn): void },
+) {
+  const worker = new Worker(file, { workerData: how.data, name: how.name })
+  const waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>()
+  let outbox: (Request & { n: number })[] = []
+  let last = 0
+  let broken: CloudError | undefined
+  let closing: Promise<unknown> | undefined
+
+  worker.on('message', (turn: Turn) => {
+    for (const answer of turn.answers) {
+      const waiter = waiting.get(answer.n)
+      waiting.delete(answer.n)
+      waiter?.resolve(answer)
+    }
+    how.onTurn?.(turn)
+  })
+  const fail = (error: unknown): void => {
+    if (broken) return
+    broken = new CloudError('unavailable', `the ${how.name} thread has stopped; restart`, {}, error)
+    if (!closing || waiting.size) how.log.error('thread stopped', { thread: how.name, error })
+    for (const { reject } of waiting.values()) reject(broken)
+    waiting.clear()
+  }
+  worker.on('error', fail)
+  worker.on('exit', fail)
+
+  async function ask(request: Request): Promise<unknown> {
+    if (broken) throw broken
+    if (waiting.size >= WAITING_MAX)
+      throw new CloudError('unavailable', `too much waits for the ${how.name} thread`, {
+        retryAfterSeconds: 1,
+      })
+    const n = ++last
+    if (!outbox.length) {
+      queueMicrotask(() => {
+        worker.postMessage(outbox)
+        outbox = []
+      })
+    }
+    outbox.push({ ...request, n })
+    const answer = await new Promise<Answer>((resolve, reject) => waiting.set(n, { resolve, reject }))
+    if (answer.refusal) throw toError(answer.refusal)
+    return answer.value
+  }
+
+  return {
+    ask,
+    async close(): Promise<void> {
+      if (broken) return
+      closing ??= Promise.all([once(worker, 'exit'), ask({ do: 'close' } as Request)])
+      await closing
+    },
+  }
+}
+export type Thread<Request extends { readonly do: string }> = {
+  ask(request: Request): Promise<unknown>
+  close(): Promise<void>
+}
