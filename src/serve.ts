@@ -7,7 +7,9 @@ import { cloudData, edgeData, folderLayout, type Layout, makeFolders } from '#se
 import { runCommand } from '#setup/main.ts'
 import {
   CLOUD_OPTIONS,
+  CLOUD_OPTIONS_HELP,
   cloudArguments,
+  DEFAULT_LISTEN,
   folderOption,
   type Listen,
   parse,
@@ -33,8 +35,21 @@ type Asked = {
   readonly json: boolean
 }
 
-function read(args: readonly string[]): Asked {
+const HELP = `Usage: arcus serve --data DIR [--listen HOST:PORT]... [--compute docker|simulated] [--network linux|simulated]
+                   [--json] [--in-process]
+
+Runs a cloud below a folder without any set-up of the machine. With simulated drivers, and with --in-process, it is one
+process; else three, and this one is their parent, as root.
+
+  --data DIR          where everything is kept
+  --listen HOST:PORT  where the API answers (${DEFAULT_LISTEN}); port 0 takes a free one
+  --json              say when it is ready in one line of JSON, with the administrator's credentials
+  --in-process        everything in one process, for development and tests
+${CLOUD_OPTIONS_HELP}`
+
+function read(args: readonly string[]): Asked | undefined {
   const values = parse(args, {
+    help: { type: 'boolean', short: 'h' },
     data: { type: 'string' },
     listen: { type: 'string', multiple: true },
     compute: { type: 'string' },
@@ -42,19 +57,14 @@ function read(args: readonly string[]): Asked {
     json: { type: 'boolean' },
     ...CLOUD_OPTIONS,
   })
-  const { data, listen, compute, network } = values
-  if (!data || !listen || !compute || !network) {
-    throw new CloudError('invalid', 'serve needs --data, --listen, --compute and --network')
+  if (values.help) return undefined
+  const { data, listen = [DEFAULT_LISTEN], compute = 'docker', network = 'linux', json = false } = values
+  if (!data) throw new CloudError('invalid', 'serve needs --data DIR')
+  if (compute !== 'docker' || network !== 'linux') {
+    throw new CloudError('invalid', 'give --compute docker --network linux, or simulated for both')
   }
   const layout = folderLayout(folderOption(data))
-  return {
-    layout,
-    listen: listen.map(parseListen),
-    compute,
-    network,
-    more: cloudArguments(values),
-    json: values.json ?? false,
-  }
+  return { layout, listen: listen.map(parseListen), compute, network, more: cloudArguments(values), json }
 }
 
 /** A port that is free now, in place of 0: chosen here, so that the cloud keeps it when it is started again. */
@@ -101,6 +111,7 @@ async function prepare(asked: Asked): Promise<Cloudware> {
 
 await runCommand('serve', async () => {
   const asked = read(process.argv.slice(2))
+  if (!asked) return console.log(HELP)
   const cloudware = await prepare(asked)
   const stop = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort())

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { folderLayout, machineLayout } from './layout.ts'
+import { parseListen } from './options.ts'
+import { versionOf } from './parent.ts'
+import { type Cloudware, commandsOf, programsOf, settingsOf, urlOf } from './programs.ts'
+import { renderUnits } from './units.ts'
+
+const cloudware = (change: Partial<Cloudware> = {}): Cloudware => ({
+  layout: machineLayout('/var/lib/arcus'),
+  program: '/usr/local/lib/arcus/abc',
+  users: { cloud: { name: 'arcus', uid: 901, gid: 902 }, edge: { name: 'arcus-edge', uid: 903, gid: 904 } },
+  listen: [parseListen('127.0.0.1:8080')],
+  compute: 'docker',
+  network: 'linux',
+  more: [],
+  settings: {},
+  ...change,
+})
+
+const after = (argv: readonly string[], word: string): string | undefined => argv[argv.indexOf(word) + 1]
+
+describe('the three processes', () => {
+  test('have the sockets between them in common', () => {
+    const { agent, edge, cloud } = commandsOf(cloudware())
+    assert.equal(after(agent, '--socket'), after(cloud, '--agent'))
+    assert.equal(after(edge, '--socket'), after(cloud, '--edge'))
+    assert.equal(after(agent, '--owner'), '901:902')
+    assert.equal(after(edge, '--owner'), '901:902')
+  })
+  test('the edge answers on the first address of the fabric', () => {
+    assert.equal(after(commandsOf(cloudware()).edge, '--dns'), '100.112.0.1:53')
+    const more = ['--fabric', '10.240.0.0/16']
+    const { edge, cloud } = commandsOf(cloudware({ more }))
+    assert.equal(after(edge, '--dns'), '10.240.0.1:53')
+    assert.equal(after(cloud, '--fabric'), '10.240.0.0/16')
+  })
+  test('only the agent is root, and the others have no capability but the edge one', () => {
+    const { agent, edge, cloud } = programsOf(cloudware())
+    assert.equal(agent.argv.includes('setpriv'), false)
+    assert.ok(
+      edge.argv.includes('--reuid=903') && edge.argv.includes('--bounding-set=-all,+net_bind_service'),
+    )
+    assert.ok(cloud.argv.includes('--reuid=901') && cloud.argv.includes('--bounding-set=-all'))
+    const low = programsOf(cloudware({ listen: [parseListen('0.0.0.0:443')] }))
+    assert.ok(low.cloud.argv.includes('--bounding-set=-all,+net_bind_service'))
+  })
+  test('get our settings from the environment and nothing else of it', () => {
+    const settings = settingsOf({ ARCUS_LOG: 'debug', SECRET: 'x', PATH: '/evil' })
+    const { env } = programsOf(cloudware({ settings })).cloud
+    assert.equal(env['ARCUS_LOG'], 'debug')
+    assert.equal(env['SECRET'], undefined)
+    assert.ok(env['PATH']?.startsWith('/usr/local/sbin:'))
+  })
+})
+
+test('the API is on plain HTTP only for this machine', () => {
+  assert.equal(urlOf(cloudware()), 'http://127.0.0.1:8080')
+  const open = [parseListen('thecloud=127.0.0.1:1'), parseListen('0.0.0.0:8080')]
+  assert.equal(urlOf(cloudware({ listen: open })), 'https://127.0.0.1:8080')
+})
+
+test('whatever the processes are started with is in the version', () => {
+  const versions = [
+    {},
+    { program: '/usr/local/lib/arcus/def' },
+    { listen: [parseListen('127.0.0.1:9090')] },
+    { more: ['--log-level', 'debug'] },
+    { settings: { ARCUS_LOG: 'debug' } },
+    { layout: folderLayout('/srv/arcus') },
+  ].map((it) => versionOf(cloudware(it)))
+  assert.equal(new Set(versions).size, versions.length)
+  assert.equal(versionOf(cloudware()), versionOf(cloudware()))
+})
+
+describe('units', () => {
+  test('start the agent before Docker and end it alone', () => {
+    const agent = renderUnits(cloudware())['/etc/systemd/system/arcus-agent.service'] ?? ''
+    assert.match(agent, /^Before=docker\.service$/m)
+    assert.match(agent, /^KillMode=process$/m)
+    assert.doesNotMatch(agent, /^User=/m)
+  })
+  test('quote what systemd would expand', () => {
+    const settings = { ARCUS_NOTE: 'a "b" 100% $HOME' }
+    const more = ['--log-level', '$x%y']
+    const cloud = renderUnits(cloudware({ settings, more }))['/etc/systemd/system/arcus-cloud.service'] ?? ''
+    assert.ok(cloud.includes('Environment="ARCUS_NOTE=a \\"b\\" 100%% $HOME"\n'))
+    assert.ok(cloud.includes('"$$x%%y"'))
+    assert.match(cloud, /^User=arcus$/m)
+    assert.match(cloud, /^CapabilityBoundingSet=$/m)
+    assert.match(cloud, /^StandardOutput=null$/m)
+  })
+})
