@@ -129,7 +129,7 @@ export function decodePod(body: Static<typeof PodSpec>): Omit<NewWorkload, 'vpc'
   const count = body.replica_count ?? 1
   const port = body.service_port ?? PORT_DEFAULT
   if (body.tunnels?.length)
-    throw invalid('tunnels', 'tunnels are not available yet; send an empty list or leave it out')
+    throw invalid('tunnels', 'are not available yet; send an empty list or leave it out')
   if (body.external_inbound && !body.external_access)
     throw invalid('external_inbound', 'requires external_access')
   if (scaling && count > max)
