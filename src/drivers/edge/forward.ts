@@ -4,9 +4,7 @@ import { connect, isIPv6 } from 'node:net'
 import { adopt, FLAG, type Query, RCODE, readMessage, sameQuestion, writeForward } from './wire.ts'
 import type { Cache } from './cache.ts'
 
-/** All of them together end before a C library gives up on us (5 s) and asks again. */
 const ATTEMPTS_MAX = 3
-const ATTEMPT_MS_MAX = 1400
 /** Packets to a query's port that are not its answer: more than a mistake explains, so the attempt is given up. */
 const STRAY_PACKETS_MAX = 32
 const ID_LIMIT = 0x1_0000
@@ -46,7 +44,9 @@ function askUdp({ server, port, message, accepts, signal }: Attempt): Promise<Bu
       if (accepts(answer)) end(() => resolve(answer))
       else if (++strays >= STRAY_PACKETS_MAX) fail(new Error('too many packets that are no answer'))
     })
-    socket.connect(port, server, () => socket.send(message))
+    // Node calls back with the error, too, of which its types know nothing: no route, for one.
+    const connected = (error?: Error): void => (error ? fail(error) : socket.send(message))
+    socket.connect(port, server, connected)
   })
 }
 
@@ -93,27 +93,29 @@ function isAnswerTo(query: Query, id: number, answer: Buffer): boolean {
   return question !== undefined && !more.length && sameQuestion(question, query.question)
 }
 
-async function askOnce(query: Query, server: string, port: number, closed: AbortSignal): Promise<Buffer> {
+type How = {
+  readonly port: number
+  readonly attemptMsMax: number
+  /** Aborts when the forwarder closes. */
+  readonly closed: AbortSignal
+}
+
+async function askOnce(query: Query, server: string, how: How): Promise<Buffer> {
   const id = randomInt(ID_LIMIT)
-  const signal = AbortSignal.any([closed, AbortSignal.timeout(ATTEMPT_MS_MAX)])
+  const signal = AbortSignal.any([how.closed, AbortSignal.timeout(how.attemptMsMax)])
   const accepts = (answer: Buffer): boolean => isAnswerTo(query, id, answer)
-  const attempt = { server, port, message: writeForward(query, id), accepts, signal }
+  const attempt = { server, port: how.port, message: writeForward(query, id), accepts, signal }
   const answer = await askUdp(attempt)
   return isTruncated(answer) ? await askTcp(attempt) : answer
 }
 
 /** The first answer worth giving; undefined when every attempt ended without one. */
-async function askAll(
-  query: Query,
-  servers: readonly string[],
-  port: number,
-  closed: AbortSignal,
-): Promise<Buffer | undefined> {
+async function askAll(query: Query, servers: readonly string[], how: How): Promise<Buffer | undefined> {
   let last: Buffer | undefined
-  for (let attempt = 0; attempt < ATTEMPTS_MAX && servers.length && !closed.aborted; attempt++) {
+  for (let attempt = 0; attempt < ATTEMPTS_MAX && servers.length && !how.closed.aborted; attempt++) {
     const server = servers[attempt % servers.length] ?? ''
     try {
-      const answer = await askOnce(query, server, port, closed)
+      const answer = await askOnce(query, server, how)
       if (!isNoAnswer(answer.readUInt16BE(2) & 0xf)) return answer
       last = answer
       if (attempt + 1 >= servers.length) break // the same one would say the same again
@@ -141,9 +143,11 @@ export function createForwarder(options: {
   readonly port: number
   readonly inFlightMax: number
   readonly perCallerMax: number
+  readonly attemptMsMax: number
 }): Forwarder {
-  const { cache, port, inFlightMax, perCallerMax } = options
+  const { cache, inFlightMax, perCallerMax } = options
   const closing = new AbortController()
+  const how: How = { ...options, closed: closing.signal }
   const underWay = new Map<string, Promise<Buffer | undefined>>()
   const waiting = new Map<string, number>()
   let total = 0
@@ -151,7 +155,7 @@ export function createForwarder(options: {
   const shared = (key: string, query: Query, nameservers: readonly string[]): Promise<Buffer | undefined> => {
     const running = underWay.get(key)
     if (running) return running
-    const asked = askAll(query, nameservers, port, closing.signal)
+    const asked = askAll(query, nameservers, how)
       .then((answer) => {
         if (answer) cache.put(key, answer)
         return answer

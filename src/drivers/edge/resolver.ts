@@ -23,8 +23,15 @@ export type ResolverLimits = {
   readonly inFlightMax: number
   readonly perCallerMax: number
   readonly cacheEntriesMax: number
+  /** Time for one of the three attempts; together they end before a C library gives up on us (5 s) and asks again. */
+  readonly attemptMsMax: number
 }
-export const RESOLVER_LIMITS: ResolverLimits = { inFlightMax: 512, perCallerMax: 32, cacheEntriesMax: 4096 }
+export const RESOLVER_LIMITS: ResolverLimits = {
+  inFlightMax: 512,
+  perCallerMax: 32,
+  cacheEntriesMax: 4096,
+  attemptMsMax: 1400,
+}
 
 export type Resolver = {
   /**

@@ -43,12 +43,16 @@ async function handle(request: IncomingMessage, edge: EdgeDriver): Promise<unkno
   const [, folder, vpc, ...rest] = url.split('/')
   if (folder === 'zones' && !rest.length) {
     if (method === 'GET' && vpc === undefined) return { zones: await edge.list(signal) }
-    if (method === 'DELETE' && vpc) return (await edge.remove(vpc, signal)) ?? {}
+    if (method === 'DELETE' && vpc) {
+      await edge.remove(vpc, signal)
+      return {}
+    }
     if (method === 'PUT' && vpc) {
       const zone = parseZone(await readJson(request))
       if (zone.vpc !== vpc)
         throw new CloudError('invalid', 'the zone is of another VPC than the path', { field: 'vpc' })
-      return (await edge.apply(zone, signal)) ?? {}
+      await edge.apply(zone, signal)
+      return {}
     }
   }
   throw new CloudError('unsupported', `the edge has no ${method} ${url}`)
