@@ -24,8 +24,8 @@ const environment = (it: Cloudware, name: string): string =>
     .map(([key, value]) => `Environment=${quoted(`${key}=${value}`)}\n`)
     .join('')
 
-/** Restart for ever, with a growing pause where systemd knows how (254 and later). */
-const RESTART = 'Restart=always\nRestartSec=500ms\nRestartSteps=6\nRestartMaxDelaySec=30\n'
+/** For ever; systemd's growing pauses came with 254, later than the oldest one that we run on. */
+const RESTART = 'Restart=always\nRestartSec=1s\n'
 
 export const unitOf = (name: string): string => `arcus-${name}.service`
 
@@ -35,7 +35,7 @@ const capabilities = (names: readonly string[]): string => {
 }
 
 const withoutRoot = (user: string, writable: string): string =>
-  `User=${user}\nGroup=${user}\nNoNewPrivileges=yes\nProtectSystem=strict\nProtectHome=yes\nPrivateTmp=yes\n` +
+  `User=${user}\nGroup=${user}\nNoNewPrivileges=yes\nProtectSystem=strict\nProtectHome=read-only\n` +
   `PrivateDevices=yes\nProtectKernelTunables=yes\nProtectKernelModules=yes\nProtectControlGroups=yes\n` +
   `RestrictSUIDSGID=yes\nReadWritePaths=${writable}\n`
 
