@@ -47,9 +47,10 @@ export async function openLinks(
       await netns('link', 'set', inside, 'up')
       await netns('route', 'replace', it.plan.address, 'dev', inside)
       await netns('-6', 'route', 'replace', it.plan.address6, 'dev', inside)
-      return outside
+      return { containerLink: outside }
     },
     removeLink,
+    dockerStarted: () => Promise.resolve(),
     close: () => ip('netns', 'del', name),
   }
 }

@@ -12,10 +12,12 @@ export type Links = {
   /** Undefined while no plan with it is held. */
   attachment(id: string): HeldAttachment | undefined
   /**
-   * Makes the attachment's link anew: one end in place in its VPC, the other in the host's namespace, down, for the
-   * container. Gives the name of that other end.
+   * Makes the attachment's link: one end in place in its VPC, the other in the host's namespace, for the container. Gives
+   * the name of that other end.
    */
-  createLink(id: string): Promise<string>
+  createLink(id: string): Promise<{ readonly containerLink: string }>
   /** Fine when it is not there. */
   removeLink(id: string): Promise<void>
+  /** Docker has started, or started anew. */
+  dockerStarted(): Promise<void>
 }

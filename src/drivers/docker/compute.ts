@@ -20,7 +20,7 @@ import { dockerNetworks } from './networks.ts'
 import { DEFAULT_LIMITS, type Limits, refusal } from './rules.ts'
 import { sampler } from './samples.ts'
 import { type Volumes, openVolumes } from './volumes.ts'
-import { type Held, type KeptWish, type Wishes, openWishes } from './wishes.ts'
+import { type Held, type KeptWish, type Seal, type Wishes, openWishes } from './wishes.ts'
 
 /** How long a read waits for a Docker that is away before it says so. */
 const CONNECT_MS = 4000
@@ -42,6 +42,8 @@ export type DockerComputeOptions = {
   readonly plugin: string
   readonly links: Links
   readonly limits?: Limits
+  /** Seals registry passwords on disk. */
+  readonly seal: Seal
   readonly clock: Clock
   readonly log: Log
 }
@@ -59,7 +61,6 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
   const images = await openImages(api, options.directory)
   const volumes = await openVolumes(options.volumes ?? join(options.directory, 'volumes'))
   const networks = dockerNetworks(api, instance, options.plugin)
-  const logins = new Map<string, RegistryLogin>()
   const stop = new AbortController()
   const directory = join(options.directory, 'resolv')
   const it = converge(
@@ -70,7 +71,7 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
       networks,
       volumes,
       links: options.links,
-      logins,
+      login: (wish) => loginOf(wish, options.seal),
       instance,
       directory,
       init: hasInit,
@@ -94,7 +95,6 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
     const held = wishes.get(id)
     if (held) {
       if (!held.removing) await wishes.put({ ...held, removing: true })
-      logins.delete(id)
       it.renew(id, { stopFetch: true })
       return
     }
@@ -108,7 +108,7 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
     async apply(wish) {
       const why = refusal(wish, limits)
       if (why !== undefined) throw new CloudError('invalid', `the host does not run this container: ${why}`)
-      await applyWish(wishes, logins, it, wish)
+      await applyWish(wishes, options.seal, it, wish)
     },
     async observe(id, signal) {
       await reachable(signal)
@@ -191,12 +191,33 @@ async function missingOf(api: DockerApi, socket: string): Promise<readonly strin
   return missing
 }
 
-async function applyWish(
-  wishes: Wishes,
-  logins: Map<string, RegistryLogin>,
-  it: Convergence,
-  wish: ContainerWish,
-): Promise<void> {
+const bindingOf = (id: string): string => `container ${id} registry`
+
+function loginOf({ id, registry }: KeptWish, seal: Seal): RegistryLogin | undefined {
+  if (!registry) return undefined
+  const { server: serveraddress, username, sealed } = registry
+  return { serveraddress, username, password: seal.open(sealed, bindingOf(id)) }
+}
+
+/** Sealed anew only when the password is another one, so that the same wish is the same text. */
+function keptOf(wish: ContainerWish, before: KeptWish | undefined, seal: Seal): KeptWish {
+  const { registry, ...rest } = wish
+  if (!registry) return rest
+  const { password, server, username } = registry
+  const sealed = before?.registry?.sealed
+  const same = sealed !== undefined && opens(sealed, password, wish.id, seal)
+  return { ...rest, registry: { server, username, sealed: same ? sealed : seal.seal(password, bindingOf(wish.id)) } }
+}
+
+function opens(sealed: string, password: string, id: string, seal: Seal): boolean {
+  try {
+    return seal.open(sealed, bindingOf(id)) === password
+  } catch {
+    return false
+  }
+}
+
+async function applyWish(wishes: Wishes, seal: Seal, it: Convergence, wish: ContainerWish): Promise<void> {
   const held = wishes.get(wish.id)
   if (held?.removing) {
     throw new CloudError('conflict', 'the container is being removed', { rule: 'wrong_state' })
@@ -205,22 +226,11 @@ async function applyWish(
     const message = `attempt ${wish.attempt} is older than ${held.wish.attempt}, which is held`
     throw new CloudError('conflict', message, { rule: 'lost_race' })
   }
-  const { registry, ...rest } = wish
-  const kept: KeptWish = registry
-    ? { ...rest, registry: { server: registry.server, username: registry.username } }
-    : rest
-  const login = registry && {
-    serveraddress: registry.server,
-    username: registry.username,
-    password: registry.password,
-  }
-  const newLogin = JSON.stringify(login) !== JSON.stringify(logins.get(wish.id))
-  if (login) logins.set(wish.id, login)
-  else logins.delete(wish.id)
+  const kept = keptOf(wish, held?.wish, seal)
   const newer = held === undefined || wish.attempt > held.wish.attempt
   const next: Held = newer ? { wish: kept, starts: 0 } : { ...held, wish: kept }
-  if (JSON.stringify(next) !== JSON.stringify(held)) await wishes.put(next)
-  else if (!newLogin) return it.wake(wish.id)
+  if (JSON.stringify(next) === JSON.stringify(held)) return it.wake(wish.id)
+  await wishes.put(next)
   it.renew(wish.id, { stopFetch: newer })
 }
 

@@ -26,7 +26,7 @@ import {
 } from './plan.ts'
 import { type Session, followDocker } from './session.ts'
 import type { Volumes } from './volumes.ts'
-import type { Held, Wishes } from './wishes.ts'
+import type { Held, KeptWish, Wishes } from './wishes.ts'
 
 /** Containers started at the same moment: more only makes each of them slower. */
 const STARTS_AT_ONCE = 8
@@ -64,7 +64,8 @@ export type ConvergeOptions = {
   readonly networks: Networks
   readonly volumes: Volumes
   readonly links: Links
-  readonly logins: ReadonlyMap<string, RegistryLogin>
+  /** The login of a wish for its registry, opened. */
+  readonly login: (wish: KeptWish) => RegistryLogin | undefined
   readonly instance: string
   /** Folder for the containers' resolv.conf files. */
   readonly directory: string
@@ -78,7 +79,7 @@ export type Convergence = {
   readonly session: Session
   /** Looks at it now. */
   wake(id: string): void
-  /** Its wish was replaced by a higher attempt, got a login or was withdrawn: what failed before counts no more. */
+  /** Its wish changed or was withdrawn: what failed before counts no more. */
   renew(id: string, how: { readonly stopFetch: boolean }): void
   /** Removes a container that no wish is held for. */
   discard(id: string): void
@@ -264,7 +265,7 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
     }
     try {
       const within = AbortSignal.any([signal, stop.signal])
-      await options.images.fetch(held.wish, options.logins.get(id), onProgress, within)
+      await options.images.fetch(held.wish, options.login(held.wish), onProgress, within)
       track.fetched = fetchKey(held)
     } finally {
       delete track.fetching
@@ -431,6 +432,9 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
       log,
       onOpen: () => {
         networks.doubt()
+        links
+          .dockerStarted()
+          .catch((error: unknown) => log.error('network rules beside docker failed', { error }))
         syncing = resyncSafely()
       },
       onClose: () => {

@@ -12,12 +12,9 @@ const PULL_MS_MAX = 3_600_000
 
 export type Progress = { readonly doneBytes: number; readonly totalBytes: number }
 
-/**
- * Why an image cannot be had. `final`: another try would end the same. `passing`: it may work later. `login`: the cloud has
- * to give the login again.
- */
+/** Why an image cannot be had. `final`: another try would end the same. `passing`: it may work later. */
 export class FetchFailure extends Error {
-  readonly what: 'final' | 'passing' | 'login'
+  readonly what: 'final' | 'passing'
   constructor(what: FetchFailure['what'], message: string) {
     super(message)
     this.what = what
@@ -50,7 +47,7 @@ type Pull = {
  * wish for it has to show its own right with a pull, which moves no data when the image is here.
  */
 export type Images = {
-  /** Ends when the image is here. `login` is the password where it is still in memory. */
+  /** Ends when the image is here; `login` is the wish's own, opened. */
   fetch(
     wish: KeptWish,
     login: RegistryLogin | undefined,
@@ -115,12 +112,6 @@ export async function openImages(api: DockerApi, directory: string): Promise<Ima
       if (id !== undefined) {
         const holders = grants.get(id)
         if (!holders || (holder !== undefined && holders.includes(holder))) return
-      }
-      if (wish.registry && !login) {
-        throw new FetchFailure(
-          'login',
-          `the login for ${wish.registry.server} is not held any more; it is needed again`,
-        )
       }
       // The login is part of the key: a wrong password must not ride on another's pull.
       const key = [reference, wish.tenant, login ? digest(JSON.stringify(login)) : ''].join(' ')

@@ -212,9 +212,9 @@ function answersOf(
     },
     async 'NetworkDriver.Join'({ EndpointID = '' }) {
       const { plan, subnet } = heldOf(endpoints.attachmentOf(EndpointID))
-      const link = await links.createLink(plan.id)
+      const { containerLink } = await links.createLink(plan.id)
       return {
-        InterfaceName: { SrcName: link, DstPrefix: 'eth' },
+        InterfaceName: { SrcName: containerLink, DstPrefix: 'eth' },
         Gateway: subnet.gateway,
         GatewayIPv6: GATEWAY6,
         StaticRoutes: [],

@@ -6,9 +6,15 @@ import { isUuid } from '#lib/ids.ts'
 import { messageOf } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 
-/** A wish without the registry's password: that one stays in memory, so a restart needs it again for a pull only. */
+/** Seals a secret for the disk; `binding` names its place, and it opens nowhere else. Opening throws when it can't. */
+export type Seal = {
+  seal(plain: string, binding: string): string
+  open(sealed: string, binding: string): string
+}
+
+/** A wish whose registry password is sealed. */
 export type KeptWish = Omit<ContainerWish, 'registry'> & {
-  readonly registry?: { readonly server: string; readonly username: string }
+  readonly registry?: { readonly server: string; readonly username: string; readonly sealed: string }
 }
 
 /** How a container ended that was seen ending while Docker was up: it did so by itself. */

@@ -1,0 +1,101 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Clock } from '#lib/clock.ts'
+import { CloudError } from '#lib/errors.ts'
+import { readIfThere, writeAtomically } from '#lib/files.ts'
+import type { Log } from '#lib/log.ts'
+import { createKeyring, openMasterKey } from '#engine/secrets.ts'
+import { type DockerCompute, dockerCompute } from '#drivers/docker/compute.ts'
+import { networkPlugin } from '#drivers/docker/plugin.ts'
+import { type LinuxNetwork, linuxNetwork } from '#drivers/linux/linux.ts'
+import { takeLock } from '#supervise/lock.ts'
+
+export type LocalHostOptions = {
+  /** Everything that is held over restarts; root's alone. One process at a time. */
+  readonly directory: string
+  /** Marks everything made on the host: names, labels, rules. 1 to 5 of a-z and 0-9. */
+  readonly prefix?: string
+  /** Docker's socket. */
+  readonly docker?: string
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export type LocalHost = {
+  readonly network: LinuxNetwork
+  readonly compute: DockerCompute
+  /** Lets go of the host; containers and networks stay as they are. */
+  close(): Promise<void>
+}
+
+const PREFIX = 'arcus'
+const DOCKER_SOCKET = '/var/run/docker.sock'
+
+/**
+ * The drivers of this machine, in this process: routers, containers and Docker's network plugin. Refused `conflict` while
+ * another process holds the folder. Docker may be away: the plugin serves at once, containers wait for it.
+ */
+export async function localHost(options: LocalHostOptions): Promise<LocalHost> {
+  const { directory, clock, log } = options
+  const prefix = options.prefix ?? PREFIX
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  const release = await hold(directory)
+  try {
+    const network = linuxNetwork({ prefix, directory: join(directory, 'network'), clock, log })
+    const containers = join(directory, 'containers')
+    const seal = createKeyring(await openMasterKey(join(directory, 'seal.key'), randomBytes))
+    // First of all: Docker may be waiting for it since before we started.
+    const plugin = await networkPlugin({ name: prefix, directory: containers, links: network, log })
+    const compute = await dockerCompute({
+      socket: options.docker ?? DOCKER_SOCKET,
+      directory: containers,
+      instance: prefix,
+      plugin: prefix,
+      links: network,
+      seal,
+      clock,
+      log,
+    })
+    let purged = false
+    return {
+      network,
+      compute: {
+        ...compute,
+        apply(wish, signal) {
+          purged = false
+          return compute.apply(wish, signal)
+        },
+        async purge(signal) {
+          await compute.purge(signal)
+          purged = true
+        },
+      },
+      async close() {
+        await compute.close()
+        await plugin.close()
+        // What was purged for good leaves nothing in Docker's own folders either.
+        if (purged) await plugin.forget()
+        release()
+      },
+    }
+  } catch (error) {
+    release()
+    throw error
+  }
+}
+
+/** A lock on the folder that the kernel drops when this process dies. */
+async function hold(directory: string): Promise<() => void> {
+  const lock = takeLock(join(directory, 'lock'))
+  const holder = join(directory, 'lock.pid')
+  if (!lock) {
+    const pid = (await readIfThere(holder))?.trim() ?? 'unknown'
+    throw new CloudError(
+      'conflict',
+      `${directory} is held by another host agent, process ${pid}; stop that one first`,
+    )
+  }
+  await writeAtomically(holder, `${process.pid}\n`)
+  return () => lock.release()
+}
