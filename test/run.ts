@@ -75,8 +75,8 @@ async function runAll(
       )
       results.push({ suite, outcome })
     }
-    if (before && !signal.aborted) left = await whatIsLeft(before, mark, hasEngine)
-    if (before && (signal.aborted || left.length > 0)) await clean(ROOT, scratch, mark, say)
+    if (before && !signal.aborted) left = await whatIsLeft(before, { mark, scratch }, hasEngine)
+    if (before && (signal.aborted || left.length > 0)) await clean(ROOT, { mark, scratch }, say)
   } finally {
     await engine?.stop()
     rmSync(scratch, { recursive: true, force: true })

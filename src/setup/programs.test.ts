@@ -46,10 +46,10 @@ describe('the three processes', () => {
     assert.ok(low.cloud.argv.includes('--bounding-set=-all,+net_bind_service'))
   })
   test('get our settings from the environment and nothing else of it', () => {
-    const settings = settingsOf({ ARCUS_LOG: 'debug', SECRET: 'x', PATH: '/evil' })
+    const settings = settingsOf({ ARCUS_LOG: 'debug', ARCUS_TOKEN: 'x', PATH: '/evil' })
     const { env } = programsOf(cloudware({ settings })).cloud
     assert.equal(env['ARCUS_LOG'], 'debug')
-    assert.equal(env['SECRET'], undefined)
+    assert.equal(env['ARCUS_TOKEN'], undefined)
     assert.ok(env['PATH']?.startsWith('/usr/local/sbin:'))
   })
 })

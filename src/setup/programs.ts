@@ -34,13 +34,11 @@ export type Cloudware = {
   readonly settings: Readonly<Record<string, string>>
 }
 
-/** Settings are the variables of the environment that begin with ARCUS_. */
+/** Variables of the environment that the processes get; others may be secrets of whoever calls. */
+const SETTINGS = ['ARCUS_LOG']
+
 export const settingsOf = (env: Readonly<Record<string, string | undefined>>): Record<string, string> =>
-  Object.fromEntries(
-    Object.entries(env).flatMap(([name, value]) =>
-      name.startsWith('ARCUS_') && value !== undefined ? [[name, value]] : [],
-    ),
-  )
+  Object.fromEntries(SETTINGS.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])))
 
 /** Where the API answers; plain HTTP is for this machine alone. */
 export function urlOf(it: Cloudware): string {

@@ -9,7 +9,7 @@ import { DEFAULT_DATA } from '#setup/options.ts'
 import { enginePackages, HOST_NEEDS, installPackages, missingPackages } from '#setup/packages.ts'
 import { runningParent } from '#setup/parent.ts'
 import { unitsExist } from '#setup/units.ts'
-import { identify, isRunning } from '#supervise/identity.ts'
+import { identify } from '#supervise/identity.ts'
 import { stopProcess } from '#supervise/stop.ts'
 import { createSupervisor, logOf } from '#supervise/supervisor.ts'
 import { lastLines } from '#supervise/logfile.ts'
@@ -31,6 +31,9 @@ export function whyNotHere(): string | undefined {
   }
   return undefined
 }
+
+/** One run of the suites: a mark that its processes carry, and its folder for everything it keeps. */
+export type Run = { readonly mark: string; readonly scratch: string }
 
 export type Engine = { readonly why?: string; stop(): Promise<void> }
 
@@ -85,8 +88,16 @@ const parentOf = (pid: number): number => {
   return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1] ?? 0)
 }
 
-/** Processes that a run started and that live, the engine and what belongs to it excepted. */
-export function markedProcesses(mark: string): number[] {
+const OURS = /src\/(main|host|edge|up|serve)\.ts/
+
+/**
+ * Processes that a run started and that live, the engine and what belongs to it excepted: by its mark, or, where that is
+ * not handed on, as Arcus with its data in the run's own folder or in the machine's, where it did not run before.
+ */
+export function processesOf({ mark, scratch }: Run): number[] {
+  const isOurs = (command: string): boolean =>
+    OURS.test(command) && (command.includes(scratch) || command.includes(DEFAULT_DATA))
+  const isMarked = (pid: number): boolean => readProc(pid, 'environ').split('\0').includes(`${MARK}=${mark}`)
   const engine = engineProcess()?.pid
   const ofEngine = (pid: number): boolean => {
     for (let at = pid, depth = 0; at > 1 && depth < 64; at = parentOf(at), depth++)
@@ -96,32 +107,32 @@ export function markedProcesses(mark: string): number[] {
   return readdirSync('/proc')
     .filter((it) => /^\d+$/.test(it))
     .map(Number)
-    .filter((pid) => pid !== process.pid && readProc(pid, 'environ').split('\0').includes(`${MARK}=${mark}`))
+    .filter((pid) => pid !== process.pid && (isMarked(pid) || isOurs(commandOf(pid))))
     .filter((pid) => identify(pid) !== undefined && !ofEngine(pid))
 }
 
 /** What is on the machine now and was not before, after it had time to go. */
 export async function whatIsLeft(
   before: ReadonlySet<string>,
-  mark: string,
+  it: Run,
   hasEngine: boolean,
 ): Promise<string[]> {
   const signal = new AbortController().signal
   for (const until = systemClock.now() + GOES_MS_MAX; ; await systemClock.sleep(POLL_MS, signal)) {
     const now = await hostSnapshot(hasEngine)
-    const left = [...now].filter((it) => !before.has(it) && !it.startsWith('process '))
-    left.push(...markedProcesses(mark).map((pid) => `process ${pid} ${commandOf(pid)}`))
+    const left = [...now].filter((one) => !before.has(one) && !one.startsWith('process '))
+    left.push(...processesOf(it).map((pid) => `process ${pid} ${commandOf(pid)}`))
     if (left.length === 0 || systemClock.now() > until) return left
   }
 }
 
 /** Ends what a run started and removes what it made on the machine, as far as that can be found. */
-export async function clean(root: string, scratch: string, mark: string, say: Say): Promise<void> {
-  for (const pid of markedProcesses(mark)) {
-    const it = identify(pid)
-    if (it && isRunning(it)) await stopProcess(it, 0, systemClock)
+export async function clean(root: string, it: Run, say: Say): Promise<void> {
+  for (const pid of processesOf(it)) {
+    const found = identify(pid)
+    if (found) await stopProcess(found, 0, systemClock)
   }
-  const purge = [process.execPath, join(root, 'src/host.ts'), '--data', join(scratch, 'purge'), '--purge']
+  const purge = [process.execPath, join(root, 'src/host.ts'), '--data', join(it.scratch, 'purge'), '--purge']
   await runLong(purge, { env: {}, secondsMax: PURGE_SECONDS_MAX, say, clock: systemClock }).catch(
     (error: unknown) => {
       say(`what is left could not be removed: ${messageOf(error)}`)
