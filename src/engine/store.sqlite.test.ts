@@ -1,0 +1,192 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { appendFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { DatabaseSync } from 'node:sqlite'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { isCloudError } from '#lib/errors.ts'
+import { silentLog } from '#lib/log.ts'
+import { keyOf } from './resource.ts'
+import { storeConformance } from './store.conformance.ts'
+import { openSqliteStore, type SqliteOptions } from './store.sqlite.ts'
+import type { Store } from './store.ts'
+import { claim, create, leaseOn, refused, toy, until } from './store.testing.ts'
+
+const MIGRATIONS = fileURLToPath(new URL('./migrations', import.meta.url))
+const CRASHING = fileURLToPath(new URL('./store.crash.testing.ts', import.meta.url))
+
+function folder(): { path: string } & Disposable {
+  const path = mkdtempSync(join(tmpdir(), 'arcus-store-'))
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true }) }
+}
+const open = (directory: string, more: Partial<SqliteOptions> = {}) =>
+  openSqliteStore({ directory, log: silentLog, ...more })
+
+storeConformance('sqlite', async (how = {}): Promise<Store> => {
+  const directory = folder()
+  const store = await open(directory.path, how)
+  return {
+    ...store,
+    async [Symbol.asyncDispose]() {
+      await store[Symbol.asyncDispose]()
+      directory[Symbol.dispose]()
+    },
+  }
+})
+
+test('a second opener is told who holds the folder, and gets it when that one closed', async () => {
+  using directory = folder()
+  const first = await open(directory.path)
+  const error = await refused(open(directory.path), 'unavailable')
+  assert.match(error.message, new RegExp(`in use by process ${process.pid};`))
+  await first[Symbol.asyncDispose]()
+  await using again = await open(directory.path)
+  assert.equal((await again.stats()).resources, 0)
+  assert.equal(statSync(directory.path).mode & 0o077, 0)
+})
+
+test('everything is there after a restart', async () => {
+  using directory = folder()
+  const one = toy({ labels: { a: 'b' } })
+  const before = await open(directory.path)
+  await before.commit([create(one, { terms: ['t:1'] }), claim(one.id, { amount: 2 })])
+  await before.commit([
+    { do: 'pool', pool: 'names', max: 7 },
+    { do: 'guard', name: 'g', seen: 0 },
+  ])
+  const { cursor } = await before.changes(undefined, 1)
+  const lease = await leaseOn(before, keyOf(one))
+  await before[Symbol.asyncDispose]()
+
+  await using after = await open(directory.path)
+  assert.deepEqual(await after.get(one.id), one)
+  assert.deepEqual(await after.pool('names'), { max: 7, used: 2 })
+  assert.equal(await after.guard('g'), 1)
+  assert.equal((await after.changes(undefined, 1)).cursor, cursor)
+  assert.equal((await after.list({ kind: 'toy', tenant: 'acme', terms: ['t:1'] })).total, 1)
+  const again = await leaseOn(after, keyOf(one))
+  assert.ok(again.token > lease.token, 'a lease of the old process is worth nothing')
+  await refused(after.commit([{ do: 'finish', lease, attempt: 0 }]), 'gone')
+})
+
+test('a killed writer loses nothing that was acknowledged, and its folder is free at once', async () => {
+  using directory = folder()
+  const acknowledged: string[] = []
+  for (let round = 1; round <= 3; round++) {
+    const child = spawn(process.execPath, [CRASHING, directory.path], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    await readUntil(child, acknowledged, acknowledged.length + 150 * round)
+    await using store = await open(directory.path)
+    for (const id of acknowledged) {
+      assert.ok(await store.get(id), 'an acknowledged resource')
+      assert.equal((await store.claim('names', id))?.owner, id)
+      assert.ok(await store.queue(`toy/${id}`))
+      assert.equal(
+        (await store.records({ stream: 'event', tenant: 'acme', subject: id, limit: 2 })).records.length,
+        1,
+      )
+    }
+    // What was under way may be there or not, but only whole.
+    const page = await store.list({ kind: 'toy', tenant: 'acme', terms: ['written:1'], limit: 1 })
+    assert.ok(page.total >= acknowledged.length)
+    assert.equal((await store.claims('names')).length, page.total)
+  }
+})
+
+async function readUntil(child: ChildProcess, acknowledged: string[], enough: number): Promise<void> {
+  const ended = once(child, 'exit')
+  const lines = createInterface({ input: child.stdout ?? process.stdin })
+  for await (const line of lines) {
+    if (line !== 'ready') acknowledged.push(line)
+    if (acknowledged.length >= enough) child.kill('SIGKILL')
+  }
+  await ended
+}
+
+test('a changed, an unknown newer and a failing migration each stop the start', async () => {
+  using directory = folder()
+  const migrations = join(directory.path, 'migrations')
+  const data = join(directory.path, 'data')
+  cpSync(MIGRATIONS, migrations, { recursive: true })
+  await (await open(data, { migrations }))[Symbol.asyncDispose]()
+
+  writeFileSync(
+    join(migrations, '0098-bad.sql'),
+    'CREATE TABLE half (n INTEGER); CREATE TABLE half (n INTEGER)',
+  )
+  await assert.rejects(
+    open(data, { migrations }),
+    /migration 0098-bad\.sql failed: table half already exists/,
+  )
+  const db = new DatabaseSync(join(data, 'arcus.sqlite'))
+  assert.equal(db.prepare("SELECT name FROM sqlite_schema WHERE name = 'half'").get(), undefined)
+  db.close()
+
+  writeFileSync(join(migrations, '0098-bad.sql'), 'CREATE TABLE added (n INTEGER)')
+  await (await open(data, { migrations }))[Symbol.asyncDispose]()
+  const newer = await refused(open(data), 'unsupported')
+  assert.match(newer.message, /written by a newer version \(migration 0098-bad\.sql\)/)
+  appendFileSync(join(migrations, '0098-bad.sql'), '-- edited')
+  const changed = await refused(open(data, { migrations }), 'unsupported')
+  assert.match(changed.message, /0098-bad\.sql is not the one that was applied/)
+})
+
+test('a folder that cannot be used is named', async () => {
+  using directory = folder()
+  const file = join(directory.path, 'file')
+  writeFileSync(file, '')
+  const error = await refused(open(join(file, 'data')), 'unavailable')
+  assert.match(error.message, /data folder .*file\/data cannot be made/)
+})
+
+test('a backup is a whole store, taken while writes go on', async () => {
+  using directory = folder()
+  mkdirSync(join(directory.path, 'copy'))
+  const made = Array.from({ length: 300 }, () => toy())
+  {
+    await using store = await open(join(directory.path, 'data'))
+    const writing = made.map((one) => store.commit([create(one)]))
+    await writing[99]
+    await store.backup(join(directory.path, 'copy', 'arcus.sqlite'))
+    await Promise.all(writing)
+  }
+  await using copy = await open(join(directory.path, 'copy'))
+  assert.deepEqual(await copy.get(made[99]?.id ?? ''), made[99])
+  const page = await copy.list({ kind: 'toy', tenant: 'acme' })
+  assert.equal(page.total, page.items.length)
+})
+
+test('commits that wait together share a batch', async () => {
+  using directory = folder()
+  await using store = await open(directory.path)
+  await Promise.all(Array.from({ length: 200 }, () => store.commit([create(toy())])))
+  const { commits, batches } = await store.stats()
+  assert.equal(commits, 200)
+  assert.ok(batches <= 20, `${batches} batches`)
+})
+
+test('the log is moved into the database while it is written to', async () => {
+  using directory = folder()
+  await using store = await open(directory.path)
+  const log = join(directory.path, 'arcus.sqlite-wal')
+  const main = join(directory.path, 'arcus.sqlite')
+  const before = statSync(main).size
+  await until(async () => {
+    const spec = { text: 'x'.repeat(2000) }
+    await Promise.all(Array.from({ length: 50 }, () => store.commit([create(toy({ spec }))])))
+    return statSync(log).size > 0 && statSync(main).size > before
+  }, 'a checkpoint')
+})
+
+test('after it was closed a store refuses to write', async () => {
+  using directory = folder()
+  const store = await open(directory.path)
+  await store[Symbol.asyncDispose]()
+  const error = await store.commit([create(toy())]).catch((reason: unknown) => reason)
+  assert.ok(isCloudError(error, 'unavailable'))
+})
