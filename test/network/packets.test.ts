@@ -72,7 +72,7 @@ test('VIP', async () => {
   assert.deepEqual(await m3.ask('10.0.1.101', 80), { error: 'ECONNREFUSED' })
   assert.ok(m3.ping('10.0.1.100'))
   const own = [await m1.ask('10.0.1.100', 80), await m1.ask('10.0.1.100', 80)]
-  assert.deepEqual(own.map((it) => it.text).toSorted(), ['a1 10.0.1.100', `a2 ${a1.address}`])
+  assert.deepEqual(own.map((it) => it.text ?? '').toSorted(), ['a1 10.0.1.100', `a2 ${a1.address}`])
 })
 
 test('egress', async () => {

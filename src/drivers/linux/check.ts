@@ -95,7 +95,6 @@ function checkSubnets(plan: VpcPlan, host: HostPlan): void {
 function checkAttachments(plan: VpcPlan, host: HostPlan): void {
   const subnets = new Map(plan.subnets.map((it) => [it.id, network('subnet', it.cidr)]))
   const fabric = network('fabric', host.fabric)
-  const groups = new Set(plan.groups.map((it) => it.id))
   for (const it of plan.attachments) {
     id('attachment', it.id)
     inside('address', subnets.get(it.subnet) ?? refuse('unknown subnet', it.subnet), it.address)
@@ -103,7 +102,8 @@ function checkAttachments(plan: VpcPlan, host: HostPlan): void {
     if (!MAC.test(it.mac)) refuse('no MAC address', it.mac)
     inside('fabric address', fabric, it.fabric)
     if (it.egress !== undefined) four('egress', it.egress)
-    for (const group of it.groups) if (!groups.has(group)) refuse('unknown security group', group)
+    // A group that the plan does not have allows nothing.
+    for (const group of it.groups) id('security group', group)
   }
   const all = [...plan.attachments, ...plan.vips]
   unique(

@@ -278,7 +278,12 @@ export async function cutFlows(
     [
       '-D',
       ...(isIPv6(flow.source) ? ['-f', 'ipv6'] : []),
-      ...['-p', flow.protocol, '-s', flow.source, '-d', flow.destination],
+      '-p',
+      flow.protocol,
+      '-s',
+      flow.source,
+      '-d',
+      flow.destination,
       ...flow.options,
     ].join(' '),
   )

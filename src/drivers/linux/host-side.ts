@@ -4,7 +4,15 @@ import { writeFile } from 'node:fs/promises'
 import type { HostPlan } from '#cloud/network/network.driver.ts'
 import type { Log } from '#lib/log.ts'
 import { keepDockerOpen, releaseDocker } from './docker-user.ts'
-import { hostRules, hostSetsText, surroundings, type Clash, type Surroundings } from './host.ts'
+import {
+  hostRules,
+  hostSetsText,
+  proxyLines,
+  surroundings,
+  type Clash,
+  type NeighbourJson,
+  type Surroundings,
+} from './host.ts'
 import type { LinkJson, RouteJson } from './links.ts'
 import type { Names } from './names.ts'
 import { CommandFailed, ipBatch, ipShow, nftLoad, run } from './run.ts'
@@ -31,15 +39,19 @@ export function hostMtu(): number {
   return MTU_DEFAULT
 }
 
-/** The host's own part: table, sets, the resolver's address, forwarding, Docker's chain. Calls must not overlap. */
+/** What the host's part holds of all VPCs: the ranges behind each uplink, and the external addresses in use. */
+export type Shared = { readonly ranges: readonly Clash[]; readonly externals: readonly string[] }
+
+/** The host's own part: table, sets, proxy neighbours, the resolver's address, forwarding, Docker's chain. Calls must not overlap. */
 export type HostSide = {
-  readonly surroundings: Surroundings
-  /** Looks at the host and repairs what differs from the plan; `clashes` are the ranges of all VPCs. Gives what it repaired. */
-  keep(plan: HostPlan, clashes: readonly Clash[], signal: AbortSignal): Promise<readonly string[]>
-  /** Brings the sets up to date, where they are not. */
-  keepClashes(clashes: readonly Clash[], signal: AbortSignal): Promise<void>
+  /** Looks at the host and repairs what differs from the plan. Gives what it repaired. */
+  keep(plan: HostPlan, shared: Shared, signal: AbortSignal): Promise<readonly string[]>
+  /** Brings up to date what is shared, as far as it changed since the last time. */
+  keepShared(shared: Shared, signal: AbortSignal): Promise<void>
   keepDocker(signal: AbortSignal): Promise<boolean>
-  remove(signal: AbortSignal): Promise<void>
+  /** Ends flows into networks that the new plan does not allow any more. */
+  cutRevoked(before: HostPlan | undefined, plan: HostPlan, signal: AbortSignal): Promise<void>
+  remove(plan: HostPlan | undefined, signal: AbortSignal): Promise<void>
 }
 
 /** How nftables lists our table, without the set that counts flows and changes by itself. */
@@ -60,83 +72,100 @@ async function keepForwarding(): Promise<boolean> {
   return true
 }
 
+async function proxyNeighbours(signal: AbortSignal): Promise<NeighbourJson[]> {
+  const [there] = await ipShow(undefined, ['neigh show proxy'], { signal })
+  return (there ?? []) as NeighbourJson[]
+}
+
+/** Makes the resolver's address the only one of ours on `lo`; without one there is none. */
+async function keepResolver(
+  prefix: string,
+  resolver: string | undefined,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const label = `lo:${prefix}`
+  const [links] = await ipShow(undefined, ['addr show dev lo'], { signal })
+  const there = ((links ?? []) as LinkJson[]).flatMap((it) => it.addr_info ?? [])
+  const ours = there.filter((it) => it.label === label).map((it) => it.local)
+  const lines = ours.filter((it) => it !== resolver).map((it) => `addr del ${it}/32 dev lo`)
+  if (resolver !== undefined && !ours.includes(resolver))
+    lines.push(`addr replace ${resolver}/32 dev lo label ${label}`)
+  await ipBatch(undefined, lines, { signal })
+  return lines.length ? ['resolver address missing'] : []
+}
+
 export function createHostSide(names: Names, flowsMax: number, log: Log): HostSide {
   const { table, prefix } = names
-  const label = `lo:${prefix}`
   let around: Surroundings = { networks: [], exits: [], connected: [] }
-  // What is loaded: the digests of our texts, and of how nftables lists them.
+  let pools: readonly string[] = []
+  // What was loaded or set last: digests of our texts, and of how nftables lists them.
   let rules = ''
   let sets = ''
   let listed = ''
+  let proxies = ''
 
-  const setsText = (clashes: readonly Clash[]): string => hostSetsText(table, { ...around, clashes })
+  const setsText = (ranges: readonly Clash[]): string => hostSetsText(table, { ...around, clashes: ranges })
 
-  async function keepRules(
-    plan: HostPlan,
-    clashes: readonly Clash[],
-    signal: AbortSignal,
-  ): Promise<string[]> {
+  async function load(text: string, filling: string, signal: AbortSignal): Promise<void> {
+    await nftLoad(undefined, text + filling, { signal })
+    sets = digest(filling)
+    listed = (await listing(table, signal)) ?? ''
+  }
+
+  async function keepRules(plan: HostPlan, { ranges }: Shared, signal: AbortSignal): Promise<string[]> {
     const text = hostRules(prefix, plan, flowsMax)
-    const filling = setsText(clashes)
+    const filling = setsText(ranges)
     const there = await listing(table, signal)
     const isSame = there !== undefined && there === listed && rules === digest(text)
     if (isSame && sets === digest(filling)) return []
-    await nftLoad(undefined, isSame ? filling : text + filling, { signal })
+    await load(isSame ? '' : text, filling, signal)
     rules = digest(text)
-    sets = digest(filling)
-    listed = (await listing(table, signal)) ?? ''
-    return [
-      there === undefined ? 'host rules missing' : isSame ? 'host networks changed' : 'host rules changed',
-    ]
+    if (isSame) return ['networks changed']
+    return [there === undefined ? 'rules missing' : 'rules changed']
   }
 
-  async function keepResolver(plan: HostPlan, signal: AbortSignal): Promise<string[]> {
-    const [links = []] = (await ipShow(undefined, ['addr show dev lo'], { signal })) as LinkJson[][]
-    const there = (links[0]?.addr_info ?? []).filter((it) => (it as { label?: string }).label === label)
-    const lines = there
-      .filter((it) => it.local !== plan.resolver)
-      .map((it) => `addr del ${it.local}/32 dev lo`)
-    if (!there.some((it) => it.local === plan.resolver))
-      lines.push(`addr replace ${plan.resolver}/32 dev lo label ${label}`)
+  async function keepProxies(externals: readonly string[], signal: AbortSignal): Promise<string[]> {
+    const there = await proxyNeighbours(signal)
+    const lines = proxyLines(externals, around, there, pools)
     await ipBatch(undefined, lines, { signal })
-    return lines.length ? ['resolver address missing'] : []
+    proxies = externals.join()
+    return lines.length ? ['proxy neighbours changed'] : []
   }
 
   return {
-    get surroundings() {
-      return around
-    },
-    async keep(plan, clashes, signal) {
-      const [routes = []] = (await ipShow(undefined, ['route show table main'], { signal })) as RouteJson[][]
-      around = surroundings(routes, names.isUplink)
+    async keep(plan, shared, signal) {
+      const [routes] = await ipShow(undefined, ['route show table main'], { signal })
+      around = surroundings((routes ?? []) as RouteJson[], names.isUplink)
+      pools = plan.external.map((it) => it.cidr)
       const repaired = [
         ...((await keepForwarding()) ? ['forwarding off'] : []),
-        ...(await keepRules(plan, clashes, signal)),
-        ...(await keepResolver(plan, signal)),
+        ...(await keepRules(plan, shared, signal)),
+        ...(await keepResolver(prefix, plan.resolver, signal)),
+        ...(await keepProxies(shared.externals, signal)),
         ...((await keepDockerOpen(prefix, signal)) ? ["Docker's chain without our rules"] : []),
       ]
       if (repaired.length) log.info('host network brought up to date', { repaired })
       return repaired
     },
-    async keepClashes(clashes, signal) {
-      const filling = setsText(clashes)
-      if (!rules || sets === digest(filling)) return
-      await nftLoad(undefined, filling, { signal })
-      sets = digest(filling)
-      listed = (await listing(table, signal)) ?? ''
+    async keepShared({ ranges, externals }, signal) {
+      const filling = setsText(ranges)
+      if (sets !== digest(filling)) await load('', filling, signal)
+      if (proxies !== externals.join()) await keepProxies(externals, signal)
     },
     keepDocker: (signal) => keepDockerOpen(prefix, signal),
-    async remove(signal) {
+    async cutRevoked(before, plan, signal) {
+      const revoked = (before?.allowed ?? []).filter((it) => !plan.allowed.includes(it))
+      const from = (before?.external ?? []).map((it) => it.cidr)
+      const lines = revoked.flatMap((to) => from.map((it) => `-D -s ${it} -d ${to}`))
+      if (lines.length) await run(['conntrack', '-R', '-'], { signal, input: `${lines.join('\n')}\n` })
+    },
+    async remove(plan, signal) {
+      pools = plan?.external.map((it) => it.cidr) ?? pools
+      await keepProxies([], signal)
       await releaseDocker(prefix, signal)
       await nftLoad(undefined, `table inet ${table}\ndelete table inet ${table}\n`, { signal })
-      const [links = []] = (await ipShow(undefined, ['addr show dev lo'], { signal })) as LinkJson[][]
-      const there = (links[0]?.addr_info ?? []).filter((it) => (it as { label?: string }).label === label)
-      await ipBatch(
-        undefined,
-        there.map((it) => `addr del ${it.local}/32 dev lo`),
-        { signal },
-      )
-      rules = sets = listed = ''
+      await keepResolver(prefix, undefined, signal)
+      rules = sets = listed = proxies = ''
     },
   }
 }

@@ -37,19 +37,41 @@ export function surroundings(routes: readonly RouteJson[], isOurs: (link: string
   return { networks: [...networks].toSorted(), exits: [...exits].toSorted(), connected }
 }
 
-/** Which of the addresses lie in a network of the host, and the link on which to answer for each. */
-export const proxiesFor = (
-  addresses: readonly string[],
+/** Marks the proxy neighbours that are ours. */
+export const PROXY_PROTOCOL = 190
+
+export type NeighbourJson = { readonly dst: string; readonly dev: string; readonly protocol?: string }
+
+/**
+ * The commands that make the host answer for exactly those of `externals` that lie in one of its networks. Of the
+ * proxy neighbours that are there only ours in `pools` are touched.
+ */
+export function proxyLines(
+  externals: readonly string[],
   { connected }: Surroundings,
-): { address: string; link: string }[] =>
-  addresses.flatMap((address) => {
-    const number = parseIpv4(address) ?? 0
-    const network = connected.find((it) => {
-      const cidr = parseCidr(it.cidr)
-      return cidr !== undefined && contains(cidr, number)
+  there: readonly NeighbourJson[],
+  pools: readonly string[],
+): string[] {
+  const networkOf = (address: string, networks: readonly string[]): number =>
+    networks.findIndex((it) => {
+      const cidr = parseCidr(it)
+      return cidr !== undefined && contains(cidr, parseIpv4(address) ?? 0)
     })
-    return network ? [{ address, link: network.link }] : []
-  })
+  const cidrs = connected.map((it) => it.cidr)
+  const wanted = new Map(
+    externals.flatMap((it) => {
+      const link = connected[networkOf(it, cidrs)]?.link
+      return link ? [[it, link]] : []
+    }),
+  )
+  const ours = there.filter((it) => it.protocol === String(PROXY_PROTOCOL) && networkOf(it.dst, pools) >= 0)
+  const stale = ours.filter((it) => wanted.get(it.dst) !== it.dev)
+  for (const it of ours) if (wanted.get(it.dst) === it.dev) wanted.delete(it.dst)
+  return [
+    ...stale.map((it) => `neigh del proxy ${it.dst} dev ${it.dev}`),
+    ...[...wanted].map(([it, link]) => `neigh replace proxy ${it} dev ${link} protocol ${PROXY_PROTOCOL}`),
+  ]
+}
 
 /** Networks that do not lie in one another, which interval sets want. */
 export function widest(networks: readonly string[]): string[] {

@@ -177,28 +177,15 @@ export const externalsOf = (plan: VpcPlan): string[] =>
     : []
 
 /** Everything of one VPC on the host: its uplink, and the routes to what is reached by it. */
-export function itemsOnHost(
-  plan: VpcPlan,
-  uplink: string,
-  proxies: readonly { address: string; link: string }[],
-): Item[] {
+export function itemsOnHost(plan: VpcPlan, uplink: string): Item[] {
   const target = `via ${plan.uplink.vpc} dev ${uplink} src ${plan.uplink.host}`
   return [
     up(uplink),
     address(uplink, `${plan.uplink.host}/31`),
     ...plan.attachments.map((it) => route(`${it.fabric}/32`, target)),
     ...externalsOf(plan).map((it) => route(`${it}/32`, target)),
-    ...proxies.map((it) => ({
-      slot: `proxy ${it.address}`,
-      value: it.link,
-      set: `neigh replace proxy ${it.address} dev ${it.link} protocol ${PROXY_PROTOCOL}`,
-      words: `proxy neighbour ${it.address} on ${it.link}`,
-    })),
   ]
 }
-
-/** Marks the proxy neighbours that are ours. */
-export const PROXY_PROTOCOL = 190
 
 export type LinkJson = {
   readonly ifindex: number
@@ -208,9 +195,9 @@ export type LinkJson = {
   readonly flags: readonly string[]
   readonly mtu: number
   readonly addr_info?: readonly {
-    readonly family: string
     readonly local: string
     readonly prefixlen: number
+    readonly label?: string
   }[]
 }
 export type RouteJson = {
@@ -232,7 +219,6 @@ export type RuleJson = {
   readonly table?: string
   readonly suppress_prefixlen?: number
 }
-export type NeighbourJson = { readonly dst: string; readonly dev: string; readonly protocol?: string }
 
 /** The addresses and states of links, in the words of Item. */
 export function seenLinks(links: readonly LinkJson[]): SeenItem[] {
@@ -310,16 +296,6 @@ export function seenRules(rules: readonly RuleJson[]): SeenItem[] {
       }
     })
 }
-
-export const seenProxies = (neighbours: readonly NeighbourJson[]): SeenItem[] =>
-  neighbours
-    .filter((it) => it.protocol === String(PROXY_PROTOCOL))
-    .map((it) => ({
-      slot: `proxy ${it.dst}`,
-      value: it.dev,
-      unset: `neigh del proxy ${it.dst} dev ${it.dev}`,
-      words: `proxy neighbour ${it.dst} on ${it.dev}`,
-    }))
 
 /** Links of attachments that the plan does not have. */
 export const strayLinks = (plan: VpcPlan, links: readonly LinkJson[]): string[] => {

@@ -1,21 +1,26 @@
-import { mkdirSync, readdirSync, readFileSync, chmodSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
+import type { Loaded } from './router.ts'
+
+/** A VPC's plan, and what was loaded when it was last in force. */
+export type Kept = { readonly plan: VpcPlan; readonly loaded?: Loaded }
 
 /** Where the last plans are kept, so that containers start with their network while the cloud is away. */
 export type PlanFiles = {
   readonly host: HostPlan | undefined
-  readonly vpcs: readonly VpcPlan[]
+  readonly vpcs: readonly Kept[]
   /** Files that could not be read; whoever applies a plan again replaces them. */
   readonly broken: readonly string[]
   saveHost(plan: HostPlan): Promise<void>
-  saveVpc(plan: VpcPlan): Promise<void>
+  saveVpc(kept: Kept): Promise<void>
   removeVpc(vpc: string): Promise<void>
   removeAll(): Promise<void>
 }
 
 const VPC_FILE = /^vpc-([0-9a-f-]{36})\.json$/
+const OURS = /^(vpc-[0-9a-f-]{36}|host)\.json(\.next)?$/
 const FORMAT = 1
 
 /** Writes a file so that after a crash it is the old one or the new one, readable by us alone. */
@@ -36,38 +41,33 @@ export function openPlans(directory: string): PlanFiles {
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   chmodSync(directory, 0o700)
   const broken: string[] = []
-  const read = (name: string): unknown => {
+  const read = <T>(name: string): T[] => {
     try {
-      const kept = JSON.parse(readFileSync(join(directory, name), 'utf8')) as {
+      const { format, ...kept } = JSON.parse(readFileSync(join(directory, name), 'utf8')) as {
         format?: number
-        plan?: unknown
       }
-      if (kept.format === FORMAT && kept.plan) return kept.plan
+      if (format === FORMAT) return [kept as T]
     } catch {
       // Named below, like a file of another format.
     }
     broken.push(name)
-    return undefined
+    return []
   }
   const names = readdirSync(directory)
-  const vpcs = names
-    .filter((it) => VPC_FILE.test(it))
-    .flatMap((it) => (read(it) as VpcPlan | undefined) ?? [])
-  const host = names.includes('host.json') ? (read('host.json') as HostPlan | undefined) : undefined
-  const text = (plan: unknown): string => JSON.stringify({ format: FORMAT, plan })
-  const fileOf = (vpc: string): string => join(directory, `vpc-${vpc}.json`)
+  const vpcs = names.filter((it) => VPC_FILE.test(it)).flatMap((it) => read<Kept>(it))
+  const [host] = names.includes('host.json') ? read<{ plan: HostPlan }>('host.json') : []
+  const text = (kept: object): string => JSON.stringify({ format: FORMAT, ...kept })
+  const fileOf = (vpc: string): string => join(directory, `vpc-${vpc.toLowerCase()}.json`)
   return {
-    host,
+    host: host?.plan,
     vpcs,
     broken,
-    saveHost: (plan) => replaceFile(join(directory, 'host.json'), text(plan)),
-    saveVpc: (plan) => replaceFile(fileOf(plan.vpc), text(plan)),
+    saveHost: (plan) => replaceFile(join(directory, 'host.json'), text({ plan })),
+    saveVpc: (kept) => replaceFile(fileOf(kept.plan.vpc), text(kept)),
     removeVpc: (vpc) => rm(fileOf(vpc), { force: true }),
     async removeAll() {
-      for (const name of readdirSync(directory)) {
-        if (VPC_FILE.test(name) || /^(host\.json|.*\.json\.next)$/.test(name))
-          await rm(join(directory, name), { force: true })
-      }
+      for (const name of readdirSync(directory))
+        if (OURS.test(name)) await rm(join(directory, name), { force: true })
     },
   }
 }

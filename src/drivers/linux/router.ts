@@ -1,34 +1,28 @@
 import { createHash } from 'node:crypto'
 import { access } from 'node:fs/promises'
 import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
-import { proxiesFor, type Surroundings } from './host.ts'
 import {
   difference,
-  externalsOf,
   itemsInside,
   itemsOnHost,
   seenLinks,
-  seenProxies,
   seenRoutes,
   seenRules,
   strayLinks,
   type Change,
-  type Item,
   type LinkJson,
-  type NeighbourJson,
   type RouteJson,
   type RuleJson,
   type SeenItem,
 } from './links.ts'
 import { isRouterLink, routerLink, UPLINK, type Names } from './names.ts'
 import { ROUTER_TABLE, vpcRules } from './render.ts'
-import { CommandFailed, ipBatch, ipShow, nftLoad, run, runIn } from './run.ts'
+import { CommandFailed, ipBatch, ipShow, nftLoad, run, runIn, tolerant } from './run.ts'
 
 /** What the router of one VPC is made from, beside its plan. */
 export type Setting = {
   readonly names: Names
   readonly host: HostPlan
-  readonly surroundings: Surroundings
   readonly mtu: number
   readonly signal: AbortSignal
 }
@@ -70,9 +64,18 @@ async function lookInside(
 ): Promise<Pick<SeenRouter, 'inside' | 'insideItems'> | undefined> {
   if (!(await namespaceThere(namespace))) return undefined
   try {
-    const answers = await ipShow(namespace, ['addr show', 'route show table all', 'rule show'], { signal })
-    const [links = [], routes = [], rules = []] = answers as [LinkJson[], RouteJson[], RuleJson[]]
-    return { inside: links, insideItems: [...seenLinks(links), ...seenRoutes(routes), ...seenRules(rules)] }
+    const [addr, route, rule] = await ipShow(namespace, ['addr show', 'route show table all', 'rule show'], {
+      signal,
+    })
+    const links = (addr ?? []) as LinkJson[]
+    return {
+      inside: links,
+      insideItems: [
+        ...seenLinks(links),
+        ...seenRoutes((route ?? []) as RouteJson[]),
+        ...seenRules((rule ?? []) as RuleJson[]),
+      ],
+    }
   } catch (error) {
     // A name without a namespace behind it.
     if (error instanceof CommandFailed && /network namespace/.test(error.stderr)) return undefined
@@ -81,29 +84,20 @@ async function lookInside(
 }
 
 async function lookOnHost(
-  { names, surroundings, signal }: Setting,
+  { names, signal }: Setting,
   plan: VpcPlan,
 ): Promise<Pick<SeenRouter, 'hostLink' | 'hostItems'>> {
   const uplink = names.uplink(plan.index)
-  const proxies = proxiesFor(externalsOf(plan), surroundings)
-  const lines = [
-    `addr show dev ${uplink}`,
-    `route show dev ${uplink}`,
-    ...(proxies.length ? ['neigh show proxy'] : []),
-  ]
-  const answers = await ipShow(undefined, lines, { signal, lenient: true })
-  // Without the link the first two answer nothing.
-  const [neighbours = []] = answers.slice(answers.length === lines.length ? 2 : 0)
-  const [links = [], routes = []] = answers.length === lines.length || answers.length >= 2 ? answers : []
-  const [hostLink] = links as LinkJson[]
-  const wanted = new Set(proxies.map((it) => it.address))
+  // Without the link neither is answered.
+  const lines = [`addr show dev ${uplink}`, `route show dev ${uplink}`]
+  const [links, routes] = await ipShow(undefined, lines, { signal, lenient: true })
+  const [hostLink] = (links ?? []) as LinkJson[]
   return {
     hostLink,
     hostItems: [
       ...seenLinks(hostLink ? [hostLink] : []),
       // Which link a route hangs on is left out of the answer, since it was asked for.
-      ...seenRoutes((routes as RouteJson[]).map((it) => ({ ...it, dev: uplink }))),
-      ...seenProxies((neighbours as NeighbourJson[]).filter((it) => wanted.has(it.dst))),
+      ...seenRoutes(((routes ?? []) as RouteJson[]).map((it) => ({ ...it, dev: uplink }))),
     ],
   }
 }
@@ -137,9 +131,6 @@ export type Gap = {
   readonly onHost: Change
 }
 
-const wantedOnHost = ({ names, surroundings }: Setting, plan: VpcPlan): Item[] =>
-  itemsOnHost(plan, names.uplink(plan.index), proxiesFor(externalsOf(plan), surroundings))
-
 const isPair = (inside: LinkJson | undefined, outside: LinkJson | undefined): boolean =>
   inside !== undefined &&
   outside !== undefined &&
@@ -161,9 +152,8 @@ export function gapOf(
   const links = new Set(seen.inside.map((it) => it.ifname).filter(isRouterLink))
   // What hung on a broken uplink goes with it.
   const insideItems = uplink ? seen.insideItems.filter((it) => it.link !== UPLINK) : seen.insideItems
-  const hostItems = uplink ? seen.hostItems.filter((it) => it.link === undefined) : seen.hostItems
   const inside = difference(itemsInside(plan, setting.host, links), insideItems)
-  const onHost = difference(wantedOnHost(setting, plan), hostItems)
+  const onHost = difference(itemsOnHost(plan, setting.names.uplink(plan.index)), uplink ? [] : seen.hostItems)
   const strays = strayLinks(plan, seen.inside)
   const rules = seen.listing === undefined || loaded?.listing !== seen.listing || loaded.text !== digest(text)
   const words = seen.namespace
@@ -290,35 +280,25 @@ export async function driftOf(
   return gapOf(setting, plan, vpcRules(plan, setting.host, routerLink), loaded, seen).drift
 }
 
-/** Takes away a VPC's namespace with all that is in it, and its uplink, and its proxy neighbours. */
+/** Takes away a VPC's namespace with all that is in it, and its uplink. */
 export async function removeRouter(
   names: Names,
   vpc: string,
   uplink: string | undefined,
-  proxies: readonly { address: string; link: string }[],
   signal: AbortSignal,
 ): Promise<void> {
   const namespace = names.namespace(vpc)
-  const tolerate = async (work: Promise<unknown>): Promise<void> => {
-    try {
-      await work
-    } catch (error) {
-      if (!(error instanceof CommandFailed) || error.missing) throw error
-    }
-  }
   // The namespace itself is torn down some time after its name; its links are to be gone when this returns.
   const links = (await lookInside(namespace, signal))?.inside.map((it) => it.ifname) ?? []
   const ours = links.filter((it) => it === UPLINK || isRouterLink(it))
-  await tolerate(
+  await tolerant(
     ipBatch(
       namespace,
       ours.map((it) => `link del ${it}`),
       { signal },
     ),
   )
-  if (uplink) await tolerate(run(['ip', 'link', 'del', uplink], { signal }))
-  await tolerate(run(['ip', 'netns', 'del', namespace], { signal }))
-  for (const it of proxies)
-    await tolerate(run(['ip', 'neigh', 'del', 'proxy', it.address, 'dev', it.link], { signal }))
+  if (uplink) await tolerant(run(['ip', 'link', 'del', uplink], { signal }))
+  await tolerant(run(['ip', 'netns', 'del', namespace], { signal }))
   if (await namespaceThere(namespace)) throw new Error(`namespace ${namespace} cannot be removed`)
 }

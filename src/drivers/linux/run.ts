@@ -57,6 +57,15 @@ export function run(command: readonly string[], { input, signal }: RunOptions = 
   })
 }
 
+/** Waits for a command whose refusal is fine, such as removing what is not there. */
+export async function tolerant(work: Promise<unknown>): Promise<void> {
+  try {
+    await work
+  } catch (error) {
+    if (!(error instanceof CommandFailed) || error.missing) throw error
+  }
+}
+
 const netns = (namespace: string): string => `--net=/run/netns/${namespace}`
 
 /** Runs a command in a network namespace. */
@@ -79,7 +88,7 @@ export async function ipShow(
   namespace: string | undefined,
   lines: readonly string[],
   { lenient = false, ...options }: RunOptions & { lenient?: boolean } = {},
-): Promise<unknown[][]> {
+): Promise<(unknown[] | undefined)[]> {
   const where = namespace ? ['-n', namespace] : []
   const command = ['ip', ...where, ...(lenient ? ['-force'] : []), '-json', '-batch', '-']
   let text: string

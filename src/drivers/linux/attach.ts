@@ -1,0 +1,58 @@
+import { access } from 'node:fs/promises'
+import type { VpcPlan } from '#cloud/network/network.driver.ts'
+import { itemsInside } from './links.ts'
+import { routerLink, type Names } from './names.ts'
+import type { Setting } from './router.ts'
+import { CommandFailed, ipBatch, run, tolerant } from './run.ts'
+
+/** True when the container's end is still on the host, and so the pair is one that nobody uses yet. */
+const isHere = (containerLink: string): Promise<boolean> =>
+  access(`/sys/class/net/${containerLink}`).then(
+    () => true,
+    () => false,
+  )
+
+/** Makes an attachment's link in a router that is there, and gives the name of the container's end, on the host and down. */
+export async function makeLink(setting: Setting, plan: VpcPlan, id: string): Promise<string> {
+  const { names, mtu, signal } = setting
+  const namespace = names.namespace(plan.vpc)
+  const link = routerLink(id)
+  const containerLink = names.containerLink(id)
+  const add = `link add name ${containerLink} mtu ${mtu} type veth peer name ${link} netns ${namespace}`
+  try {
+    await ipBatch(undefined, [add], { signal })
+  } catch (error) {
+    if (!(error instanceof CommandFailed) || !/File exists/.test(error.stderr)) throw error
+    if (!(await isHere(containerLink))) {
+      // The other end is in a container that is on its way out.
+      await tolerant(ipBatch(namespace, [`link del ${link}`], { signal }))
+      await ipBatch(undefined, [add], { signal })
+    }
+  }
+  const items = itemsInside(plan, setting.host, new Set([link])).filter((it) => it.of === id)
+  await ipBatch(
+    namespace,
+    [
+      `link set dev ${link} mtu ${mtu} addrgenmode none alias ${id}`,
+      // The machine asks for each of its neighbours; the default lets it wait for up to 0.8 s.
+      `ntable change name arp_cache dev ${link} proxy_delay 0`,
+      ...items.map((it) => it.set),
+    ],
+    { signal },
+  )
+  return containerLink
+}
+
+/**
+ * Removes an attachment's link. Either end takes the other with it; the router's is where the plan says, the
+ * container's is on the host until it is moved.
+ */
+export async function removeLinkOf(
+  names: Names,
+  vpc: string | undefined,
+  id: string,
+  signal: AbortSignal,
+): Promise<void> {
+  if (vpc) await tolerant(ipBatch(names.namespace(vpc), [`link del ${routerLink(id)}`], { signal }))
+  else await tolerant(run(['ip', 'link', 'del', names.containerLink(id)], { signal }))
+}
