@@ -88,12 +88,17 @@ export function framed(message: Buffer): Buffer {
 export type Server = { readonly address: string; readonly port: number }
 
 /** Sends bytes by UDP from an address of this host; the bytes that come back. */
-export async function sendUdp(server: Server, caller: string, message: Buffer): Promise<Buffer> {
+export async function sendUdp(
+  server: Server,
+  caller: string,
+  message: Buffer,
+  answerMsMax = ANSWER_MS_MAX,
+): Promise<Buffer> {
   const socket = createSocket('udp4')
   try {
     socket.bind(0, caller)
     await once(socket, 'listening')
-    const answer = once(socket, 'message', { signal: AbortSignal.timeout(ANSWER_MS_MAX) })
+    const answer = once(socket, 'message', { signal: AbortSignal.timeout(answerMsMax) })
     socket.send(message, server.port, server.address)
     const [bytes] = (await answer) as [Buffer]
     return bytes

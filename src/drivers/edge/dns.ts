@@ -7,7 +7,7 @@ import { createResolver, type Resolver, type ResolverLimits } from './resolver.t
 import type { Table } from './table.ts'
 
 const BIND_AGAIN_MS_MIN = 100
-const BIND_AGAIN_MS_MAX = 3000
+const BIND_AGAIN_MS_MAX = 1000
 const CONNECTIONS_MAX = 512
 const CONNECTIONS_PER_CALLER_MAX = 8
 const CONNECTION_IDLE_MS_MAX = 10_000
