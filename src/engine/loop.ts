@@ -179,9 +179,10 @@ export async function settleLoop(given: LookContext, withinMs: number): Promise<
       continue
     }
     await sweepLate(given)
-    const next = await store.nextDue()
-    if (next === undefined || next > deadline) return
-    const ms = Math.max(0, next - clock.now())
+    const next = (await store.nextDue()) ?? Infinity
+    // Turning overdue is something that is due, too.
+    if (next > deadline && !(await store.late(deadline, 1)).length) return
+    const ms = Math.max(0, Math.min(next, deadline) - clock.now())
     if (clock.advance) await clock.advance(ms)
     else await clock.sleep(ms, never)
   }

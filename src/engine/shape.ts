@@ -129,12 +129,14 @@ export function sealingOf(keyring: Keyring) {
       }
       return sealed
     },
-    /** A changed spec, checked whole and sealed; secrets left as they were read stay as they are. */
+    /** A changed spec, checked whole and sealed; secrets left as they were read, or given again as they are, stay. */
     reseal(kind: AnyKind, from: Resource, spec: unknown): unknown {
       const old = from.spec as Fields
       const shown: Fields = { ...(spec as Fields) }
       const kept = kind.secret.filter(
-        (field) => typeof shown[field] === 'string' && shown[field] === old[field],
+        (field) =>
+          typeof shown[field] === 'string' &&
+          (shown[field] === old[field] || (isSecret(old[field]) && shown[field] === open(from, field))),
       )
       for (const field of kept) shown[field] = open(from, field)
       checkSpec(kind, shown)
