@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
 import { readIfThere, writeAtomically } from '#lib/files.ts'
@@ -31,6 +31,8 @@ export type LocalHost = {
 
 const PREFIX = 'arcus'
 const DOCKER_SOCKET = '/var/run/docker.sock'
+/** Two agents of one prefix would each remove the other's containers as orphans. */
+const HOST_LOCKS = '/run/arcus-host'
 
 /**
  * The drivers of this machine, in this process: routers, containers and Docker's network plugin. Refused `conflict` while
@@ -40,7 +42,25 @@ export async function localHost(options: LocalHostOptions): Promise<LocalHost> {
   const { directory, clock, log } = options
   const prefix = options.prefix ?? PREFIX
   await mkdir(directory, { recursive: true, mode: 0o700 })
-  const release = await hold(directory)
+  const pid = `process ${process.pid}`
+  const releaseFolder = await hold(
+    join(directory, 'lock'),
+    pid,
+    (holder) => `${directory} is held by another host agent, ${holder}; stop that one first`,
+  )
+  const releaseHost = await hold(
+    join(HOST_LOCKS, `${prefix}.lock`),
+    `${pid}, data in ${directory}`,
+    (holder) =>
+      `this machine's containers and networks named ${prefix} are kept by another host agent (${holder}); stop that one first`,
+  ).catch((error: unknown) => {
+    releaseFolder()
+    throw error
+  })
+  const release = (): void => {
+    releaseHost()
+    releaseFolder()
+  }
   try {
     const network = linuxNetwork({ prefix, directory: join(directory, 'network'), clock, log })
     const containers = join(directory, 'containers')
@@ -85,17 +105,16 @@ export async function localHost(options: LocalHostOptions): Promise<LocalHost> {
   }
 }
 
-/** A lock on the folder that the kernel drops when this process dies. */
-async function hold(directory: string): Promise<() => void> {
-  const lock = takeLock(join(directory, 'lock'))
-  const holder = join(directory, 'lock.pid')
-  if (!lock) {
-    const pid = (await readIfThere(holder))?.trim() ?? 'unknown'
-    throw new CloudError(
-      'conflict',
-      `${directory} is held by another host agent, process ${pid}; stop that one first`,
-    )
-  }
-  await writeAtomically(holder, `${process.pid}\n`)
+/** A lock that the kernel drops when this process dies; `refusal` makes the sentence from who holds it. */
+async function hold(
+  lockFile: string,
+  holder: string,
+  refusal: (holder: string) => string,
+): Promise<() => void> {
+  await mkdir(dirname(lockFile), { recursive: true, mode: 0o755 })
+  const lock = takeLock(lockFile)
+  const holderFile = `${lockFile}.holder`
+  if (!lock) throw new CloudError('conflict', refusal((await readIfThere(holderFile))?.trim() ?? 'unknown'))
+  await writeAtomically(holderFile, `${holder}\n`)
   return () => lock.release()
 }
