@@ -1,8 +1,9 @@
 import { access } from 'node:fs/promises'
 import type { VpcPlan } from '#cloud/network/network.driver.ts'
 import { itemsInside } from './links.ts'
+import type { Setting } from './look.ts'
 import { routerLink, type Names } from './names.ts'
-import type { Setting } from './router.ts'
+import { LINK_GROUP } from './router.ts'
 import { CommandFailed, ipBatch, run, tolerant } from './run.ts'
 
 /** True when the container's end is still on the host, and so the pair is one that nobody uses yet. */
@@ -33,7 +34,7 @@ export async function makeLink(setting: Setting, plan: VpcPlan, id: string): Pro
   await ipBatch(
     namespace,
     [
-      `link set dev ${link} mtu ${mtu} addrgenmode none alias ${id}`,
+      `link set dev ${link} mtu ${mtu} addrgenmode none alias ${id} group ${LINK_GROUP}`,
       // The machine asks for each of its neighbours; the default lets it wait for up to 0.8 s.
       `ntable change name arp_cache dev ${link} proxy_delay 0`,
       ...items.map((it) => it.set),

@@ -1,5 +1,5 @@
 import type { Attachment, PlannedSubnet, VpcPlan } from '#cloud/network/network.driver.ts'
-import type { Loaded } from './router.ts'
+import type { Loaded } from './look.ts'
 
 /** One VPC's plan in memory, with what this process knows of its router. */
 export type Held = {

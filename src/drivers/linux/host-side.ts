@@ -5,6 +5,8 @@ import type { HostPlan } from '#cloud/network/network.driver.ts'
 import type { Log } from '#lib/log.ts'
 import { keepDockerOpen, releaseDocker } from './docker-user.ts'
 import {
+  clashesText,
+  clashKey,
   hostRules,
   hostSetsText,
   proxyLines,
@@ -54,11 +56,15 @@ export type HostSide = {
   remove(plan: HostPlan | undefined, signal: AbortSignal): Promise<void>
 }
 
-/** How nftables lists our table, without the set that counts flows and changes by itself. */
-async function listing(table: string, signal: AbortSignal): Promise<string | undefined> {
+/** Digests of how nftables lists our table: the rules, and what the sets hold. */
+type Listing = { readonly rules: string; readonly sets: string }
+
+async function listing(table: string, signal: AbortSignal): Promise<Listing | undefined> {
   try {
     const text = await run(['nft', '-s', 'list', 'table', 'inet', table], { signal })
-    return digest(text.replace(/\tset flows \{[\s\S]*?\n\t\}\n/, ''))
+    // The set that counts flows changes by itself.
+    const still = text.replace(/\tset flows \{[\s\S]*?\n\t\}\n/, '')
+    return { rules: digest(still.replace(/elements = \{[^}]*\}/g, '')), sets: digest(still) }
   } catch (error) {
     if (error instanceof CommandFailed && !error.missing) return undefined
     throw error
@@ -98,30 +104,53 @@ export function createHostSide(names: Names, flowsMax: number, log: Log): HostSi
   const { table, prefix } = names
   let around: Surroundings = { networks: [], exits: [], connected: [] }
   let pools: readonly string[] = []
-  // What was loaded or set last: digests of our texts, and of how nftables lists them.
+  // The digest of the rules' text that was loaded, and how nftables listed it then.
   let rules = ''
+  let listed: Listing | undefined
+  // What was put into the sets: the digest of it all, and the ranges, which change alone.
   let sets = ''
-  let listed = ''
+  let ranges: ReadonlySet<string> = new Set()
   let proxies = ''
 
-  const setsText = (ranges: readonly Clash[]): string => hostSetsText(table, { ...around, clashes: ranges })
+  const setsText = (of: Shared): string => hostSetsText(table, { ...around, clashes: of.ranges })
 
-  async function load(text: string, filling: string, signal: AbortSignal): Promise<void> {
-    await nftLoad(undefined, text + filling, { signal })
+  /** Makes the table right; gives what was not, as far as it was seen and not only changed by us. */
+  async function keepRules(plan: HostPlan, of: Shared, signal: AbortSignal): Promise<string[]> {
+    const text = hostRules(prefix, plan, flowsMax)
+    const filling = setsText(of)
+    const there = await listing(table, signal)
+    const sameRules = there !== undefined && there.rules === listed?.rules && rules === digest(text)
+    if (sameRules && there.sets === listed?.sets && sets === digest(filling)) return []
+    const known = listed?.sets !== '' && sets === digest(filling)
+    await nftLoad(undefined, (sameRules ? '' : text) + filling, { signal })
+    rules = digest(text)
     sets = digest(filling)
-    listed = (await listing(table, signal)) ?? ''
+    ranges = new Set(of.ranges.map(clashKey))
+    listed = await listing(table, signal)
+    if (sameRules) return known ? ['sets changed'] : []
+    return [there === undefined ? 'rules missing' : 'rules changed']
   }
 
-  async function keepRules(plan: HostPlan, { ranges }: Shared, signal: AbortSignal): Promise<string[]> {
-    const text = hostRules(prefix, plan, flowsMax)
-    const filling = setsText(ranges)
-    const there = await listing(table, signal)
-    const isSame = there !== undefined && there === listed && rules === digest(text)
-    if (isSame && sets === digest(filling)) return []
-    await load(isSame ? '' : text, filling, signal)
-    rules = digest(text)
-    if (isSame) return ['networks changed']
-    return [there === undefined ? 'rules missing' : 'rules changed']
+  /** Changes only what differs, since every new VPC comes by here. */
+  async function keepRanges(of: Shared, signal: AbortSignal): Promise<void> {
+    const wanted = new Set(of.ranges.map(clashKey))
+    const text = clashesText(
+      table,
+      [...ranges].filter((it) => !wanted.has(it)),
+      [...wanted].filter((it) => !ranges.has(it)),
+    )
+    if (!text.trim()) return
+    try {
+      await nftLoad(undefined, text, { signal })
+    } catch (error) {
+      if (!(error instanceof CommandFailed)) throw error
+      // Somebody changed the set, or took the table away.
+      await nftLoad(undefined, setsText(of), { signal })
+    }
+    ranges = wanted
+    sets = digest(setsText(of))
+    // How nftables lists the sets now is not known until somebody looks.
+    if (listed) listed = { ...listed, sets: '' }
   }
 
   async function keepProxies(externals: readonly string[], signal: AbortSignal): Promise<string[]> {
@@ -147,10 +176,9 @@ export function createHostSide(names: Names, flowsMax: number, log: Log): HostSi
       if (repaired.length) log.info('host network brought up to date', { repaired })
       return repaired
     },
-    async keepShared({ ranges, externals }, signal) {
-      const filling = setsText(ranges)
-      if (sets !== digest(filling)) await load('', filling, signal)
-      if (proxies !== externals.join()) await keepProxies(externals, signal)
+    async keepShared(shared, signal) {
+      await keepRanges(shared, signal)
+      if (proxies !== shared.externals.join()) await keepProxies(shared.externals, signal)
     },
     keepDocker: (signal) => keepDockerOpen(prefix, signal),
     async cutRevoked(before, plan, signal) {
@@ -165,7 +193,9 @@ export function createHostSide(names: Names, flowsMax: number, log: Log): HostSi
       await releaseDocker(prefix, signal)
       await nftLoad(undefined, `table inet ${table}\ndelete table inet ${table}\n`, { signal })
       await keepResolver(prefix, undefined, signal)
-      rules = sets = listed = proxies = ''
+      rules = sets = proxies = ''
+      listed = undefined
+      ranges = new Set()
     },
   }
 }

@@ -102,6 +102,14 @@ const fill = (table: string, set: string, elements: readonly string[]): string[]
   ...(elements.length ? [`add element inet ${table} ${set} { ${elements.join(', ')} }`] : []),
 ]
 
+/** A transaction that takes ranges out of the set of those behind uplinks and puts others in. */
+export const clashesText = (table: string, gone: readonly string[], added: readonly string[]): string =>
+  [
+    ...(gone.length ? [`delete element inet ${table} clashes { ${gone.join(', ')} }`] : []),
+    ...(added.length ? [`add element inet ${table} clashes { ${added.join(', ')} }`] : []),
+    '',
+  ].join('\n')
+
 /** A transaction that makes the host's sets what they should be. */
 export const hostSetsText = (table: string, sets: HostSets): string =>
   [

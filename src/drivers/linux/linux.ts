@@ -17,10 +17,11 @@ import { createHeldPlans, type Held } from './held.ts'
 import { createHostSide, hostMtu, type Shared } from './host-side.ts'
 import { createLanes, inParallel } from './lanes.ts'
 import { externalsOf, type LinkJson } from './links.ts'
+import { namespaceThere, type Setting } from './look.ts'
 import { missingOnHost } from './missing.ts'
 import { namesFor } from './names.ts'
 import { openPlans } from './plans.ts'
-import { converge, driftOf, namespaceThere, removeRouter, type Setting } from './router.ts'
+import { converge, driftOf, removeRouter } from './router.ts'
 import { ipBatch, ipShow } from './run.ts'
 
 /** What Docker's network plugin is told about an attachment; all of it from the plan that is held. */
@@ -132,11 +133,14 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   async function bring(it: Held, signal: AbortSignal): Promise<void> {
     if (!hostKept) await keepHost(signal)
     const setting = settingFor(signal)
-    it.loaded = await converge(setting, it.plan, it.loaded)
+    const { loaded, made } = await converge(setting, it.plan, it.loaded)
+    it.loaded = loaded
+    // A router that has just been made has no flows yet.
+    if (made) it.swept = it.plan
     await lane(HOST_LANE, () => host.keepShared(shared(), signal))
     await sweep(it, setting)
     it.brought = true
-    const { plan, loaded } = it
+    const { plan } = it
     const text = JSON.stringify({ plan, loaded })
     if (it.saved === text) return
     await files.saveVpc({ plan, loaded })

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
-import type { Loaded } from './router.ts'
+import type { Loaded } from './look.ts'
 
 /** A VPC's plan, and what was loaded when it was last in force. */
 export type Kept = { readonly plan: VpcPlan; readonly loaded?: Loaded }
