@@ -25,8 +25,8 @@ const print = (value: unknown): boolean => process.stdout.write(`${JSON.stringif
 
 function request(action: Extract<Action, { do: 'http' }>): Promise<HttpSeen> {
   return new Promise((resolve) => {
-    const timeout = action.timeoutMs ?? TIMEOUT_MS
-    const asked = get(action.url, { agent: false, headers: action.headers ?? {} }, (answer) => {
+    const signal = AbortSignal.timeout(action.timeoutMs ?? TIMEOUT_MS)
+    const asked = get(action.url, { agent: false, signal, headers: action.headers ?? {} }, (answer) => {
       let body = ''
       answer.setEncoding('utf8').on('data', (text: string) => {
         body += text
@@ -34,8 +34,9 @@ function request(action: Extract<Action, { do: 'http' }>): Promise<HttpSeen> {
       })
       answer.on('end', () => resolve({ status: answer.statusCode ?? 0, body }))
     })
-    asked.setTimeout(timeout, () => asked.destroy(new Error('timeout')))
-    asked.on('error', (error: NodeJS.ErrnoException) => resolve({ error: error.code ?? error.message }))
+    asked.on('error', (error: NodeJS.ErrnoException) =>
+      resolve({ error: signal.aborted ? 'timeout' : (error.code ?? error.message) }),
+    )
   })
 }
 
@@ -47,10 +48,11 @@ function open(action: Extract<Action, { do: 'tcp' }>, host: string): Promise<Tcp
       ...(action.source ? { localAddress: action.source } : {}),
     })
     const done = (seen: TcpSeen): void => {
+      clearTimeout(late)
       socket.destroy()
       resolve(seen)
     }
-    socket.setTimeout(action.timeoutMs ?? TIMEOUT_MS, () => done('timeout'))
+    const late = setTimeout(() => done('timeout'), action.timeoutMs ?? TIMEOUT_MS)
     socket.once('connect', () => done('connected'))
     socket.once('error', (error: NodeJS.ErrnoException) => done(error.code ?? error.message))
   })

@@ -16,7 +16,7 @@ import {
   type Outside,
   type Place,
 } from './host.testing.ts'
-import { askProbe, placeOf } from './probe.testing.ts'
+import { askProbe, listening, placeOf } from './probe.testing.ts'
 
 // What a workload that owns its network stack could try. Each attempt is made next to one that must succeed, so that
 // a test cannot pass because its own packets were never sent.
@@ -59,6 +59,7 @@ describe('isolation', { concurrency: false }, () => {
       a.pod(closed, 'shut').then((it) => a.running(it)),
     ])) as [Pod, Pod, Pod, Pod, Pod]
     from = await placeOf(attacker)
+    await listening(attacker, victim, third, foreign, shut)
     listeners = await Promise.all([
       listenIn(undefined, { do: 'http-listen', host: '::', port: PORT }),
       listenIn(outside, { do: 'http-listen', host: '0.0.0.0', port: PORT }),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Pod } from './client.testing.ts'
-import { bodyFrom, containerOf, containersOf, httpFrom, type Place } from './host.testing.ts'
+import { containersOf, httpFrom, tcpFrom, type Place } from './host.testing.ts'
+import { eventually } from './wait.testing.ts'
 
 /** The network of a pod's first container. */
 export async function placeOf(pod: Pick<Pod, 'id' | 'name'>): Promise<Place> {
@@ -9,15 +10,36 @@ export async function placeOf(pod: Pick<Pod, 'id' | 'name'>): Promise<Place> {
   return { pid: first.pid }
 }
 
+/** A container runs a moment before the process in it listens. */
+const LISTENS_WITHIN_MS = 10_000
+
 /** Asks the probe in a pod's own container, over its loopback, so that the answer says what the container sees. */
 export async function askProbe(
   pod: Pick<Pod, 'id' | 'name'>,
   path: string,
   timeoutMs = 6000,
 ): Promise<{ status: number; body: string }> {
-  const [seen] = await httpFrom(await placeOf(pod), `http://127.0.0.1${path}`, { timeoutMs })
-  assert.ok(seen && 'status' in seen, `${pod.name} ${path}: ${JSON.stringify(seen)}`)
+  const seen = await eventually(
+    `the probe in ${pod.name} listens`,
+    async () => {
+      const [it] = await httpFrom(await placeOf(pod), `http://127.0.0.1${path}`, { timeoutMs })
+      return it && 'error' in it && it.error === 'ECONNREFUSED' ? undefined : it
+    },
+    LISTENS_WITHIN_MS,
+  )
+  assert.ok('status' in seen, `${pod.name} ${path}: ${JSON.stringify(seen)}`)
   return seen
+}
+
+/** Waits until the probe listens in every container of the pods. */
+export async function listening(...pods: Pick<Pod, 'id' | 'name'>[]): Promise<void> {
+  for (const { pid } of (await Promise.all(pods.map((it) => containersOf(it.id)))).flat()) {
+    await eventually(
+      'the probe listens',
+      async () => (await tcpFrom({ pid }, '127.0.0.1', 80)) === 'connected',
+      LISTENS_WITHIN_MS,
+    )
+  }
 }
 
 /** What a process in the pod gets for a URL: its answer, or undefined when nothing answers. */
@@ -43,5 +65,3 @@ export async function answering(
     }),
   )
 }
-
-export { bodyFrom, containerOf }

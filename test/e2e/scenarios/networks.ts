@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import type { Subnet, Vpc } from '../client.testing.ts'
 import type { TestCloud } from '../cloud.testing.ts'
 import { httpFrom, listenIn, tcpFrom, type Outside } from '../host.testing.ts'
-import { askProbe, fetchFrom, placeOf } from '../probe.testing.ts'
+import { askProbe, fetchFrom, listening, placeOf } from '../probe.testing.ts'
 import { eventually } from '../wait.testing.ts'
 
 /** What the cloud of these scenarios hands out, as its first test configures it. */
@@ -109,20 +109,17 @@ export function networkScenarios(cloud: () => TestCloud, beyond: () => Outside):
     ])
     assert.deepEqual([a2.vip, a3.vip], [a1.vip, a1.vip], 'each VPC gives the same address first')
 
-    const names = new Map<string, string>()
-    for (const pod of [a1, a2, a3]) names.set(pod.id, (await askProbe(pod, '/hostname')).body)
-    assert.equal(new Set(names.values()).size, 3)
+    // All three have one name and one address: only what was written into each tells them apart.
+    const mark = '/read?path=/tmp/mark'
+    for (const pod of [a1, a2, a3]) await askProbe(pod, `/write?path=/tmp/mark&data=${pod.id}`)
     for (const [from, own] of [
       [b, a1],
       [c, a2],
       [d, a3],
     ] as const) {
-      for (const host of ['pod-a', own.dns_name, own.vip]) {
-        const seen = await fetchFrom(from, `http://${host}/hostname`)
-        assert.ok(
-          seen?.body.includes(names.get(own.id)!.trim()),
-          `${from.name} asked ${host}: ${JSON.stringify(seen)}`,
-        )
+      for (const host of ['pod-a', own.dns_name, own.vip, own.ip_addresses[0]]) {
+        const seen = await fetchFrom(from, `http://${host}${mark}`)
+        assert.equal(seen?.body, own.id, `${from.name} asked ${host}: ${JSON.stringify(seen)}`)
       }
     }
     for (const [from, foreign] of [
@@ -140,6 +137,8 @@ export function networkScenarios(cloud: () => TestCloud, beyond: () => Outside):
     }
     // An address that exists only in the first VPC leads nowhere in the others.
     const third = await t.running(await t.pod(one, 'pod-e'))
+    await listening(third)
+    assert.equal(await tcpFrom(await placeOf(b), third.vip, 80), 'connected')
     for (const from of [c, d]) {
       for (const address of [third.vip, ...third.ip_addresses]) {
         assert.notEqual(await tcpFrom(await placeOf(from), address, 80, { timeoutMs: 1500 }), 'connected')
@@ -181,6 +180,7 @@ export function networkScenarios(cloud: () => TestCloud, beyond: () => Outside):
     assert.match(web.external_ip ?? '', EXTERNAL)
     assert.equal(out.external_ip, null)
 
+    await listening(web, asker)
     const own = (await askProbe(web, '/hostname')).body
     const fromHost = await fetch(`http://${web.external_ip}/hostname`, { signal: AbortSignal.timeout(5000) })
     assert.equal(await fromHost.text(), own, 'from the host')

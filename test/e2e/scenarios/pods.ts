@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import type { Pod } from '../client.testing.ts'
 import type { TestCloud } from '../cloud.testing.ts'
 import { containersOf } from '../host.testing.ts'
-import { answering, askProbe } from '../probe.testing.ts'
+import { answering, askProbe, listening } from '../probe.testing.ts'
 import { eventually } from '../wait.testing.ts'
 import { EXTERNAL } from './networks.ts'
 
@@ -26,6 +26,7 @@ export function podScenarios(cloud: () => TestCloud): void {
       assert.notEqual(it, '10.100.1.1')
     }
     await t.running(client)
+    await listening(web, client)
     for (const host of [web.vip, web.name]) {
       // A name is looked up by the probe itself, an address needs no resolver.
       const seen = new Set<string>()
@@ -127,6 +128,7 @@ export function podScenarios(cloud: () => TestCloud): void {
     assert.deepEqual(kept(scaled), kept(pod))
     const running = await t.running(pod)
     assert.deepEqual(kept(running), kept(pod))
+    await listening(running)
     assert.equal(
       (await fetch(`http://${pod.external_ip}/hostname`, { signal: AbortSignal.timeout(5000) })).status,
       200,
