@@ -5,7 +5,7 @@ import type { Pod, Vpc } from '../e2e/client.testing.ts'
 import { startCloud, type TestCloud } from '../e2e/cloud.testing.ts'
 import { assertNothingLeft, hostSnapshot, reachableFrom, run, tcpFrom } from '../e2e/host.testing.ts'
 import { answering, placeOf } from '../e2e/probe.testing.ts'
-import { eventually } from '../e2e/wait.testing.ts'
+import { eventually, everyStep } from '../e2e/wait.testing.ts'
 import { workUntil, type Ledger } from './load.testing.ts'
 
 // kill -9 at random moments under a load of creates and deletes: what was acknowledged is there and works, and nothing
@@ -50,8 +50,10 @@ describe('crashes', { concurrency: false }, () => {
     )
   })
   after(async () => {
-    await cloud?.[Symbol.asyncDispose]()
-    await assertNothingLeft(host)
+    await everyStep(
+      () => cloud?.[Symbol.asyncDispose](),
+      () => assertNothingLeft(host),
+    )
   })
 
   test(`${ROUNDS} rounds of kill -9 of cloud and agent under load`, async (t) => {

@@ -7,6 +7,7 @@ import { networkScenarios, providerScenario } from './scenarios/networks.ts'
 import { podScenarios } from './scenarios/pods.ts'
 import { registryScenario } from './scenarios/registry.ts'
 import { topologyScenarios } from './scenarios/topology.ts'
+import { everyStep } from './wait.testing.ts'
 
 // The acceptance scenarios of the Circloud contract, by their numbers, with real containers and packets: one cloud,
 // a tenant for each. Tunnels (15 to 17) have no server yet.
@@ -30,9 +31,11 @@ describe('Circloud', () => {
     started = await startCloud()
   })
   after(async () => {
-    await started?.[Symbol.asyncDispose]()
-    await outside?.[Symbol.asyncDispose]()
-    await assertNothingLeft(host)
+    await everyStep(
+      () => started?.[Symbol.asyncDispose](),
+      () => outside?.[Symbol.asyncDispose](),
+      () => assertNothingLeft(host),
+    )
   })
 
   providerScenario(cloud)

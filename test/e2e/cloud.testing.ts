@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -21,12 +21,10 @@ export type CloudOptions = {
   compute?: 'docker' | 'simulated'
   network?: 'linux' | 'simulated'
   inProcess?: boolean
-  /** A data folder to keep; a new one, removed at the end, when absent. */
+  /** A new folder when absent; it is removed at the end. */
   data?: string
   /** A free one when absent. */
   port?: number
-  /** Leave the data folder at the end. */
-  keep?: boolean
 }
 export type ProcessName = 'cloud' | 'agent' | 'edge'
 export type Leak = { what: string; kind: string; id: string; detail: string }
@@ -199,13 +197,7 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
       for (const it of all) process.kill(it, 'SIGKILL')
       await ended
     },
-    again: () =>
-      startCloud({
-        ...options,
-        data,
-        port: Number(new URL(url).port),
-        keep: options.keep ?? options.data !== undefined,
-      }),
+    again: () => startCloud({ ...options, data, port: Number(new URL(url).port) }),
     stop,
     log: () =>
       [
@@ -217,7 +209,6 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
     async [Symbol.asyncDispose]() {
       await stop()
       await run(ARCUS, 'down', '--data', data, '--purge')
-      if (!(options.keep ?? options.data !== undefined)) rmSync(data, { recursive: true, force: true })
     },
   }
 }

@@ -17,6 +17,7 @@ import {
   type Place,
 } from './host.testing.ts'
 import { askProbe, listening, placeOf } from './probe.testing.ts'
+import { everyStep } from './wait.testing.ts'
 
 // What a workload that owns its network stack could try. Each attempt is made next to one that must succeed, so that
 // a test cannot pass because its own packets were never sent.
@@ -66,12 +67,14 @@ describe('isolation', { concurrency: false }, () => {
     ])
   })
   after(async () => {
-    for (const it of listeners ?? []) await it[Symbol.asyncDispose]()
-    await Promise.all([a?.remove(), b?.remove()])
-    await cloud?.emptied()
-    await cloud?.[Symbol.asyncDispose]()
-    await outside?.[Symbol.asyncDispose]()
-    await assertNothingLeft(host)
+    await everyStep(
+      ...(listeners ?? []).map((it) => () => it[Symbol.asyncDispose]()),
+      () => Promise.all([a?.remove(), b?.remove()]),
+      () => cloud?.emptied(),
+      () => cloud?.[Symbol.asyncDispose](),
+      () => outside?.[Symbol.asyncDispose](),
+      () => assertNothingLeft(host),
+    )
   })
 
   const fabricOf = async (pod: Pod): Promise<string> => {

@@ -5,7 +5,7 @@ import type { Pod, TestTenant } from './client.testing.ts'
 import { startCloud, type ProcessName, type TestCloud } from './cloud.testing.ts'
 import { assertNothingLeft, containersOf, hostSnapshot, run, stopDocker } from './host.testing.ts'
 import { askProbe, fetchFrom } from './probe.testing.ts'
-import { always, eventually } from './wait.testing.ts'
+import { always, eventually, everyStep } from './wait.testing.ts'
 
 // Every process of the cloud, and Docker, may go away alone: what runs goes on, and what went down comes back as it was.
 const BACK_WITHIN_MS = 20_000
@@ -35,10 +35,12 @@ describe('restarts', { concurrency: false }, () => {
     ])) as [Pod, Pod, Pod]
   })
   after(async () => {
-    await tenant?.remove()
-    await cloud?.emptied()
-    await cloud?.[Symbol.asyncDispose]()
-    await assertNothingLeft(host)
+    await everyStep(
+      () => tenant?.remove(),
+      () => cloud?.emptied(),
+      () => cloud?.[Symbol.asyncDispose](),
+      () => assertNothingLeft(host),
+    )
   })
 
   const served = async (): Promise<boolean> =>

@@ -40,3 +40,16 @@ export async function always(what: string, look: () => unknown, forMs: number): 
     await sleep(LOOK_EVERY_MS)
   }
 }
+
+/** Does every step although one before it failed, then throws what the first failure threw. */
+export async function everyStep(...steps: (() => PromiseLike<unknown> | undefined)[]): Promise<void> {
+  const failures: unknown[] = []
+  for (const step of steps) {
+    try {
+      await step()
+    } catch (error) {
+      failures.push(error)
+    }
+  }
+  if (failures.length > 0) throw failures[0]
+}
