@@ -134,8 +134,10 @@ function rangeOf({ minimum, maximum }: Node): string {
 const limitsOf = (node: Node): string =>
   [
     rangeOf(node),
-    node.maxLength === undefined ? '' : `at most ${node.maxLength} characters`,
-    node.pattern === undefined ? '' : (node.title ?? ''),
+    // A named form says its length itself.
+    node.pattern !== undefined && node.title
+      ? node.title
+      : node.maxLength && `at most ${node.maxLength} characters`,
     node.default === undefined ? '' : `default ${JSON.stringify(node.default)}`,
   ]
     .filter(Boolean)
@@ -165,12 +167,7 @@ const fieldTable = (rows: readonly Row[]): string =>
     ? `<table><tr><th>Field<th>Type<th>Required<th>Meaning</tr>${rows
         .map(
           ({ name, node, required }) =>
-            `<tr><td><code>${escape(name)}</code><td>${escape(typeOf(node))}<td>${required ? 'yes' : ''}<td>${[
-              prose(node.description),
-              escape(limitsOf(node)),
-            ]
-              .filter(Boolean)
-              .join('. ')}</tr>`,
+            `<tr><td><code>${escape(name)}</code><td>${escape(typeOf(node))}<td>${required ? 'yes' : ''}<td>${prose(node.description)} <small>${escape(limitsOf(node))}</small></tr>`,
         )
         .join('')}</table>`
     : ''

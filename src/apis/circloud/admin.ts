@@ -5,7 +5,10 @@ import { originOf } from './doors.ts'
 import { refusals, said, timestamp, Timestamp, Uuid, type App } from './schema.ts'
 
 const LoginRequest = Type.Object(
-  { username: Type.String({ minLength: 1 }), password: Type.String({ minLength: 1 }) },
+  {
+    username: Type.String({ minLength: 1, maxLength: 256 }),
+    password: Type.String({ minLength: 1, maxLength: 1024 }),
+  },
   { examples: [{ username: 'admin', password: 's3cret' }] },
 )
 const AdminUser = Type.Object({

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { testDialect } from './circloud.testing.ts'
+
+const NOBODY = '00000000-0000-7000-8000-000000000000'
+
+type Schema = {
+  $ref?: string
+  allOf?: Schema[]
+  anyOf?: Schema[]
+  oneOf?: Schema[]
+  items?: Schema
+  properties?: Record<string, Schema>
+  required?: string[]
+}
+type Operation = {
+  operationId: string
+  summary: string
+  tags: string[]
+  security?: Record<string, unknown>[]
+  requestBody?: { content: Record<string, { schema: Schema }> }
+  responses: Record<string, { content?: Record<string, { schema: Schema }> }>
+}
+type Document = {
+  paths: Record<string, Record<string, Operation>>
+  components: { schemas: Record<string, Schema> }
+}
+
+const contract = JSON.parse(
+  readFileSync(new URL('../../../test/contracts/circloud.json', import.meta.url), 'utf8'),
+) as Document
+
+// Tunnels come with the edge; until then their operations are unknown paths.
+const operations = (of: Document) =>
+  Object.entries(of.paths).flatMap(([path, item]) =>
+    ['get', 'post', 'patch', 'delete'].flatMap((method) => {
+      const operation = item[method]
+      return operation && !operation.tags.includes('tunnels')
+        ? [{ method: method.toUpperCase(), path, operation }]
+        : []
+    }),
+  )
+
+/** Every field of a schema, each with whether it is required. */
+function fieldsOf(of: Document, schema: Schema | undefined, prefix = ''): Record<string, boolean> {
+  if (!schema) return {}
+  if (schema.$ref) return fieldsOf(of, of.components.schemas[schema.$ref.split('/').at(-1) ?? ''], prefix)
+  const parts = [...(schema.allOf ?? []), ...(schema.anyOf ?? []), ...(schema.oneOf ?? [])]
+  return Object.assign(
+    {},
+    ...parts.map((it) => fieldsOf(of, it, prefix)),
+    fieldsOf(of, schema.items, `${prefix}[].`),
+    ...Object.entries(schema.properties ?? {}).map(([name, child]) => ({
+      [prefix + name]: schema.required?.includes(name) ?? false,
+      ...fieldsOf(of, child, `${prefix}${name}.`),
+    })),
+  ) as Record<string, boolean>
+}
+
+const jsonOf = (it: { content?: Record<string, { schema: Schema }> } | undefined): Schema | undefined =>
+  it?.content?.['application/json']?.schema
+
+test('the document has every operation, field and status of the contract', async () => {
+  await using it = await testDialect()
+  const ours = await it.document<Document>()
+  assert.deepEqual(
+    operations(ours)
+      .map(({ operation }) => operation.operationId)
+      .toSorted(),
+    operations(contract)
+      .map(({ operation }) => operation.operationId)
+      .toSorted(),
+  )
+  for (const { method, path, operation } of operations(contract)) {
+    const own = ours.paths[path]?.[method.toLowerCase()]
+    const at = `${method} ${path}`
+    assert.equal(own?.operationId, operation.operationId, at)
+    assert.equal(own.summary, operation.summary, at)
+    assert.deepEqual(own.tags, operation.tags, at)
+    assert.deepEqual(
+      fieldsOf(ours, jsonOf(own.requestBody)),
+      fieldsOf(contract, jsonOf(operation.requestBody)),
+      at,
+    )
+    assert.deepEqual(Object.keys(own.responses).toSorted(), Object.keys(operation.responses).toSorted(), at)
+    for (const [status, answer] of Object.entries(operation.responses).filter(([it]) => it.startsWith('2')))
+      assert.deepEqual(
+        Object.keys(fieldsOf(ours, jsonOf(own.responses[status]))).toSorted(),
+        Object.keys(fieldsOf(contract, jsonOf(answer))).toSorted(),
+        `${at} ${status}`,
+      )
+  }
+})
+
+test('every operation is closed to whom it is not for, whatever is sent along', async () => {
+  await using it = await testDialect()
+  const acme = await it.tenant('acme')
+  const admin = it.world.credentials.token
+  const before = await it.snapshot()
+  for (const { method, path, operation } of operations(contract)) {
+    const needs = (operation.security ?? [{ TenantToken: [] }]).flatMap((one) => Object.keys(one))[0]
+    if (needs === undefined) continue
+    const real = path.replace('{tenant_id}', acme.id).replaceAll(/\{\w+\}/g, NOBODY)
+    const strangers =
+      needs === 'AdminToken'
+        ? [{}, { auth: acme.token }, { admin: acme.token }, { auth: admin }]
+        : [{}, { admin }, { auth: admin }, { auth: 'tnt_unknown' }]
+    for (const how of strangers)
+      for (const body of method === 'GET' ? [undefined] : [undefined, {}, { name: 5 }]) {
+        const { status } = await it.ask(method, real, { ...how, body })
+        assert.equal(status, 401, `${method} ${path} ${JSON.stringify(how)}`)
+      }
+  }
+  assert.equal(await it.snapshot(), before)
+})
+
+test('a suspended tenant’s token opens nothing', async () => {
+  await using it = await testDialect()
+  const acme = await it.tenant('acme')
+  const tenants = it.world.cloud.kinds.get('tenant')
+  assert.ok(tenants)
+  await it.world.cloud.act(
+    it.world.admin,
+    'test',
+    async (verbs) => await verbs.patch(tenants, acme.id, { spec: { suspended: true } }),
+  )
+  assert.equal((await acme.call('GET', '/pods')).status, 401)
+})
