@@ -7,7 +7,8 @@ import { serveDrivers } from '#drivers/remote/server.ts'
 import { localHost } from './local-host.ts'
 
 const USAGE =
-  'host --data DIR --socket PATH [--owner UID:GID] [--prefix NAME] [--docker SOCKET] [--log-level debug|info|warn|error]'
+  'host --data DIR (--socket PATH | --purge) [--owner UID:GID] [--prefix NAME] [--docker SOCKET] [--log-level debug|info|warn|error]'
+const PURGE_MS_MAX = 240_000
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error']
 
 const invalid = (flag: string, how: string): CloudError =>
@@ -21,6 +22,7 @@ function readFlags(args: readonly string[]) {
     owner: string,
     prefix: string,
     docker: string,
+    purge: { type: 'boolean' } as const,
     'log-level': string,
   }
   try {
@@ -45,7 +47,7 @@ async function main(args: readonly string[]): Promise<void> {
   const values = readFlags(args)
   const { data, socket, prefix, docker } = values
   if (!data) throw invalid('data', 'is missing')
-  if (!socket) throw invalid('socket', 'is missing')
+  if (!socket && !values.purge) throw invalid('socket', 'is missing')
   if (prefix !== undefined && !/^[a-z][a-z0-9]{0,4}$/.test(prefix)) {
     throw invalid('prefix', `must be 1 to 5 of a-z and 0-9, not ${prefix}`)
   }
@@ -64,6 +66,11 @@ async function main(args: readonly string[]): Promise<void> {
   })
   try {
     const { network, compute } = host
+    if (!socket) {
+      await compute.purge(AbortSignal.timeout(PURGE_MS_MAX))
+      await network.purge(AbortSignal.timeout(PURGE_MS_MAX))
+      return
+    }
     const served = await serveDrivers({ network, compute, socket, owner, epochs: join(data, 'epoch'), log })
     log.info('host agent serves', { socket })
     await stopped

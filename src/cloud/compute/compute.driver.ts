@@ -55,7 +55,8 @@ export type SeenContainer = {
    * - `pulling`: the image is on its way, `progress` says how far.
    * - `waiting`: between two starts, or its network is not there yet; `message` says why.
    * - `exited`: ended by itself and stays so.
-   * - `failed`: cannot start (no such image, refused login, bad command); `message` says why; a new attempt tries again.
+   * - `failed`: cannot start; `message` says why. For good (no such image, refused login, bad command): a new attempt tries
+   *   again. A registry that is away is asked again meanwhile, and may still let it run.
    */
   readonly state: 'pulling' | 'waiting' | 'starting' | 'running' | 'stopping' | 'exited' | 'failed'
   /** Running and, when it has a health check, healthy. */

@@ -206,7 +206,10 @@ function keptOf(wish: ContainerWish, before: KeptWish | undefined, seal: Seal): 
   const { password, server, username } = registry
   const sealed = before?.registry?.sealed
   const same = sealed !== undefined && opens(sealed, password, wish.id, seal)
-  return { ...rest, registry: { server, username, sealed: same ? sealed : seal.seal(password, bindingOf(wish.id)) } }
+  return {
+    ...rest,
+    registry: { server, username, sealed: same ? sealed : seal.seal(password, bindingOf(wish.id)) },
+  }
 }
 
 function opens(sealed: string, password: string, id: string, seal: Seal): boolean {

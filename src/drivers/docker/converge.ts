@@ -32,8 +32,8 @@ import type { Held, KeptWish, Wishes } from './wishes.ts'
 const STARTS_AT_ONCE = 8
 /** Steps of one container before it yields; more in a row means that something undoes them. */
 const STEPS_MAX = 20
-/** Passing failures of a pull before the attempt counts as failed: about half a minute. */
-const FETCH_TRIES_MAX = 6
+/** A pull that fails so often in a row shows as failed, though it goes on being tried. */
+const FETCH_TRIES_SHOWN = 3
 /** Everything is looked at again this often, for what no event told. */
 const RESYNC_MS = 30_000
 const LOOKS_AT_ONCE = 8
@@ -44,7 +44,7 @@ type Track = {
   /** Attempt and image that were found here. */
   fetched?: string
   fetching?: AbortController
-  retry?: { readonly at: number; readonly times: number; readonly message: string }
+  retry?: { readonly at: number; readonly times: number; readonly message: string; readonly of: Step['do'] }
   why: string | undefined
   doing: Activity['doing']
   progress: Progress | undefined
@@ -130,6 +130,7 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
     return viewOf(id, wishes.get(id), track?.reals ?? [], {
       doing: track?.doing,
       progress: track?.progress,
+      failing: track?.retry?.of === 'fetch' && track.retry.times >= FETCH_TRIES_SHOWN,
       message: track?.retry?.message ?? track?.why,
       healthy: track?.health?.healthy,
       discarding: track?.discarding ?? false,
@@ -333,7 +334,7 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
     log.warn('container step failed', { id, step: step.do, times, status, error: message })
     const final =
       error instanceof FetchFailure
-        ? error.what === 'final' || (error.what === 'passing' && times >= FETCH_TRIES_MAX)
+        ? error.what === 'final'
         : (step.do === 'create' || step.do === 'start') && status === 400
     const now = wishes.get(id)
     if (final && now && wishStands(id, held)) {
@@ -344,7 +345,7 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
     if (status === 404) delete track.fetched
     if (step.do === 'start' || step.do === 'create') networks.doubt()
     if (isCloudError(error, 'unavailable') && session.current() === undefined) return
-    track.retry = { at: clock.now() + backoffMs(times, RETRY_BACKOFF), times, message }
+    track.retry = { at: clock.now() + backoffMs(times, RETRY_BACKOFF), times, message, of: step.do }
   }
   const wishStands = (id: string, held: Held | undefined): boolean => {
     const now = wishes.get(id)

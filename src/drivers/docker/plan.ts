@@ -177,6 +177,8 @@ const differs = (wish: KeptWish, real: Real): boolean => {
 export type Activity = {
   readonly doing: 'pulling' | 'starting' | 'stopping' | undefined
   readonly progress: { readonly doneBytes: number; readonly totalBytes: number } | undefined
+  /** Its image could not be had several times in a row; it goes on being tried. */
+  readonly failing: boolean
   /** Why the last step failed or what it waits for. */
   readonly message: string | undefined
   /** By the agent's own checks; undefined when it has none to make. */
@@ -228,6 +230,7 @@ function stateOf(
   if (held?.failed !== undefined) return shown && isUp(shown) ? 'stopping' : 'failed'
   if (activity.doing === 'stopping') return 'stopping'
   if (shown && isUp(shown)) return 'running'
+  if (activity.failing) return 'failed'
   if (activity.doing) return activity.doing
   if (!held) return shown?.status === 'created' ? 'waiting' : 'exited'
   if (!shown || older || shown.status === 'created' || shown.status === 'removing') return 'waiting'

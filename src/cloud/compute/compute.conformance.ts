@@ -1,0 +1,248 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { isCloudError } from '#lib/errors.ts'
+import type { ComputeDriver, ContainerWish, SeenContainer } from './compute.driver.ts'
+
+/** A driver and the world around it, as the suite needs them. */
+export type ComputeBench = AsyncDisposable & {
+  readonly driver: ComputeDriver
+  /** A wish with a place in a network: it runs until it is told to end, and says `begun` first. Each has its own id. */
+  wish(change?: Partial<ContainerWish>): ContainerWish
+  /** Name of an image that cannot be had. */
+  readonly missingImage: string
+  /** Lets the container's process end with this code, as by itself. */
+  exit(id: string, code: number): Promise<void>
+  /** Lets time pass until `look` is true; throws when that takes too long. */
+  until(what: string, look: () => Promise<boolean>): Promise<void>
+}
+
+const never = new AbortController().signal
+const isLostRace = (error: unknown): boolean =>
+  isCloudError(error, 'conflict') && error.details.rule === 'lost_race'
+
+/** What every ComputeDriver promises, asked through its interface alone. `open` gives one without containers. */
+export function computeConformance(name: string, open: () => Promise<ComputeBench>): void {
+  const check = (what: string, run: (bench: ComputeBench, tools: Tools) => Promise<void>): void => {
+    test(what, async () => {
+      await using bench = await open()
+      await run(bench, toolsOf(bench))
+    })
+  }
+
+  describe(`${name}: applying`, () => {
+    check('a wish becomes a running container', async ({ driver, wish }, { running }) => {
+      const it = wish()
+      await driver.apply(it, never)
+      const seen = await running(it)
+      assert.equal(seen.ready, true)
+      assert.equal(seen.workload, it.workload)
+      assert.equal(seen.restarts, 0)
+      assert.equal(seen.wanted, true)
+      assert.ok(seen.runtimeId)
+      assert.ok((seen.startedAt ?? 0) > 0)
+    })
+
+    check('the same wish again changes nothing', async ({ driver, wish }, { running }) => {
+      const it = wish()
+      await driver.apply(it, never)
+      const before = await running(it)
+      await driver.apply(it, never)
+      await driver.apply(structuredClone(it), never)
+      assert.deepEqual(await running(it), before)
+    })
+
+    check('more cpu and memory reach the same container', async ({ driver, wish }, { running }) => {
+      const it = wish()
+      await driver.apply(it, never)
+      const before = await running(it)
+      await driver.apply({ ...it, cpuMillicores: it.cpuMillicores * 2, memoryMib: it.memoryMib * 2 }, never)
+      const after = await running(it)
+      assert.equal(after.runtimeId, before.runtimeId)
+      assert.equal(after.restarts, 0)
+    })
+
+    check('a higher attempt replaces it, a lower one is refused', async ({ driver, wish }, { running }) => {
+      const it = wish()
+      await driver.apply(it, never)
+      const before = await running(it)
+      const next = { ...it, attempt: 2 }
+      await driver.apply(next, never)
+      const after = await running(next)
+      assert.notEqual(after.runtimeId, before.runtimeId)
+      assert.equal(after.restarts, 0)
+      await assert.rejects(driver.apply(it, never), isLostRace)
+      assert.deepEqual(await running(next), after)
+    })
+  })
+
+  describe(`${name}: failing and ending`, () => {
+    check('an image that cannot be had fails and says which', async (bench, { running, inState }) => {
+      const { driver } = bench
+      const it = bench.wish({ image: bench.missingImage })
+      await driver.apply(it, never)
+      const seen = await inState(it, 'failed')
+      assert.ok(seen.message?.includes(bench.missingImage), `its message is: ${seen.message}`)
+      assert.equal(seen.ready, false)
+      const next = { ...it, image: bench.wish().image, attempt: 2 }
+      await driver.apply(next, never)
+      await running(next)
+    })
+
+    check('with healing it is started again', async ({ driver, wish, exit, until }, { running }) => {
+      const it = wish({ healing: true })
+      await driver.apply(it, never)
+      await running(it)
+      await exit(it.id, 3)
+      await until('one restart', async () => (await driver.observe(it.id, never))?.restarts === 1)
+      assert.equal((await running(it)).restarts, 1)
+    })
+
+    check('without healing it stays ended, with its code', async (bench, { running, inState }) => {
+      const { driver } = bench
+      const it = bench.wish({ healing: false })
+      await driver.apply(it, never)
+      await running(it)
+      await bench.exit(it.id, 3)
+      const seen = await inState(it, 'exited')
+      assert.equal(seen.exitCode, 3)
+      assert.equal(seen.ready, false)
+      await driver.apply(it, never)
+      assert.equal((await inState(it, 'exited')).restarts, 0)
+      const next = { ...it, attempt: 2 }
+      await driver.apply(next, never)
+      await running(next)
+    })
+  })
+
+  describe(`${name}: removing and listing`, () => {
+    check('a removed one goes, and may be removed again', async ({ driver, wish, until }, { running }) => {
+      const it = wish()
+      await driver.apply(it, never)
+      await running(it)
+      await driver.remove(it.id, never)
+      assert.notEqual((await driver.observe(it.id, never))?.wanted, true)
+      await until('it is gone', async () => (await driver.observe(it.id, never)) === undefined)
+      await driver.remove(it.id, never)
+      assert.deepEqual(await driver.list(never), [])
+    })
+
+    check('one that failed can be removed', async (bench, { inState }) => {
+      const { driver } = bench
+      const it = bench.wish({ image: bench.missingImage })
+      await driver.apply(it, never)
+      await inState(it, 'failed')
+      await driver.remove(it.id, never)
+      await bench.until('it is gone', async () => (await driver.observe(it.id, never)) === undefined)
+    })
+
+    check('one that is not there is undefined, and fine to remove', async ({ driver, wish }) => {
+      const { id } = wish()
+      assert.equal(await driver.observe(id, never), undefined)
+      await driver.remove(id, never)
+      await assert.rejects(driver.exec(id, { command: ['true'], tty: false }, never), (error) =>
+        isCloudError(error),
+      )
+    })
+
+    check('the list shows what observe shows', async ({ driver, wish }, { running }) => {
+      const wishes = [wish(), wish(), wish()]
+      for (const it of wishes) await driver.apply(it, never)
+      for (const it of wishes) await running(it)
+      const byId = (all: readonly SeenContainer[]) => all.toSorted((a, b) => (a.id < b.id ? -1 : 1))
+      const observed = await Promise.all(wishes.map((it) => driver.observe(it.id, never)))
+      assert.deepEqual(byId(await driver.list(never)), byId(observed.filter((it) => it !== undefined)))
+    })
+
+    check('volumes stay until they are removed', async ({ driver, wish, until }, { running }) => {
+      const first = wish()
+      const it = { ...first, mounts: [{ volume: first.workload, path: '/data', readOnly: false }] }
+      await driver.apply(it, never)
+      await running(it)
+      assert.deepEqual(await driver.volumes(never), [it.workload])
+      await driver.remove(it.id, never)
+      await until('it is gone', async () => (await driver.observe(it.id, never)) === undefined)
+      assert.deepEqual(await driver.volumes(never), [it.workload])
+      await driver.removeVolume(it.workload, never)
+      await driver.removeVolume(it.workload, never)
+      assert.deepEqual(await driver.volumes(never), [])
+    })
+
+    check('a purge leaves nothing', async ({ driver, wish }, { running }) => {
+      const first = wish()
+      const it = { ...first, mounts: [{ volume: first.workload, path: '/data', readOnly: false }] }
+      await driver.apply(it, never)
+      await running(it)
+      await driver.purge(never)
+      assert.deepEqual(await driver.list(never), [])
+      assert.deepEqual(await driver.volumes(never), [])
+    })
+  })
+
+  describe(`${name}: looking inside`, () => {
+    check('a running one has samples and logs', async ({ driver, wish, until }, { running }) => {
+      const it = wish()
+      await driver.apply(it, never)
+      await running(it)
+      await until('a sample', async () => (await driver.samples(never)).some(({ id }) => id === it.id))
+      const entries = []
+      for await (const entry of driver.logs(it.id, { tail: 10 }, never)) entries.push(entry)
+      assert.ok(entries.length > 0)
+      for (const entry of entries) assert.ok(entry.cursor && entry.at > 0 && entry.line)
+    })
+
+    check('a command runs and gives what it writes and its code', async ({ driver, wish }, { running }) => {
+      const it = wish()
+      await driver.apply(it, never)
+      await running(it)
+      const session = await driver.exec(it.id, { command: ['echo', 'hello'], tty: false }, never)
+      let text = ''
+      for await (const chunk of session.stream) text += String(chunk)
+      assert.match(text, /hello/)
+      assert.equal(await session.exitCode, 0)
+    })
+
+    check('what happens is told', async ({ driver, wish, exit, until }, { running }) => {
+      const it = wish({ healing: true })
+      const stop = new AbortController()
+      const told: string[] = []
+      const listening = (async () => {
+        for await (const event of driver.events(stop.signal)) told.push(event.id)
+      })()
+      await driver.apply(it, never)
+      await running(it)
+      await until('the start is told', () => Promise.resolve(told.includes(it.id)))
+      told.length = 0
+      await exit(it.id, 1)
+      await until('the end is told', () => Promise.resolve(told.includes(it.id)))
+      stop.abort()
+      await listening
+    })
+  })
+}
+
+type Tools = {
+  /** Waits until it runs, ready, in the attempt of its wish. */
+  running(wish: ContainerWish): Promise<SeenContainer>
+  inState(wish: ContainerWish, state: SeenContainer['state']): Promise<SeenContainer>
+}
+
+function toolsOf({ driver, until }: ComputeBench): Tools {
+  const seenAs = async (
+    wish: ContainerWish,
+    what: string,
+    fits: (seen: SeenContainer) => boolean,
+  ): Promise<SeenContainer> => {
+    let found: SeenContainer | undefined
+    await until(`${wish.id} is ${what}`, async () => {
+      const seen = await driver.observe(wish.id, never)
+      found = seen?.attempt === wish.attempt && fits(seen) ? seen : undefined
+      return found !== undefined
+    })
+    assert.ok(found)
+    return found
+  }
+  return {
+    running: (wish) => seenAs(wish, 'running', (it) => it.state === 'running' && it.ready),
+    inState: (wish, state) => seenAs(wish, state, (it) => it.state === state),
+  }
+}

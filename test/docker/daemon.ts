@@ -1,0 +1,87 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { openSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import Docker from 'dockerode'
+import { CACHE_DEFAULT, ensureFixtures } from '../fixtures/build.ts'
+
+const START_MS_MAX = 30_000
+const STOP_MS_MAX = 30_000
+const BRIDGE_ADDRESS = '172.31.250.1/28'
+
+export const run = promisify(execFile)
+
+/** Looks until it is true; throws when that takes longer than `ms`. */
+export async function until(what: string, look: () => Promise<boolean>, ms = 20_000): Promise<void> {
+  const end = performance.now() + ms
+  while (!(await look())) {
+    if (performance.now() > end) throw new Error(`not within ${ms / 1000} s: ${what}`)
+    await sleep(50)
+  }
+}
+
+/** A Docker daemon of these tests alone, which they can stop and kill as they like. */
+export type Daemon = AsyncDisposable & {
+  readonly socket: string
+  readonly client: Docker
+  /** Ends when it answers; gives the milliseconds that took. */
+  start(): Promise<number>
+  stop(signal: NodeJS.Signals): Promise<void>
+}
+
+/**
+ * A daemon with folders and a bridge of its own, so that nothing is shared with the machine's; it still looks for plugins
+ * where all do.
+ */
+export async function openDaemon(name: string): Promise<Daemon> {
+  const folder = await mkdtemp(join(tmpdir(), `${name}-docker-`))
+  const socket = join(folder, 'docker.sock')
+  const client = new Docker({ socketPath: socket })
+  const bridge = `${name}br`
+  await run('ip', ['link', 'add', bridge, 'type', 'bridge'])
+  await run('ip', ['addr', 'add', BRIDGE_ADDRESS, 'dev', bridge])
+  let child: ChildProcess | undefined
+
+  const start = async (): Promise<number> => {
+    const began = performance.now()
+    const log = openSync(join(folder, 'log'), 'a')
+    const folders = ['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec')]
+    const files = ['--pidfile', join(folder, 'pid'), '-H', `unix://${socket}`]
+    const network = ['--bridge', bridge, '--iptables=false', '--ip6tables=false', '--ip-forward=false']
+    child = spawn('dockerd', [...folders, ...files, ...network], { stdio: ['ignore', log, log] })
+    const answers = () =>
+      client.ping().then(
+        () => true,
+        () => false,
+      )
+    await until('dockerd answers', answers, START_MS_MAX).catch((error: unknown) => {
+      throw new Error(`dockerd did not start: ${readFileSync(join(folder, 'log'), 'utf8').slice(-2000)}`, {
+        cause: error,
+      })
+    })
+    return performance.now() - began
+  }
+  const stop = async (signal: NodeJS.Signals): Promise<void> => {
+    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    const ended = once(child, 'exit')
+    child.kill(signal)
+    await Promise.race([ended, sleep(STOP_MS_MAX, undefined, { ref: false })])
+  }
+  await start()
+  await ensureFixtures(client, { cache: CACHE_DEFAULT, say: () => {} } as never, ['idle:latest'])
+  return {
+    socket,
+    client,
+    start,
+    stop,
+    async [Symbol.asyncDispose]() {
+      await stop('SIGTERM')
+      await run('ip', ['link', 'del', bridge])
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
