@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import swagger from '@fastify/swagger'
+import websocket from '@fastify/websocket'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import type { Cloud } from '#cloud/cloud.ts'
 import type { Clock } from '#lib/clock.ts'
@@ -218,6 +219,8 @@ export async function createHttp(options: HttpOptions): Promise<Http> {
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.setValidatorCompiler(validatorCompiler)
   parseBodies(app)
+  // Before every hook that may refuse: it closes the connection of an upgrade that is refused.
+  await app.register(websocket, { options: { maxPayload: limits.bodyBytesMax } })
   const metrics = httpMetrics([...names])
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'unmatched'

@@ -1,8 +1,11 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { CloudError } from '#lib/errors.ts'
+import { isUuid } from '#lib/ids.ts'
 import type { Caller, Origin } from '#cloud/access.ts'
 import { clientAddress } from '#apis/http.ts'
 import type { Cloud } from '#cloud/cloud.ts'
+import { tenant } from '#cloud/identity/tenant.kind.ts'
+import { byReference } from './lookup.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -25,6 +28,16 @@ export const originOf = (request: FastifyRequest): Origin => ({
 export const callerOf = (request: FastifyRequest): Caller => request.getDecorator<Caller>(CALLER)
 export const tokenOf = (request: FastifyRequest): string => request.getDecorator<string>(TOKEN)
 
+/** The caller in a tenant that is named by id or name; anyone but an administrator knows only their own. */
+async function inTenant(cloud: Cloud, caller: Caller, reference: string): Promise<Caller> {
+  if (isUuid(reference)) return await cloud.inTenant(caller, reference.toLowerCase())
+  if (caller.scope === 'admin')
+    return await cloud.inTenant(caller, (await byReference(cloud, caller, tenant, reference)).id)
+  const own = await cloud.get(caller, tenant, caller.tenant)
+  if (own.name === reference) return caller
+  throw new CloudError('not_found', `There is no tenant ${reference}`, { rule: 'foreign_tenant' })
+}
+
 /** Every route of the scope needs a credential, but those whose config says `open`. */
 export function authenticateIn(app: FastifyInstance, cloud: Cloud): void {
   app.decorateRequest(CALLER, null)
@@ -45,11 +58,11 @@ export function authenticateIn(app: FastifyInstance, cloud: Cloud): void {
       )
     if (caller.scope === 'workload')
       throw new CloudError('forbidden', "A workload's credential opens only its own API")
-    const tenant = request.headers[TENANT_HEADER]
+    const named = request.headers[TENANT_HEADER]
     request.setDecorator(TOKEN, token)
     request.setDecorator(
       CALLER,
-      typeof tenant === 'string' && tenant !== '' ? await cloud.inTenant(caller, tenant) : caller,
+      typeof named === 'string' && named !== '' ? await inTenant(cloud, caller, named) : caller,
     )
   })
 }

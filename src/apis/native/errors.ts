@@ -55,10 +55,14 @@ const bodyOf = (fault: Fault, requestId: string) => {
 }
 
 /** The native API's shape of refusals. */
-export const shape: ErrorShape = (fault, request) => ({
-  status: STATUS[fault.code],
-  body: bodyOf(fault, request.id),
-})
+export const shape: ErrorShape = (fault, request) => {
+  const [path] = request.url.split('?')
+  const isNowhere = fault.code === 'no_route' || fault.code === 'wrong_method'
+  const told = isNowhere
+    ? { ...fault, message: `There is no ${request.method} ${path}; /docs/native lists what there is` }
+    : fault
+  return { status: STATUS[fault.code], body: bodyOf(told, request.id) }
+}
 
 /** What was thrown as data for a frame or event of a stream that already began; a bug shows as `internal`. */
 export const errorBody = (error: unknown, requestId: string) =>

@@ -10,7 +10,7 @@ import type { Cloud } from '#cloud/cloud.ts'
 import { callerOf } from './caller.ts'
 import { errorBody, REFUSALS } from './errors.ts'
 import { byReference } from './lookup.ts'
-import { asList, Flag, isOn, RefParams } from './schema.ts'
+import { asList, type ById, Flag, isOn, RefParams } from './schema.ts'
 import type { Streams } from './streams.ts'
 
 const TAIL_MAX = 100_000
@@ -43,8 +43,6 @@ const ExecParams = Type.Object(
   },
   { additionalProperties: false },
 )
-
-type ById = { Params: Static<typeof RefParams> }
 
 /** Logs, exec and stats of replicas. */
 export function replicaRoutes(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
@@ -159,6 +157,8 @@ function execRoute(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
       runCommand(cloud, request, socket, signal).catch((error: unknown) => {
         if (!isCloudError(error)) streams.log.error('exec failed', { requestId: request.id, error })
         if (socket.readyState !== socket.OPEN) return
+        // Paused, it would not see the client's half of the closing.
+        socket.resume()
         socket.send(JSON.stringify(errorBody(error, request.id)))
         socket.close(1011)
       })

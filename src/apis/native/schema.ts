@@ -65,7 +65,9 @@ export const ListParams = Type.Object(
 )
 
 export const WriteParams = Type.Object({ dryRun: Type.Optional(Flag) }, closed)
+/** A resource by id, name, or `<vpc>/<name>`. */
 export const RefParams = Type.Object({ id: Type.String({ minLength: 1, maxLength: 512 }) })
+export type ById = { Params: Static<typeof RefParams> }
 
 /**
  * Validates a body by `checked` instead of the schema that documents it: what may be left out of a kind's spec is for

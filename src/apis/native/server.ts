@@ -1,4 +1,3 @@
-import websocket from '@fastify/websocket'
 import type { Dialect } from '#apis/http.ts'
 import { answerErrors } from '#apis/errors.ts'
 import { authenticateIn } from './caller.ts'
@@ -11,9 +10,6 @@ import { streamsOf } from './streams.ts'
 import { tenantRoute } from './tenants.ts'
 import { topologyRoute } from './topology.ts'
 import { watchRoute } from './watch.ts'
-
-/** Most bytes a client may send in one frame of an exec session. */
-const FRAME_BYTES_MAX = 1_048_576
 
 /** The native API: every kind served alike, and what goes beyond kinds. The console and the CLI are its clients. */
 export const native: Dialect = {
@@ -30,8 +26,6 @@ export const native: Dialect = {
     answerErrors(app, mount, shape)
     app.addHook('onError', challenge)
     authenticateIn(app, cloud)
-    if (!app.hasDecorator('websocketServer'))
-      await app.register(websocket, { options: { maxPayload: FRAME_BYTES_MAX } })
     const streams = streamsOf(app, cloud, mount.log)
     identityRoutes(app, cloud)
     kindListRoute(app, cloud)

@@ -31,12 +31,14 @@ export const wireSchema = (kind: AnyKind) =>
     kind.secret.length ? { description: `Never shown: spec.${kind.secret.join(', spec.')}.` } : {},
   )
 
-/** The spec without its secret fields. */
+/** The spec without the secrets that are set in it. */
 const shown = (kind: AnyKind, spec: unknown): unknown =>
   kind.secret.length === 0
     ? spec
     : Object.fromEntries(
-        Object.entries(spec as Record<string, unknown>).filter(([field]) => !kind.secret.includes(field)),
+        Object.entries(spec as Record<string, unknown>).filter(
+          ([field, value]) => value === '' || !kind.secret.includes(field),
+        ),
       )
 
 export const encode = (kind: AnyKind, it: Resource) => ({

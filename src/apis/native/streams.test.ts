@@ -1,0 +1,220 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+import { credential } from '#cloud/identity/credential.kind.ts'
+import { servedCloud, type ServedCloud } from './native.testing.ts'
+import { withBeats } from './streams.ts'
+
+const LIMIT_MS = 20_000
+
+type Event = { event: string; id?: string; data: any }
+
+/** The events of a watch, one after the other; `ended` when the server ends it. */
+async function watch(served: ServedCloud, token: string, path: string, headers: Record<string, string> = {}) {
+  const controller = new AbortController()
+  const signal = AbortSignal.any([controller.signal, AbortSignal.timeout(LIMIT_MS)])
+  const response = await fetch(`${served.url}/native${path}`, {
+    headers: { authorization: `Bearer ${token}`, ...headers },
+    signal,
+  })
+  assert.equal(response.headers.get('content-type'), 'text/event-stream; charset=utf-8')
+  const chunks = (response.body as ReadableStream<Uint8Array>)[Symbol.asyncIterator]()
+  let text = ''
+  const next = async (): Promise<Event | 'ended'> => {
+    for (;;) {
+      const end = text.indexOf('\n\n')
+      if (end >= 0) {
+        const block = text.slice(0, end)
+        text = text.slice(end + 2)
+        const fields = Object.fromEntries(
+          block
+            .split('\n')
+            .map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)]),
+        )
+        if (fields['data'] === undefined) continue
+        return {
+          event: fields['event'] ?? '',
+          ...(fields['id'] ? { id: fields['id'] } : {}),
+          data: JSON.parse(fields['data']),
+        }
+      }
+      const { done, value } = await chunks.next()
+      if (done) return 'ended'
+      text += Buffer.from(value).toString()
+    }
+  }
+  /** The next event of this name that `wanted` accepts. */
+  const until = async (name: string, wanted: (data: any) => boolean = () => true): Promise<Event> => {
+    for (;;) {
+      const it = await next()
+      if (it === 'ended') throw new Error(`the watch ended before ${name}`)
+      if (it.event === name && wanted(it.data)) return it
+    }
+  }
+  return { next, until, stop: () => controller.abort() }
+}
+
+test('a watch tells every change once, with the resource, and resumes where it broke off', async () => {
+  await using served = await servedCloud()
+  const { token } = await served.it.tenant('acme')
+  const first = await watch(served, token, '/watch?kind=vpc')
+  await first.until('ready')
+  const { body: made } = await served.call('POST', '/vpc', { token, body: { name: 'production' } })
+  const created = await first.until('change')
+  assert.deepEqual(
+    [created.data.what, created.data.id, created.data.resource.name],
+    ['created', made.id, 'production'],
+  )
+  first.stop()
+  await served.call('PATCH', '/vpc/production', { token, body: { labels: { a: 'b' } } })
+  const second = await watch(served, token, '/watch?kind=vpc', { 'last-event-id': created.id ?? '' })
+  const changed = await second.until('change')
+  assert.deepEqual([changed.data.what, changed.data.resource.labels], ['changed', { a: 'b' }])
+  await served.call('DELETE', '/vpc/production', { token })
+  const deleted = await second.until('change', (it) => it.what === 'deleted')
+  assert.ok(deleted.data.resource.deletedAt)
+  served.keepSettling()
+  const removed = await second.until('change', (it) => it.what === 'removed')
+  assert.equal(removed.data.resource, undefined)
+  second.stop()
+})
+
+test('a watch of a kind begins with what is there', async () => {
+  await using served = await servedCloud()
+  const { token } = await served.it.tenant('acme')
+  for (const name of ['a', 'b']) await served.call('POST', '/vpc', { token, body: { name } })
+  const it = await watch(served, token, '/vpc?watch')
+  const there = [await it.until('resource'), await it.until('resource')]
+  assert.deepEqual(
+    there.map(({ data }) => data.resource.name),
+    ['a', 'b'],
+  )
+  await it.until('ready')
+  await served.call('POST', '/vpc', { token, body: { name: 'c' } })
+  assert.equal((await it.until('change')).data.resource.name, 'c')
+  it.stop()
+})
+
+test('a watch shows a tenant nothing of another', async () => {
+  await using served = await servedCloud()
+  const { token } = await served.it.tenant('acme')
+  const { token: stranger } = await served.it.tenant('stranger')
+  const it = await watch(served, stranger, '/watch')
+  await it.until('ready')
+  await served.call('POST', '/vpc', { token, body: { name: 'secret' } })
+  await served.call('POST', '/vpc', { token: stranger, body: { name: 'own' } })
+  assert.equal((await it.until('change')).data.resource.name, 'own')
+  it.stop()
+})
+
+test('a watch ends when its credential is revoked, and when the server stops', async () => {
+  await using served = await servedCloud()
+  const { token, caller } = await served.it.tenant('acme')
+  const revoked = await watch(served, token, '/watch')
+  const stopped = await watch(served, served.it.credentials.token, '/watch')
+  await Promise.all([revoked.until('ready'), stopped.until('ready')])
+  await served.it.cloud.act(
+    served.it.admin,
+    'credential.revoke',
+    async (verbs) => await verbs.remove(credential, caller.credential),
+  )
+  const outcome = async (it: typeof revoked): Promise<Event | 'ended'> => {
+    for (;;) {
+      const event = await it.next()
+      if (event === 'ended' || event.event === 'error') return event
+    }
+  }
+  assert.equal(await outcome(revoked), 'ended')
+  await Promise.all([served.http.close(), outcome(stopped).then((it) => assert.equal(it, 'ended'))])
+})
+
+test('a cursor from nowhere is answered with an error event', async () => {
+  await using served = await servedCloud()
+  const it = await watch(served, served.it.credentials.token, '/watch?after=nonsense')
+  const { data } = await it.until('error')
+  assert.ok(['gone', 'invalid'].includes(data.error.code), JSON.stringify(data))
+})
+
+test('beats come while a source is quiet, and it is closed when the reader leaves', async () => {
+  let closed = false
+  async function* source(): AsyncGenerator<number> {
+    try {
+      yield 1
+      await pause(50)
+      yield 2
+    } finally {
+      closed = true
+    }
+  }
+  const seen: (number | undefined)[] = []
+  for await (const it of withBeats(source(), 5)) seen.push(it)
+  assert.deepEqual(
+    seen.filter((it) => it !== undefined),
+    [1, 2],
+  )
+  assert.ok(seen.includes(undefined))
+  closed = false
+  for await (const it of withBeats(source(), 5)) if (it === 2) break
+  await pause(0)
+  assert.ok(closed)
+})
+
+/** A tenant with one workload that runs. */
+async function withWorkload(served: ServedCloud): Promise<{ token: string; replica: string }> {
+  const { token } = await served.it.tenant('acme')
+  const resources = [
+    { kind: 'vpc', name: 'production' },
+    { kind: 'subnet', name: 'front', spec: { vpc: 'production', cidr: '10.0.1.0/24' } },
+    { kind: 'workload', name: 'web', spec: { vpc: 'production', subnet: 'front', image: 'nginx:latest' } },
+  ]
+  const { status, body } = await served.call('POST', '/topology', { token, body: { resources } })
+  assert.equal(status, 200, JSON.stringify(body))
+  await served.it.settle()
+  return { token, replica: (await served.call('GET', '/replica', { token })).body.items[0].id }
+}
+
+test('logs are text or JSON lines; stats are the last sample', async () => {
+  await using served = await servedCloud()
+  const { token, replica } = await withWorkload(served)
+  const read = async (query: string): Promise<string> =>
+    await (
+      await fetch(`${served.url}/native/replica/${replica}/logs${query}`, {
+        headers: { authorization: `Bearer ${token}` },
+      })
+    ).text()
+  assert.equal(await read(''), 'simulated nginx:latest\n')
+  const entry = JSON.parse(await read('?format=ndjson&tail=1'))
+  assert.deepEqual([entry.stream, entry.line], ['stdout', 'simulated nginx:latest'])
+  await served.it.settle()
+  const { body } = await served.call('GET', '/replica/web-0/stats', { token })
+  assert.deepEqual([body.id, body.sample.memoryBytes], [replica, 8 << 20])
+  const { token: stranger } = await served.it.tenant('stranger')
+  for (const what of ['logs', 'stats'])
+    assert.equal((await served.call('GET', `/replica/${replica}/${what}`, { token: stranger })).status, 404)
+})
+
+test('a command runs over a WebSocket and its exit code comes last', async () => {
+  await using served = await servedCloud()
+  const { token, replica } = await withWorkload(served)
+  const run = async (path: string, as: string): Promise<{ output: string; frames: any[]; code: number }> =>
+    await new Promise((resolve) => {
+      const socket = new WebSocket(`${served.url.replace('http', 'ws')}/native${path}`, {
+        headers: { authorization: `Bearer ${as}` },
+      })
+      socket.binaryType = 'arraybuffer'
+      let output = ''
+      const frames: any[] = []
+      socket.addEventListener('message', ({ data }) => {
+        if (typeof data === 'string') frames.push(JSON.parse(data))
+        else output += Buffer.from(data as ArrayBuffer).toString()
+      })
+      socket.addEventListener('close', ({ code }) => resolve({ output, frames, code }))
+    })
+  const done = await run(`/replica/${replica}/exec?command=echo&command=hello%20there`, token)
+  assert.deepEqual(done, { output: 'simulated echo hello there\n', frames: [{ exitCode: 0 }], code: 1000 })
+  const { token: stranger } = await served.it.tenant('stranger')
+  const foreign = await run(`/replica/${replica}/exec?command=id`, stranger)
+  assert.deepEqual([foreign.frames[0].error.code, foreign.output], ['not_found', ''])
+  const nobody = await run(`/replica/${replica}/exec?command=id`, 'nonsense')
+  assert.deepEqual([nobody.frames, nobody.output], [[], ''])
+})

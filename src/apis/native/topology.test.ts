@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { servedCloud, type ServedCloud } from './native.testing.ts'
+
+type Body = any
+
+const shop = [
+  {
+    kind: 'workload',
+    name: 'web',
+    labels: { tier: 'front' },
+    spec: {
+      vpc: 'production',
+      subnet: 'front',
+      image: 'nginx:latest',
+      replicas: 2,
+      env: { vpc: 'not a name' },
+    },
+  },
+  { kind: 'subnet', name: 'front', spec: { vpc: 'production', cidr: '10.0.1.0/24' } },
+  { kind: 'vpc', name: 'production', spec: { internet: true } },
+]
+
+const actions = ({ body }: { body: Body }): string[] =>
+  body.items.map((it: Body) => `${it.name} ${it.action}`)
+
+async function setUp(): Promise<{
+  served: ServedCloud
+  apply: (resources: unknown) => Promise<Body>
+  token: string
+}> {
+  const served = await servedCloud()
+  const { token } = await served.it.tenant('acme')
+  return {
+    served,
+    token,
+    apply: async (resources) => await served.call('POST', '/topology', { token, body: { resources } }),
+  }
+}
+
+test('a document in any order is made at once, and applied again changes nothing', async () => {
+  const { served, apply, token } = await setUp()
+  await using _ = served
+  assert.deepEqual(actions(await apply(shop)), ['web created', 'front created', 'production created'])
+  const { spec } = (await served.call('GET', '/workload/web', { token })).body
+  assert.equal(spec.vpc, (await served.call('GET', '/vpc/production', { token })).body.id)
+  assert.equal(spec.env.vpc, 'not a name')
+  const before = (await served.call('GET', '/vpc', { token })).body.cursor
+  assert.deepEqual(actions(await apply(shop)), ['web unchanged', 'front unchanged', 'production unchanged'])
+  assert.equal((await served.call('GET', '/vpc', { token })).body.cursor, before)
+})
+
+test('only what differs is changed', async () => {
+  const { served, apply, token } = await setUp()
+  await using _ = served
+  await apply(shop)
+  const [web, ...rest] = shop
+  const scaled = { ...web, labels: { tier: 'back' }, spec: { ...web?.spec, replicas: 3 } }
+  assert.deepEqual(actions(await apply([scaled, ...rest])), [
+    'web changed',
+    'front unchanged',
+    'production unchanged',
+  ])
+  const { body } = await served.call('GET', '/workload/web', { token })
+  assert.deepEqual([body.spec.replicas, body.labels], [3, { tier: 'back' }])
+  assert.deepEqual(actions(await apply([{ kind: 'workload', name: 'web', spec: { vpc: 'production' } }])), [
+    'web unchanged',
+  ])
+})
+
+test('a secret that is already so is unchanged', async () => {
+  const { served, apply } = await setUp()
+  await using _ = served
+  const login = (password: string) => [
+    {
+      kind: 'registry-credential',
+      name: 'private',
+      spec: { server: 'registry.test', username: 'robot', password },
+    },
+  ]
+  assert.deepEqual(actions(await apply(login('one'))), ['private created'])
+  assert.deepEqual(actions(await apply(login('one'))), ['private unchanged'])
+  assert.deepEqual(actions(await apply(login('two'))), ['private changed'])
+})
+
+test('one wrong item, and nothing of the document is made', async () => {
+  const { served, apply, token } = await setUp()
+  await using _ = served
+  const wrong: [Body, string, RegExp][] = [
+    [
+      { kind: 'subnet', name: 'back', spec: { vpc: 'production', cidr: '10.0.1.128/25' } },
+      'conflict',
+      /subnet back/,
+    ],
+    [
+      { kind: 'subnet', name: 'back', spec: { vpc: 'elsewhere', cidr: '10.0.2.0/24' } },
+      'invalid',
+      /no vpc elsewhere/,
+    ],
+    [{ kind: 'subnet', name: 'front', spec: { vpc: 'production', cidr: '10.0.3.0/24' } }, 'invalid', /twice/],
+    [
+      { kind: 'workload', name: 'x', spec: { vpc: 'production', subnet: 'nope', image: 'a' } },
+      'invalid',
+      /no subnet nope/,
+    ],
+    [{ kind: 'vpc', name: 'other', spec: { internet: 3 } }, 'invalid', /vpc other: spec.internet/],
+  ]
+  for (const [item, code, message] of wrong) {
+    const { body } = await apply([...shop, item])
+    assert.equal(body.error?.code, code, JSON.stringify(body))
+    assert.match(body.error.message, message)
+    assert.match(body.error.field ?? 'resources.3', /^resources\.\d/)
+  }
+  for (const kind of ['vpc', 'subnet', 'workload'])
+    assert.equal((await served.call('GET', `/${kind}`, { token })).body.total, 0, kind)
+})
+
+test('what cannot change is refused, naming it', async () => {
+  const { served, apply } = await setUp()
+  await using _ = served
+  await apply(shop)
+  const moved = await apply([
+    { kind: 'subnet', name: 'front', spec: { vpc: 'production', cidr: '10.0.7.0/24' } },
+  ])
+  assert.deepEqual([moved.status, moved.body.error.code], [400, 'invalid'])
+  assert.match(moved.body.error.field, /^resources\.0.*cidr/)
+  const exposed = await apply([{ kind: 'workload', name: 'web', spec: { vpc: 'production', inbound: true } }])
+  assert.match(exposed.body.error.message, /inbound/)
+})
+
+test('one name in two VPCs means the one of the same VPC', async () => {
+  const { served, apply, token } = await setUp()
+  await using _ = served
+  const both = ['one', 'two'].flatMap((vpc) => [
+    { kind: 'workload', name: 'web', spec: { vpc, subnet: 'front', image: 'nginx' } },
+    { kind: 'subnet', name: 'front', spec: { vpc, cidr: '10.0.1.0/24' } },
+    { kind: 'vpc', name: vpc, spec: {} },
+  ])
+  assert.equal((await apply(both)).status, 200)
+  for (const vpc of ['one', 'two']) {
+    const web = (await served.call('GET', `/workload/${vpc}%2Fweb`, { token })).body
+    const front = (await served.call('GET', `/subnet/${vpc}%2Ffront`, { token })).body
+    assert.equal(web.spec.subnet, front.id)
+  }
+  assert.ok((await apply(both)).body.items.every((it: Body) => it.action === 'unchanged'))
+})
+
+test('security groups may name themselves and each other', async () => {
+  const { served, apply, token } = await setUp()
+  await using _ = served
+  const group = (name: string, ...peers: string[]) => ({
+    kind: 'security-group',
+    name,
+    spec: {
+      vpc: 'production',
+      rules: peers.map((peer) => ({ direction: 'ingress', protocol: 'any', group: peer })),
+    },
+  })
+  const document = [group('web', 'web', 'data'), group('data', 'web'), { kind: 'vpc', name: 'production' }]
+  const made = await apply(document)
+  assert.equal(made.status, 200, JSON.stringify(made.body))
+  const [web, data] = ['web', 'data'].map((name) => made.body.items.find((it: Body) => it.name === name).id)
+  const rules = (await served.call('GET', '/security-group/web', { token })).body.spec.rules
+  assert.deepEqual(
+    rules.map((it: Body) => it.group),
+    [web, data],
+  )
+  assert.ok((await apply(document)).body.items.every((it: Body) => it.action === 'unchanged'))
+})
+
+test('two who apply one document at once make it once', async () => {
+  const { served, apply, token } = await setUp()
+  await using _ = served
+  const answers = await Promise.all([apply(shop), apply(shop), apply(shop)])
+  for (const { status, body } of answers) assert.equal(status, 200, JSON.stringify(body))
+  for (const kind of ['vpc', 'subnet', 'workload'])
+    assert.equal((await served.call('GET', `/${kind}`, { token })).body.total, 1, kind)
+})
+
+test('an administrator who named no tenant is told so', async () => {
+  await using served = await servedCloud()
+  const { status, body } = await served.call('POST', '/topology', { body: { resources: shop } })
+  assert.equal(status, 400)
+  assert.match(body.error.message, /Arcus-Tenant/)
+})
