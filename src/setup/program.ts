@@ -1,6 +1,16 @@
 import { createHash } from 'node:crypto'
-import { existsSync, globSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import {
+  existsSync,
+  globSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { run } from './command.ts'
 
 const COPY_SECONDS_MAX = 120
@@ -30,6 +40,12 @@ export function programVersion(checkout: string): string {
   return hash.digest('hex').slice(0, 12)
 }
 
+const modulesName = (checkout: string): string =>
+  `modules-${createHash('sha256')
+    .update(readFileSync(join(checkout, 'package-lock.json')))
+    .digest('hex')
+    .slice(0, 12)}`
+
 type LockedPackages = Record<string, { readonly dev?: boolean }>
 
 /** The top folders of the dependencies that the program runs with, as far as they are installed. */
@@ -43,29 +59,41 @@ function dependencies(checkout: string): string[] {
     .filter((path) => existsSync(join(checkout, path)))
 }
 
-/**
- * Copies the program into `folder` under its version, owned by root and readable by everyone, and gives that place.
- * A checkout may lie where a service account cannot read, and may be writable by somebody whom root must not trust.
- */
-export async function installProgram(checkout: string, folder: string): Promise<string> {
-  const target = join(folder, programVersion(checkout))
-  if (existsSync(target)) return target
+/** Copies parts of a checkout to a new folder, owned by root and readable by everyone: whole or not at all. */
+async function copyParts(checkout: string, parts: readonly string[], target: string): Promise<string> {
   const next = `${target}.next`
   rmSync(next, { recursive: true, force: true })
   mkdirSync(next, { recursive: true, mode: 0o755 })
-  const parts = PARTS.filter((it) => existsSync(join(checkout, it)))
-  const files = [...parts, ...dependencies(checkout), 'node_modules/.bin/node'].map((it) => `./${it}`)
+  const files = parts.filter((it) => existsSync(join(checkout, it))).map((it) => `./${it}`)
   // env(1) changes the folder: with --parents, cp keeps each path as it is named.
   await run(['env', '--chdir', checkout, 'cp', '-R', '--parents', ...files, next], COPY_SECONDS_MAX)
   await run(['chown', '-R', '-h', 'root:root', next], COPY_SECONDS_MAX)
   await run(['chmod', '-R', 'u=rwX,go=rX', next], COPY_SECONDS_MAX)
+  return next
+}
+
+/**
+ * Copies the program into `folder` under its version and gives that place. A checkout may lie where a service account
+ * cannot read, and may be writable by somebody whom root must not trust. Versions with the same dependencies share them.
+ */
+export async function installProgram(checkout: string, folder: string): Promise<string> {
+  const target = join(folder, programVersion(checkout))
+  if (existsSync(target)) return target
+  const modules = join(folder, modulesName(checkout))
+  if (!existsSync(modules)) {
+    const parts = [...dependencies(checkout), 'node_modules/.bin/node']
+    renameSync(await copyParts(checkout, parts, modules), modules)
+  }
+  const next = await copyParts(checkout, PARTS, target)
+  symlinkSync(join('..', basename(modules), 'node_modules'), join(next, 'node_modules'))
   renameSync(next, target)
   return target
 }
 
-/** Removes every installed version but this one. */
+/** Removes what no program but this one runs with. */
 export function removeOtherVersions(program: string, folder: string): void {
+  const modules = basename(dirname(realpathSync(join(program, 'node_modules'))))
   for (const it of readdirSync(folder)) {
-    if (join(folder, it) !== program) rmSync(join(folder, it), { recursive: true, force: true })
+    if (it !== basename(program) && it !== modules) rmSync(join(folder, it), { recursive: true, force: true })
   }
 }

@@ -1,8 +1,9 @@
-import { existsSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import { readPidFile } from '#supervise/identity.ts'
+import { takeLock } from '#supervise/lock.ts'
 import { stopByPidFile } from '#supervise/stop.ts'
 import { createSupervisor, pidFileOf } from '#supervise/supervisor.ts'
 import { commandExists, runLong, type Say } from './command.ts'
@@ -13,6 +14,7 @@ import { removeUnits } from './units.ts'
 import { CLOUD_USER, EDGE_USER, removeUser } from './users.ts'
 
 const PURGE_SECONDS_MAX = 300
+const HOST_LOCK = '/run/arcus-host/arcus.lock'
 const HOST_PROGRAM = join(import.meta.dirname, '../host.ts')
 
 /** Removes everything of ours from Docker, the network and the disks of this machine, with the agent's own program. */
@@ -36,9 +38,19 @@ const remove = (...paths: string[]): void => {
   for (const path of paths) rmSync(path, { recursive: true, force: true })
 }
 
+/** The agent's lock for this machine, which one that runs no more leaves behind. */
+function removeHostLock(): void {
+  const lock = existsSync(HOST_LOCK) ? takeLock(HOST_LOCK) : undefined
+  if (!lock) return
+  remove(HOST_LOCK, `${HOST_LOCK}.holder`)
+  lock.release()
+  if (readdirSync(dirname(HOST_LOCK)).length === 0) rmdirSync(dirname(HOST_LOCK))
+}
+
 /** Removes what a cloud below one folder made, and the folder. Its processes must have ended. */
 export async function purgeFolder(layout: Layout, say: Say, clock: Clock): Promise<void> {
   await purgeHost(layout, say, clock)
+  removeHostLock()
   remove(layout.data)
   say(`${layout.data} and what was made for it are removed.`)
 }
@@ -58,6 +70,7 @@ export async function purgeMachine(layout: Layout, say: Say, clock: Clock): Prom
   await supervisor.leave()
   if (await stopByPidFile(docker, ENGINE.stopSecondsMax, clock))
     say('Docker, which Arcus had started, is stopped.')
+  removeHostLock()
   await removeUnits()
   for (const name of [CLOUD_USER, EDGE_USER]) await removeUser(name)
   remove(layout.data, layout.run, layout.logs, layout.cache, layout.programs)

@@ -9,7 +9,7 @@ export type Lock = { release(): void }
 export function takeLock(path: string): Lock | undefined {
   const database = new DatabaseSync(path, { timeout: 0 })
   try {
-    database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; BEGIN EXCLUSIVE')
+    database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
   } catch (error) {
     database.close()
     if (/database is locked/.test(String(error))) return undefined
