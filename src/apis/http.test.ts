@@ -62,6 +62,9 @@ const toy = (slow: () => Promise<unknown> = async () => {}): Dialect => ({
     app.get('/busy', async () => {
       throw new CloudError('rate_limited', 'Later', { retryAfterSeconds: 1.2 })
     })
+    app.get('/echo', { websocket: true }, (socket) => {
+      socket.on('message', (data: Buffer) => socket.send(`heard ${data.toString()}`))
+    })
     app.get('/slow', async () => {
       await slow()
       return { done: true }
@@ -316,6 +319,21 @@ test('TLS and plain HTTP share a port, one dialect can have one alone, a taken p
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
+})
+
+test('a connection becomes a WebSocket, under the prefix and alone', async () => {
+  await using it = await serve()
+  const { port } = await it.http.listen({ host: '127.0.0.1', port: 0 })
+  const alone = await it.http.listen({ host: '127.0.0.1', port: 0, dialect: 'toy' })
+  for (const url of [`ws://127.0.0.1:${port}/toy/echo`, `ws://127.0.0.1:${alone.port}/echo`]) {
+    const socket = new WebSocket(url)
+    await once(socket, 'open')
+    socket.send('hello')
+    const [event] = (await once(socket, 'message')) as [MessageEvent]
+    assert.equal(event.data, 'heard hello')
+  }
+  const refused = new WebSocket(`ws://127.0.0.1:${port}/toy/none`)
+  await once(refused, 'error')
 })
 
 test('what is too slow, too large or no HTTP is cut off', async () => {

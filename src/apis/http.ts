@@ -1,6 +1,5 @@
 import { isIP } from 'node:net'
 import type { IncomingMessage } from 'node:http'
-import type { Duplex } from 'node:stream'
 import swagger from '@fastify/swagger'
 import websocket from '@fastify/websocket'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
@@ -194,15 +193,13 @@ function rootRoutes(
   })
 }
 
-/** One HTTP server for every dialect; it listens where it is told. */
-export async function createHttp(options: HttpOptions): Promise<Http> {
-  const { cloud, dialects, clock } = options
-  const log = options.log.with({ part: 'http' })
-  const limits: HttpLimits = { ...HTTP_LIMITS, ...options.limits }
-  const trusted = addressSet(options.trustedProxies ?? [])
-  const names = new Set(dialects.map((it) => it.name))
-  /** Which dialect alone a request's listener serves. */
-  const alone = new WeakMap<IncomingMessage, string>()
+/** An app that takes bodies as they are, names its requests, counts them and notes them at debug level. */
+async function openApp(
+  options: HttpOptions,
+  limits: HttpLimits,
+  trusted: (address: string) => boolean,
+  rewriteUrl: (request: IncomingMessage) => string,
+) {
   const app = Fastify({
     logger: false,
     bodyLimit: limits.bodyBytesMax,
@@ -211,7 +208,7 @@ export async function createHttp(options: HttpOptions): Promise<Http> {
       const given = headers['x-request-id']
       return typeof given === 'string' && REQUEST_ID.test(given) ? given : options.ids.next()
     },
-    rewriteUrl: (request) => routed(request as IncomingMessage, names, alone.get(request as IncomingMessage)),
+    rewriteUrl: (request) => rewriteUrl(request as IncomingMessage),
     routerOptions: { maxParamLength: limits.headerBytesMax },
     forceCloseConnections: false,
   })
@@ -221,11 +218,11 @@ export async function createHttp(options: HttpOptions): Promise<Http> {
   parseBodies(app)
   // Before every hook that may refuse: it closes the connection of an upgrade that is refused.
   await app.register(websocket, { options: { maxPayload: limits.bodyBytesMax } })
-  const metrics = httpMetrics([...names])
+  const metrics = httpMetrics(options.dialects.map((it) => it.name))
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'unmatched'
     metrics.count(request.url, request.method, route, reply.statusCode, reply.elapsedTime / 1000)
-    log.debug('request', {
+    options.log.debug('request', {
       requestId: request.id,
       method: request.method,
       route,
@@ -234,9 +231,20 @@ export async function createHttp(options: HttpOptions): Promise<Http> {
       address: clientAddress(request),
     })
   })
+  return { app, metrics }
+}
 
-  const rootMount: Mount = { log, methodsAt: collectRoutes(app) }
-  answerErrors(app, rootMount, (fault, request) => {
+/** One HTTP server for every dialect; it listens where it is told. */
+export async function createHttp(given: HttpOptions): Promise<Http> {
+  const options: HttpOptions = { ...given, log: given.log.with({ part: 'http' }) }
+  const { cloud, dialects, clock, log } = options
+  const limits: HttpLimits = { ...HTTP_LIMITS, ...options.limits }
+  const trusted = addressSet(options.trustedProxies ?? [])
+  const names = new Set(dialects.map((it) => it.name))
+  /** Which dialect alone a request's listener serves. */
+  const alone = new WeakMap<IncomingMessage, string>()
+  const { app, metrics } = await openApp(options, limits, trusted, (it) => routed(it, names, alone.get(it)))
+  answerErrors(app, { log, methodsAt: collectRoutes(app) }, (fault, request) => {
     const status = PROBLEM_STATUS[fault.code]
     return { status, body: { title: fault.code, status, detail: fault.message, requestId: request.id } }
   })
@@ -284,14 +292,10 @@ export async function createHttp(options: HttpOptions): Promise<Http> {
           mark(request)
           app.routing(request, response)
         },
-        ...(app.server.listenerCount('upgrade')
-          ? {
-              onUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-                mark(request)
-                app.server.emit('upgrade', request, socket, head)
-              },
-            }
-          : {}),
+        onUpgrade: (request, socket, head) => {
+          mark(request)
+          app.server.emit('upgrade', request, socket, head)
+        },
       })
       listeners.push(listener)
       return listener

@@ -41,8 +41,8 @@ export type Address = { readonly host: string; readonly port: number }
 
 export type ListenerOptions = Address & {
   readonly onRequest: RequestListener
-  /** A request to change the protocol (WebSocket); absent: such requests are answered as ordinary ones. */
-  readonly onUpgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+  /** A request to change the protocol (WebSocket). */
+  readonly onUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
   /** Key and certificate in PEM, asked again once a day; absent: plain HTTP only. */
   readonly certificate?: () => Promise<{ readonly key: string; readonly cert: string }>
   /** True for peers that may speak plain HTTP from elsewhere: a proxy that ends TLS. */
@@ -120,7 +120,7 @@ function prepare<S extends Server | SecureServer>(
 ): S {
   server.maxHeadersCount = options.limits.headersMax
   server.on('clientError', answerClientFault)
-  if (options.onUpgrade) server.on('upgrade', options.onUpgrade)
+  server.on('upgrade', options.onUpgrade)
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     // Connections that stay open for a next request would keep a closing server waiting.
     response.once('close', () => {
@@ -149,13 +149,9 @@ const sentence = (error: NodeJS.ErrnoException, { host, port }: Address): string
   }
 }
 
-/**
- * Listens on one address. TLS and plain HTTP share the port, the first byte decides; plain HTTP is for loopback (and
- * proxies that are trusted) while there is a certificate. A taken port is refused `unavailable` with what to do.
- */
-export async function openListener(options: ListenerOptions): Promise<Listener> {
-  const { limits, clock, log } = options
-  let closing = false
+/** The two servers behind a listener; `secure` only with a certificate, which is looked at again once a day. */
+async function openServers(options: ListenerOptions, closing: () => boolean) {
+  const { limits, certificate, log } = options
   const http = {
     maxHeaderSize: limits.headerBytesMax,
     headersTimeout: limits.headersMs,
@@ -163,26 +159,69 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     keepAliveTimeout: limits.keepAliveMs,
     connectionsCheckingInterval: limits.checkMs,
   }
-  const plain = prepare(createServer(http), options, () => closing)
-  const pem = await options.certificate?.()
-  const secure =
-    pem &&
-    prepare(
-      createSecureServer({ ...http, ...pem, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'] }),
-      options,
-      () => closing,
-    )
-  secure?.on('tlsClientError', (_error, socket) => socket.destroy())
+  const plain = prepare(createServer(http), options, closing)
+  if (!certificate) return { plain, secure: undefined, stop: () => plain.close(() => {}) }
+  const tls = { minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'] } as const
+  const secure = prepare(createSecureServer({ ...http, ...tls, ...(await certificate()) }), options, closing)
+  secure.on('tlsClientError', (_error, socket) => socket.destroy())
   const renewal = setInterval(() => {
-    options.certificate?.().then(
-      (it) => secure?.setSecureContext({ ...it, minVersion: 'TLSv1.2' }),
+    certificate().then(
+      (pem) => secure.setSecureContext({ ...tls, ...pem }),
       (error: unknown) => log.error('certificate not renewed', { error }),
     )
   }, CERTIFICATE_CHECK_MS).unref()
+  const stop = (): void => {
+    clearInterval(renewal)
+    // Idle connections are closed by it.
+    for (const server of [plain, secure]) server.close(() => {})
+  }
+  return { plain, secure, stop }
+}
 
+/** Waits for a connection's first byte and hands it, unread, to `hand`; a silent one is dropped. */
+function awaitFirstByte(
+  socket: Socket,
+  firstByteMs: number,
+  hand: (first: number | undefined) => void,
+): void {
+  const drop = (): void => {
+    socket.destroy()
+  }
+  // The servers listen for errors of their own; one that nobody listens for would end the process.
+  socket.on('error', drop)
+  socket.once('end', drop)
+  socket.setTimeout(firstByteMs, drop)
+  socket.once('data', (data: Buffer) => {
+    socket.pause()
+    socket.setTimeout(0)
+    socket.off('timeout', drop).off('end', drop)
+    socket.unshift(data)
+    hand(data[0])
+  })
+}
+
+/**
+ * Listens on one address. TLS and plain HTTP share the port, the first byte decides; plain HTTP is for loopback (and
+ * proxies that are trusted) while there is a certificate. A taken port is refused `unavailable` with what to do.
+ */
+export async function openListener(options: ListenerOptions): Promise<Listener> {
+  const { limits, clock, log } = options
+  let closing = false
+  const { plain, secure, stop } = await openServers(options, () => closing)
   const sockets = new Set<Socket>()
   /** Those that have not said a word yet: nothing to wait for when closing. */
   const silent = new Set<Socket>()
+  const hand = (socket: Socket, first: number | undefined): void => {
+    const peer = plainAddress(socket.remoteAddress)
+    silent.delete(socket)
+    if (secure && first === TLS_HANDSHAKE) {
+      // TLS takes what was read from the socket itself.
+      secure.emit('connection', socket)
+    } else if (!secure || isLoopback(peer) || options.plainFrom(peer)) {
+      plain.emit('connection', socket)
+      socket.resume()
+    } else refusePlainly(socket, '400 Bad Request', 'This address speaks TLS to other machines: use https')
+  }
   const front = createFront({ allowHalfOpen: true, noDelay: true }, (socket) => {
     sockets.add(socket)
     silent.add(socket)
@@ -190,42 +229,15 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       sockets.delete(socket)
       silent.delete(socket)
     })
-    const drop = (): void => {
-      socket.destroy()
-    }
-    socket.on('error', drop)
-    socket.once('end', drop)
-    socket.setTimeout(limits.firstByteMs, drop)
-    socket.once('data', (first: Buffer) => {
-      silent.delete(socket)
-      socket.pause()
-      socket.setTimeout(0)
-      socket.off('timeout', drop).off('end', drop).off('error', drop)
-      const peer = plainAddress(socket.remoteAddress)
-      if (secure && first[0] !== TLS_HANDSHAKE && !isLoopback(peer) && !options.plainFrom(peer)) {
-        socket.on('error', drop)
-        refusePlainly(socket, '400 Bad Request', 'This address speaks TLS to other machines: use https')
-        return
-      }
-      socket.unshift(first)
-      if (secure && first[0] === TLS_HANDSHAKE) {
-        // TLS takes what was read from the socket itself.
-        secure.emit('connection', socket)
-      } else {
-        plain.emit('connection', socket)
-        socket.resume()
-      }
-    })
+    awaitFirstByte(socket, limits.firstByteMs, (first) => hand(socket, first))
   })
   front.maxConnections = limits.connectionsMax
   await new Promise<void>((resolve, reject) => {
-    front.once('error', (error: NodeJS.ErrnoException) =>
-      reject(new CloudError('unavailable', sentence(error, options), {}, error)),
-    )
+    front.once('error', (error: NodeJS.ErrnoException) => {
+      stop()
+      reject(new CloudError('unavailable', sentence(error, options), {}, error))
+    })
     front.listen({ host: options.host, port: options.port }, resolve)
-  }).catch((error: unknown) => {
-    clearInterval(renewal)
-    throw error
   })
   front.on('error', (error) => log.error('listener failed', { error }))
   const { port } = front.address() as AddressInfo
@@ -235,10 +247,9 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     url: `${secure ? 'https' : 'http'}://${isIPv6(options.host) ? `[${options.host}]` : options.host}:${port}`,
     async close() {
       closing = true
-      clearInterval(renewal)
       const done = new AbortController()
       const closed = new Promise<void>((resolve) => front.close(() => resolve()))
-      for (const server of [plain, secure]) server?.close(() => {})
+      stop()
       for (const socket of silent) socket.destroy()
       const limit = clock.sleep(limits.drainMs, done.signal).catch(() => undefined)
       await Promise.race([closed, limit])

@@ -256,11 +256,12 @@ export function podRoutes(app: App, cloud: Cloud, doors: Doors): void {
       return reply.code(204).send(null)
     },
   )
+  replicaRoutes(app, cloud, doors)
   changeRoutes(app, cloud, doors)
 }
 
-/** Replicas, restart and configuration of one pod. */
-function changeRoutes(app: App, cloud: Cloud, { callerOf }: Doors): void {
+/** One replica more or less. */
+function replicaRoutes(app: App, cloud: Cloud, { callerOf }: Doors): void {
   const scaling = {
     post: ['addPodReplica', 'Add', 'raised', 1],
     delete: ['removePodReplica', 'Remove', 'lowered', -1],
@@ -296,6 +297,10 @@ function changeRoutes(app: App, cloud: Cloud, { callerOf }: Doors): void {
       },
     )
   }
+}
+
+/** Restart and configuration of one pod. */
+function changeRoutes(app: App, cloud: Cloud, { callerOf }: Doors): void {
   app.post(
     '/pods/:pod_id/restart',
     {
