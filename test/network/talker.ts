@@ -5,11 +5,13 @@ import { createInterface } from 'node:readline'
 
 const name = process.argv[2] ?? '?'
 const held = new Map<string, Socket | Datagrams>()
-const servers = new Map<string, Server | Datagrams>()
+const servers = new Set<Server | Datagrams>()
+// Who sent a datagram since the last time somebody asked.
+let heard: string[] = []
 
 type Order = {
   id: number
-  do: 'listen' | 'close' | 'ask' | 'open' | 'say' | 'end'
+  do: 'listen' | 'heard' | 'ask' | 'open' | 'say' | 'end'
   protocol: 'tcp' | 'udp'
   address: string
   port: number
@@ -25,7 +27,6 @@ const plain = (address = ''): string => address.replace(/^::ffff:/, '')
 
 function listen({ protocol, address, port }: Order): Promise<Answer> {
   return new Promise((resolve) => {
-    const key = `${protocol} ${address} ${port}`
     if (protocol === 'tcp') {
       const server = createServer((socket) => {
         socket.on('error', () => {})
@@ -34,15 +35,16 @@ function listen({ protocol, address, port }: Order): Promise<Answer> {
       })
       server.on('error', (error) => resolve({ error: error.message }))
       server.listen(port, address, () => resolve({ text: 'ok' }))
-      servers.set(key, server)
+      servers.add(server)
     } else {
       const socket = createSocket(familyOf(address))
       socket.on('error', (error) => resolve({ error: error.message }))
-      socket.on('message', (_, from) =>
-        socket.send(`${name} ${plain(from.address)}\n`, from.port, from.address),
-      )
+      socket.on('message', (_, from) => {
+        heard.push(plain(from.address))
+        socket.send(`${name} ${plain(from.address)}\n`, from.port, from.address)
+      })
       socket.bind(port, address, () => resolve({ text: 'ok' }))
-      servers.set(key, socket)
+      servers.add(socket)
     }
   })
 }
@@ -101,9 +103,10 @@ async function obey(order: Order): Promise<Answer> {
   if (order.do === 'listen') return listen(order)
   if (order.do === 'open') return open(order)
   if (order.do === 'say') return say(order)
-  if (order.do === 'close') {
-    servers.get(`${order.protocol} ${order.address} ${order.port}`)?.close()
-    return { text: 'ok' }
+  if (order.do === 'heard') {
+    const text = heard.join(' ')
+    heard = []
+    return { text }
   }
   const answer = await open({ ...order, key: `ask ${order.id}` })
   const it = held.get(`ask ${order.id}`)

@@ -5,7 +5,7 @@ import type { Attachment, HostPlan, PlannedVip, VpcPlan } from '#cloud/network/n
 import type { LinuxNetwork } from '#drivers/linux/linux.ts'
 import { sh, tryTo } from './sandbox.ts'
 
-const ASK_MS = 700
+const ASK_MS = 500
 
 export type Answer = { readonly text?: string; readonly error?: string }
 type Wire = { protocol?: 'tcp' | 'udp'; from?: string; fromPort?: number; ms?: number }
@@ -20,6 +20,8 @@ export type Machine = {
   /** A connection that stays; `say` uses it again. */
   open(key: string, address: string, port: number, wire?: Wire): Promise<Answer>
   say(key: string, ms?: number): Promise<Answer>
+  /** Who sent it a datagram since the last time this was asked. */
+  heard(): Promise<string[]>
   /** True when a ping is answered. */
   ping(address: string): boolean
   run(...command: string[]): string
@@ -61,6 +63,7 @@ export function machine(name: string, namespace?: string): Machine {
     ask: (address, port, wire) => order({ do: 'ask', address, port, ...wire }),
     open: (key, address, port, wire) => order({ do: 'open', key, address, port, ...wire }),
     say: (key, ms = ASK_MS) => order({ do: 'say', key, ms }),
+    heard: async () => ((await order({ do: 'heard' })).text ?? '').split(' ').filter(Boolean),
     ping: (address) => tryTo(...within, 'ping', '-n', '-c1', '-W1', address).includes('1 received'),
     run: (...command) => sh(...within, ...command),
     stop: () => void child.kill('SIGKILL'),
@@ -111,7 +114,8 @@ export const LAN = '198.51.100.9'
 /** The host's own address there. */
 export const HOST_IN_LAN = '198.51.100.1'
 
-const wire = (link: string, namespace: string, here: string, there: string): void => {
+/** A link between the host and a namespace that is made for it; addresses with prefix. */
+export const wire = (link: string, namespace: string, here: string, there: string): void => {
   sh('ip', 'netns', 'add', namespace)
   sh('ip', 'link', 'add', link, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', namespace)
   sh('ip', 'addr', 'add', here, 'dev', link)
@@ -128,6 +132,8 @@ export async function surroundHost(): Promise<{ internet: Machine; lan: Machine;
   sh('ip', 'route', 'add', 'default', 'via', '203.0.113.1')
   wire('lan0', 'lan', `${HOST_IN_LAN}/24`, `${LAN}/24`)
   const internet = machine('internet', 'internet')
+  sh('ip', '-n', 'internet', 'route', 'add', 'default', 'via', '203.0.113.2')
+  sh('ip', '-n', 'lan', 'route', 'add', 'default', 'via', HOST_IN_LAN)
   const lan = machine('lan', 'lan')
   const host = machine('host')
   await internet.listen(80)

@@ -1,4 +1,6 @@
+import { rm, writeFile } from 'node:fs/promises'
 import { BlockList, isIPv6 } from 'node:net'
+import { join } from 'node:path'
 import {
   VPC_DNS_ADDRESS,
   type Attachment,
@@ -9,7 +11,7 @@ import {
 } from '#cloud/network/network.driver.ts'
 import { canonical } from './links.ts'
 import { leaving } from './render.ts'
-import { runIn } from './run.ts'
+import { run, runIn } from './run.ts'
 
 /** A tracked connection of a VPC's namespace: as it was begun, and as its answers come. */
 export type Flow = {
@@ -267,25 +269,42 @@ export function mayRevoke(before: VpcPlan, plan: VpcPlan): boolean {
 export const readFlows = async (namespace: string, signal: AbortSignal): Promise<Flow[]> =>
   parseFlows(await runIn(namespace, ['conntrack', '-L'], { signal }))
 
-/** Ends flows, all by one process; one that has ended already is none the worse. */
-export async function cutFlows(
-  namespace: string,
-  flows: readonly Flow[],
+const deletion = (flow: Flow): string =>
+  [
+    '-D',
+    ...(isIPv6(flow.source) ? ['-f', 'ipv6'] : []),
+    ...['-p', flow.protocol],
+    ...['-s', flow.source],
+    ...['-d', flow.destination],
+    ...flow.options,
+  ].join(' ')
+
+/**
+ * Ends flows, all by one process, in a namespace or on the host; one that has ended already is none the worse. Each
+ * line is what `conntrack -D` would be told. They go through a file in `directory`, since conntrack cannot read a
+ * socket, which is what a child's standard input is here.
+ */
+export async function cut(
+  namespace: string | undefined,
+  lines: readonly string[],
+  directory: string,
   signal: AbortSignal,
 ): Promise<void> {
-  if (!flows.length) return
-  const lines = flows.map((flow) =>
-    [
-      '-D',
-      ...(isIPv6(flow.source) ? ['-f', 'ipv6'] : []),
-      '-p',
-      flow.protocol,
-      '-s',
-      flow.source,
-      '-d',
-      flow.destination,
-      ...flow.options,
-    ].join(' '),
-  )
-  await runIn(namespace, ['conntrack', '-R', '-'], { signal, input: `${lines.join('\n')}\n` })
+  if (!lines.length) return
+  const file = join(directory, `cut-${namespace ?? 'host'}`)
+  await writeFile(file, `${lines.join('\n')}\n`, { mode: 0o600 })
+  try {
+    const command = ['conntrack', '-R', file]
+    await (namespace ? runIn(namespace, command, { signal }) : run(command, { signal }))
+  } finally {
+    await rm(file, { force: true })
+  }
 }
+
+/** Ends tracked connections of a namespace. */
+export const cutFlows = (
+  namespace: string,
+  flows: readonly Flow[],
+  directory: string,
+  signal: AbortSignal,
+): Promise<void> => cut(namespace, flows.map(deletion), directory, signal)

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import type { HostPlan } from '#cloud/network/network.driver.ts'
 import type { Log } from '#lib/log.ts'
+import { cut } from './flows.ts'
 import { keepDockerOpen, releaseDocker } from './docker-user.ts'
 import {
   clashesText,
@@ -100,7 +101,7 @@ async function keepResolver(
   return lines.length ? ['resolver address missing'] : []
 }
 
-export function createHostSide(names: Names, flowsMax: number, log: Log): HostSide {
+export function createHostSide(names: Names, directory: string, flowsMax: number, log: Log): HostSide {
   const { table, prefix } = names
   let around: Surroundings = { networks: [], exits: [], connected: [] }
   let pools: readonly string[] = []
@@ -185,7 +186,7 @@ export function createHostSide(names: Names, flowsMax: number, log: Log): HostSi
       const revoked = (before?.allowed ?? []).filter((it) => !plan.allowed.includes(it))
       const from = (before?.external ?? []).map((it) => it.cidr)
       const lines = revoked.flatMap((to) => from.map((it) => `-D -s ${it} -d ${to}`))
-      if (lines.length) await run(['conntrack', '-R', '-'], { signal, input: `${lines.join('\n')}\n` })
+      await cut(undefined, lines, directory, signal)
     },
     async remove(plan, signal) {
       pools = plan?.external.map((it) => it.cidr) ?? pools

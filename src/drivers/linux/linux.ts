@@ -81,7 +81,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   const names = namesFor(options.prefix ?? 'arcus')
   const files = openPlans(options.directory)
   const lane = createLanes()
-  const host = createHostSide(names, options.flowsMax ?? FLOWS_MAX, log)
+  const host = createHostSide(names, options.directory, options.flowsMax ?? FLOWS_MAX, log)
   const held = createHeldPlans()
   let hostPlan = files.host
   let hostKept = false
@@ -122,7 +122,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
       const namespace = names.namespace(it.plan.vpc)
       const flows = await readFlows(namespace, setting.signal)
       const cut = flowsToCut(flows, it.swept, it.plan, setting.host)
-      await cutFlows(namespace, cut, setting.signal)
+      await cutFlows(namespace, cut, options.directory, setting.signal)
       if (cut.length)
         log.info('flows ended that are not allowed any more', { vpc: it.plan.vpc, flows: cut.length })
     }

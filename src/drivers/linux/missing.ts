@@ -84,7 +84,7 @@ export async function missingOnHost(prefix: string, signal: AbortSignal): Promis
       run(['ip', '-n', namespace, 'route', 'add', 'unreachable', 'fd00::/48'], { signal }),
     )
     if (noIpv6) found.push(`The kernel has no IPv6, which VPCs use inside: ${noIpv6}`)
-    const noBatch = await reasonOf(() => runIn(namespace, ['conntrack', '-R', '-'], { signal }))
+    const noBatch = await reasonOf(() => runIn(namespace, ['conntrack', '-R', '/dev/null'], { signal }))
     if (noBatch) found.push(`\`conntrack\` cannot read a list of flows (1.4.7 and later can): ${noBatch}`)
   } finally {
     await reasonOf(() => run(['ip', 'netns', 'del', namespace]))
