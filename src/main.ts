@@ -53,9 +53,10 @@ async function main(args: readonly string[]): Promise<void> {
     async (admin) => await writeAtomically(adminFile(config.data), `${JSON.stringify(admin, null, 2)}\n`),
     () => randomBytes(16).toString('hex'),
   )
+  const dialects = [circloud, native]
   const http = await createHttp({
     cloud,
-    dialects: [circloud, native],
+    dialects,
     log,
     clock,
     ids,
@@ -63,7 +64,7 @@ async function main(args: readonly string[]): Promise<void> {
     certificate: async () =>
       await ensureCertificate({
         folder: join(config.data, 'tls'),
-        names: [hostname(), config.listen.host],
+        names: [hostname(), config.listen.host, ...dialects.map((it) => `${it.name}.localhost`)],
         clock,
       }),
   })
@@ -97,7 +98,7 @@ async function openDrivers(config: Config, epoch: number, log: Log): Promise<{ d
     )
   // Loaded only where they are used: they would be half of the start of a cloud without them.
   if (config.inProcess) {
-    const { localHost } = await import('#drivers/docker/host.ts')
+    const { localHost } = await import('./local-host.ts')
     const { localEdge } = await import('#drivers/edge/local.ts')
     const host = await localHost({ directory: join(config.data, 'agent'), clock: systemClock, log })
     const edge = await localEdge({
@@ -119,7 +120,7 @@ async function openDrivers(config: Config, epoch: number, log: Log): Promise<{ d
     )
   const { remoteDrivers } = await import('#drivers/remote/client.ts')
   const { remoteEdge } = await import('#drivers/edge/client.ts')
-  const host = remoteDrivers({ socket: config.agent, epoch, log, clock: systemClock })
+  const host = remoteDrivers({ socket: config.agent, epoch, log })
   const edge = remoteEdge({ socket: config.edge, log })
   const close = async (): Promise<void> => {
     await edge.close()

@@ -28,7 +28,7 @@ import { workload, type Workload } from './compute/workload.kind.ts'
 import { reconcileWorkload } from './compute/workload.reconcile.ts'
 import type { Settings } from './context.ts'
 import { domain } from './edge/domain.kind.ts'
-import { createAuthenticator } from './identity/authenticate.ts'
+import { createAuthenticator, type Login } from './identity/authenticate.ts'
 import { credential } from './identity/credential.kind.ts'
 import { createAdmin } from './identity/identity.verbs.ts'
 import { hashPassword } from './identity/secrets.ts'
@@ -94,7 +94,7 @@ export type Cloud = {
   /** Undefined for an unknown, revoked or expired token. */
   authenticate(token: string, origin: Origin): Promise<Caller | undefined>
   /** Checks a password, limited per user name and address (`rate_limited`); gives a new token of that user. */
-  login(input: { username: string; password: string }, origin: Origin): Promise<{ user: User; token: string }>
+  login(input: Login, origin: Origin): Promise<{ user: User; token: string }>
   /** The same caller acting in a tenant: an administrator's in any (`not_found` if it does not exist), others only in their own. */
   inTenant(caller: Caller, tenant: string): Promise<Caller>
   /**

@@ -12,11 +12,14 @@ import { user, type User } from './user.kind.ts'
 const TOKEN_LENGTH_MAX = 512
 const PASSWORD_LENGTH_MAX = 1024
 
+/** `admin`: only an administrator's name and password are right. */
+export type Login = { readonly username: string; readonly password: string; readonly admin?: boolean }
+
 export type Authenticator = {
   /** Undefined for an unknown, revoked or expired token and for a tenant that is suspended or going. */
   authenticate(token: string, origin: Origin): Promise<Caller | undefined>
   /** `unauthenticated` for a wrong name or password alike; `rate_limited` after too many. */
-  login(input: { username: string; password: string }, origin: Origin): Promise<{ user: User; token: string }>
+  login(input: Login, origin: Origin): Promise<{ user: User; token: string }>
 }
 
 export function createAuthenticator(engine: Engine): Authenticator {
@@ -46,12 +49,12 @@ export function createAuthenticator(engine: Engine): Authenticator {
         origin,
       }
     },
-    async login({ username, password }, origin) {
+    async login({ username, password, admin = false }, origin) {
       attempts.check(username, origin.address)
       const it = await userNamed(username)
       const hash = it && it.deletedAt === undefined ? engine.open(it, 'passwordHash') : undefined
       const right = await verifyPassword(password.slice(0, PASSWORD_LENGTH_MAX), hash)
-      if (!it || !right) {
+      if (!it || !right || (admin && !it.spec.admin)) {
         attempts.failed(username, origin.address)
         throw new CloudError('unauthenticated', 'Wrong user name or password')
       }
