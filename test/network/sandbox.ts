@@ -47,9 +47,13 @@ export async function enterSandbox(file: string): Promise<void> {
   process.exit(code)
 }
 
+const folders: string[] = []
+
 /** A folder that is removed when the test process ends. */
 export function folder(): string {
   const path = mkdtempSync(join(tmpdir(), 'arcus-network-'))
-  process.on('exit', () => rmSync(path, { recursive: true, force: true }))
+  if (!folders.length)
+    process.on('exit', () => folders.forEach((it) => rmSync(it, { recursive: true, force: true })))
+  folders.push(path)
   return path
 }

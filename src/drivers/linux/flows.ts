@@ -269,15 +269,8 @@ export function mayRevoke(before: VpcPlan, plan: VpcPlan): boolean {
 export const readFlows = async (namespace: string, signal: AbortSignal): Promise<Flow[]> =>
   parseFlows(await runIn(namespace, ['conntrack', '-L'], { signal }))
 
-const deletion = (flow: Flow): string =>
-  [
-    '-D',
-    ...(isIPv6(flow.source) ? ['-f', 'ipv6'] : []),
-    ...['-p', flow.protocol],
-    ...['-s', flow.source],
-    ...['-d', flow.destination],
-    ...flow.options,
-  ].join(' ')
+const deletion = ({ protocol, source, destination, options }: Flow): string =>
+  `-D${isIPv6(source) ? ' -f ipv6' : ''} -p ${protocol} -s ${source} -d ${destination} ${options.join(' ')}`
 
 /**
  * Ends flows, all by one process, in a namespace or on the host; one that has ended already is none the worse. Each

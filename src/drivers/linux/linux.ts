@@ -59,7 +59,7 @@ export type LinuxNetworkOptions = {
   readonly directory: string
   readonly clock: Clock
   readonly log: Log
-  /** Most flows that the host tracks for one VPC in each direction. */
+  /** Most flows to and from one VPC that the host tracks at a time; new ones beyond are dropped. */
   readonly flowsMax?: number
 }
 

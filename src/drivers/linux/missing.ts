@@ -22,7 +22,7 @@ const PROBE_RULES = `table inet probe {
     ip daddr . meta l4proto . th dport vmap @vips
     ip6 daddr fd00::1 tcp dport 80 dnat ip6 to fd00::2
   }
-  chain masquerade {
+  chain translate {
     type nat hook postrouting priority srcnat; policy accept;
     oifname . ip saddr @clashes masquerade
   }

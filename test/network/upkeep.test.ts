@@ -1,0 +1,420 @@
+// What is kept right on a host: drift, restarts, orphans, the host's own part, and that nothing is left.
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, beforeEach, describe, test } from 'node:test'
+import { networkConformance, plannedHost } from '#cloud/network/network.conformance.ts'
+import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
+import { linuxNetwork, type LinuxNetwork } from '#drivers/linux/linux.ts'
+import { systemClock } from '#lib/clock.ts'
+import { isCloudError } from '#lib/errors.ts'
+import { jsonLog, silentLog } from '#lib/log.ts'
+import { enterSandbox, folder, sh, tryTo } from './sandbox.ts'
+import {
+  attach,
+  attachment,
+  HOST,
+  HOST_IN_LAN,
+  INTERNET,
+  LAN,
+  plugIn,
+  surroundHost,
+  vip,
+  vpcPlan,
+  wire,
+  type Machine,
+} from './world.ts'
+
+await enterSandbox(import.meta.filename)
+
+const signal = AbortSignal.timeout(180_000)
+const PREFIX = 'tupk'
+const directory = folder()
+const start = (options: { flowsMax?: number } = {}): LinuxNetwork =>
+  linuxNetwork({ prefix: PREFIX, directory, clock: systemClock, log: jsonLog('error'), ...options })
+
+/** Everything of the host that a driver could leave something in. */
+const inventory = (): string =>
+  [
+    // The links' names and our kind of routes: the kernel's own IPv6 ones come late.
+    sh('ip', '-br', 'link').replace(/ .*/g, ''),
+    sh('ip', '-4', 'route', 'show', 'table', 'all'),
+    sh('ip', 'rule'),
+    sh('ip', 'addr', 'show', 'dev', 'lo'),
+    sh('ip', 'neigh', 'show', 'proxy'),
+    sh('nft', 'list', 'ruleset'),
+    readdirSync('/run/netns').toSorted().join(' '),
+  ].join('\n')
+
+const { internet, lan, host } = await surroundHost()
+after(() => [internet, lan, host].forEach((it) => it.stop()))
+const bare = inventory()
+
+networkConformance('Linux', async () => {
+  const driver = linuxNetwork({ prefix: 'tcon', directory: folder(), clock: systemClock, log: silentLog })
+  await driver.applyHost(plannedHost, signal)
+  return {
+    driver,
+    async [Symbol.asyncDispose]() {
+      await driver.purge(signal)
+      assert.equal(inventory(), bare)
+    },
+  }
+})
+
+const a1 = attachment(1, 5, { egress: '100.72.0.1' })
+const a2 = attachment(1, 6, { egress: '198.51.100.130' })
+const base = vpcPlan(1, {
+  attachments: [a1, a2],
+  vips: [vip(1, 100, { backends: [a1.id], external: '198.51.100.131' })],
+})
+const namespace = `${PREFIX}-${base.vpc.slice(-12)}`
+const uplink = `${PREFIX}-u1`
+
+describe('drift made by hand is seen and repaired', () => {
+  let network: LinuxNetwork
+  const machines: Machine[] = []
+  beforeEach(async () => {
+    network = start()
+    await network.applyHost(HOST, signal)
+    await network.apply(base, signal)
+    if (machines.length) return
+    machines.push(await attach(network, a1.id, 'a1'), await attach(network, a2.id, 'a2'))
+    await machines[0]?.listen(80)
+  })
+  after(async () => {
+    machines.forEach((it) => it.stop())
+    await network.purge(signal)
+    for (const it of ['m-a1', 'm-a2']) sh('ip', 'netns', 'del', it)
+    assert.equal(inventory(), bare)
+  })
+
+  const inside = (...command: string[]): string => sh('nsenter', `--net=/run/netns/${namespace}`, ...command)
+  const link = (): string => /(c[0-9a-v]{8})@/.exec(inside('ip', '-br', 'link'))?.[1] ?? ''
+  const hands: [string, () => void, RegExp][] = [
+    ['rules flushed', () => inside('nft', 'flush', 'ruleset'), /^rules flushed$/],
+    ['a rule removed', () => inside('nft', 'flush', 'chain', 'inet', 'arcus', 'spoofing'), /^rules changed$/],
+    [
+      'an element added',
+      () => inside('nft', 'add', 'element', 'inet', 'arcus', 'leaving', '{ 10.0.1.99 }'),
+      /^rules changed$/,
+    ],
+    ['a route removed', () => inside('ip', 'route', 'del', '10.0.1.0/24'), /^route to 10.0.1.0\/24 missing$/],
+    [
+      'a route to a machine removed',
+      () => inside('ip', 'route', 'del', '10.0.1.5/32'),
+      /^route to 10.0.1.5\/32 missing$/,
+    ],
+    [
+      'a route added',
+      () => inside('ip', 'route', 'add', '192.0.2.0/24', 'dev', 'uplink'),
+      /^route to 192.0.2.0\/24 not in the plan$/,
+    ],
+    [
+      'the default changed',
+      () => inside('ip', 'route', 'replace', 'unreachable', 'default'),
+      /^route to default/,
+    ],
+    ['a VIP removed', () => inside('ip', 'addr', 'del', '10.0.1.100/32', 'dev', 'lo'), /^address 10.0.1.100/],
+    ['a rule of routing removed', () => inside('ip', 'rule', 'del', 'pref', '100'), /^rule for addresses/],
+    ['a link set down', () => inside('ip', 'link', 'set', link(), 'down'), /^link c.* up missing$/],
+    ['the uplink removed', () => sh('ip', 'link', 'del', uplink), /^uplink missing$/],
+    ['the uplink set down', () => sh('ip', 'link', 'set', uplink, 'down'), /^link tupk-u1 up missing$/],
+    [
+      'a fabric route removed',
+      () => sh('ip', 'route', 'del', `${a1.fabric}/32`),
+      new RegExp(`^route to ${a1.fabric}/32 missing$`),
+    ],
+  ]
+  for (const [what, hand, words] of hands) {
+    test(what, async () => {
+      assert.deepEqual((await network.observe(base.vpc, signal))?.drift, [])
+      hand()
+      const { drift = [] } = (await network.observe(base.vpc, signal)) ?? {}
+      assert.ok(
+        drift.some((it) => words.test(it)),
+        drift.join('; '),
+      )
+      await network.apply(base, signal)
+      assert.deepEqual(
+        (await network.list(signal)).map((it) => it.drift),
+        [[]],
+      )
+      assert.deepEqual(await machines[1]?.ask('10.0.1.100', 80), { text: `a1 ${a2.address}` })
+      assert.deepEqual(await machines[1]?.ask(INTERNET, 80), { text: `internet ${a2.egress}` })
+    })
+  }
+
+  test('the namespace removed: made anew, and its machines can be plugged in again', async () => {
+    sh('ip', 'netns', 'del', namespace)
+    assert.deepEqual((await network.observe(base.vpc, signal))?.drift, ['namespace missing'])
+    // Docker attaches a container again without waiting for anybody to apply.
+    for (const [id, name] of [
+      [a1.id, 'm-a1'],
+      [a2.id, 'm-a2'],
+    ] as const) {
+      tryTo('ip', '-n', name, 'link', 'del', 'eth0')
+      await plugIn(network, id, name)
+    }
+    assert.deepEqual((await network.observe(base.vpc, signal))?.drift, [])
+    assert.deepEqual(await machines[1]?.ask(a1.address, 80), { text: `a1 ${a2.address}` })
+  })
+
+  test("the host's part is repaired by the next look", async () => {
+    sh('nft', 'delete', 'table', 'inet', PREFIX)
+    sh('ip', 'addr', 'del', `${HOST.resolver}/32`, 'dev', 'lo')
+    sh('ip', 'neigh', 'del', 'proxy', '198.51.100.130', 'dev', 'lan0')
+    await network.list(signal)
+    assert.match(sh('nft', 'list', 'table', 'inet', PREFIX), /from_vpc/)
+    assert.match(sh('ip', 'addr', 'show', 'dev', 'lo'), new RegExp(HOST.resolver))
+    assert.match(sh('ip', 'neigh', 'show', 'proxy'), /198.51.100.130/)
+    sh('nft', 'add', 'element', 'inet', PREFIX, 'allowed', '{ 0.0.0.0/1 }')
+    await network.list(signal)
+    assert.doesNotMatch(sh('nft', 'list', 'set', 'inet', PREFIX, 'allowed'), /0.0.0.0/)
+  })
+
+  test('a link is made once, and again when its container has gone', async () => {
+    const first = await network.createLink(a1.id)
+    const at = (): string => readFileSync(`/sys/class/net/${first.containerLink}/ifindex`, 'utf8')
+    const index = at()
+    assert.deepEqual(await network.createLink(a1.id), first)
+    assert.equal(at(), index)
+    sh('ip', 'netns', 'add', 'elsewhere')
+    sh('ip', 'link', 'set', first.containerLink, 'netns', 'elsewhere')
+    await network.createLink(a1.id)
+    assert.notEqual(at(), index)
+    assert.equal(tryTo('ip', '-n', 'elsewhere', '-br', 'link').includes(first.containerLink), false)
+    sh('ip', 'netns', 'del', 'elsewhere')
+    await network.removeLink(a1.id)
+    await network.removeLink(a1.id)
+    assert.doesNotMatch(sh('ip', '-br', 'link'), /tupk-c/)
+    tryTo('ip', '-n', 'm-a1', 'link', 'del', 'eth0')
+    await plugIn(network, a1.id, 'm-a1')
+    assert.deepEqual((await network.observe(base.vpc, signal))?.drift, [])
+    await assert.rejects(network.createLink('nobody'), (error) => isCloudError(error, 'not_found'))
+  })
+})
+
+describe('a restart', () => {
+  const kept = (): string[] => readdirSync(directory).toSorted()
+
+  test('finds the plans again, readable by root alone, and everything in order', async () => {
+    const before = start()
+    await before.applyHost(HOST, signal)
+    await before.apply(base, signal)
+    await before.createLink(a1.id)
+    assert.deepEqual(kept(), ['host.json', `vpc-${base.vpc}.json`])
+    for (const it of kept()) assert.equal(statSync(join(directory, it)).mode & 0o777, 0o600)
+    const network = start()
+    assert.equal(network.attachment(a1.id)?.plan.address, a1.address)
+    assert.equal(network.findByAddress(base.vpc, a2.address)?.plan.id, a2.id)
+    assert.equal(network.attachment(a1.id)?.mtu, 1500)
+    assert.deepEqual(await network.list(signal), [
+      { vpc: base.vpc, generation: 1, attachments: [a1.id, a2.id], drift: [] },
+    ])
+    await assert.rejects(network.apply({ ...base, generation: 0 }, signal), (error) =>
+      isCloudError(error, 'conflict'),
+    )
+    await assert.rejects(network.applyHost({ ...HOST, generation: 0 }, signal), (error) =>
+      isCloudError(error, 'conflict'),
+    )
+  })
+
+  test('of the host: a container gets its network from the kept plan alone', async () => {
+    sh('ip', 'netns', 'del', namespace)
+    tryTo('ip', 'link', 'del', uplink)
+    sh('nft', 'flush', 'ruleset')
+    sh('ip', 'addr', 'del', `${HOST.resolver}/32`, 'dev', 'lo')
+    const network = start()
+    const machine = await attach(network, a2.id, 'again')
+    try {
+      assert.deepEqual(await machine.ask(INTERNET, 80), { text: `internet ${a2.egress}` })
+      assert.ok((await machine.ask(LAN, 80)).error)
+      assert.deepEqual((await network.observe(base.vpc, signal))?.drift, [])
+    } finally {
+      machine.stop()
+      sh('ip', 'netns', 'del', 'm-again')
+    }
+  })
+
+  test('with a file that cannot be read goes on with the others', async () => {
+    writeFileSync(join(directory, `vpc-${base.vpc}.json`), '{"format":1,')
+    const network = start()
+    assert.equal(network.attachment(a1.id), undefined)
+    assert.deepEqual(await network.list(signal), [
+      { vpc: base.vpc, generation: undefined, attachments: [], drift: ['no plan is held'] },
+    ])
+    await network.apply(base, signal)
+    assert.deepEqual(
+      (await network.list(signal)).map((it) => it.drift),
+      [[]],
+    )
+    await network.purge(signal)
+    assert.deepEqual(kept(), [])
+    assert.equal(inventory(), bare)
+  })
+})
+
+test('what no plan is held for is found and can be removed by what the list calls it', async () => {
+  const network = start()
+  await network.applyHost(HOST, signal)
+  sh('ip', 'netns', 'add', `${PREFIX}-0123456789ab`)
+  sh('ip', 'netns', 'add', 'someone-elses')
+  const [orphan] = await network.list(signal)
+  assert.deepEqual(orphan, {
+    vpc: '0123456789ab',
+    generation: undefined,
+    attachments: [],
+    drift: ['no plan is held'],
+  })
+  await network.remove('0123456789ab', signal)
+  assert.deepEqual(await network.list(signal), [])
+  sh('ip', 'netns', 'del', 'someone-elses')
+  await network.purge(signal)
+  assert.equal(inventory(), bare)
+})
+
+describe('plans that are not exact are refused before anything is done', () => {
+  const wrong: [string, Partial<VpcPlan>][] = [
+    ['text in an address', { attachments: [{ ...a1, address: '10.0.1.5\nflush ruleset' }] }],
+    ['text in a name', { vpc: 'x; reboot' }],
+    ['an address outside its subnet', { attachments: [{ ...a1, address: '10.0.9.5' }] }],
+    ['an address twice', { attachments: [a1, { ...a2, address: a1.address }] }],
+    ['a fabric address outside the fabric', { attachments: [{ ...a1, fabric: '192.168.0.1' }] }],
+    ['overlapping subnets', { subnets: base.subnets.map((it) => ({ ...it, cidr: '10.0.1.0/24' })) }],
+    ['a backend that is none', { vips: [vip(1, 100, { backends: ['nobody'] })] }],
+    ['a port out of range', { vips: [vip(1, 100, { ports: [{ protocol: 'tcp', port: 70_000 }] })] }],
+    ['an uplink that is no pair', { uplink: { host: '100.120.0.3', vpc: '100.120.0.4' } }],
+  ]
+  for (const [what, more] of wrong) {
+    test(what, async () => {
+      const network = start()
+      await network.applyHost(HOST, signal)
+      await assert.rejects(network.apply({ ...base, ...more }, signal), (error) =>
+        isCloudError(error, 'invalid'),
+      )
+      await network.purge(signal)
+      assert.equal(inventory(), bare)
+    })
+  }
+})
+
+describe('on the host', () => {
+  let network: LinuxNetwork
+  const generation = { host: 1 }
+  const applyHost = (more: Partial<HostPlan>): Promise<void> =>
+    network.applyHost({ ...HOST, ...more, generation: ++generation.host }, signal)
+  const machines: Machine[] = []
+  const machine = (at: number): Machine => machines[at] ?? assert.fail()
+
+  test('(set up)', async () => {
+    network = start({ flowsMax: 20 })
+    await network.applyHost(HOST, signal)
+    await network.apply(base, signal)
+    await network.apply(vpcPlan(2, { attachments: [attachment(2, 5, { egress: '100.72.0.2' })] }), signal)
+    machines.push(
+      await attach(network, a1.id, 'h1'),
+      await attach(network, a2.id, 'h2'),
+      await attach(network, attachment(2, 5).id, 'h3'),
+    )
+    await machine(0).listen(80)
+    await internet.listen(53, { protocol: 'udp', address: INTERNET })
+  })
+
+  test('a network of the host is closed unless allowed, and closed again at once', async () => {
+    assert.ok((await machine(0).ask(LAN, 80)).error)
+    await applyHost({ allowed: [`${LAN}/32`] })
+    assert.deepEqual(await machine(0).open('lan', LAN, 80), { text: `lan ${HOST_IN_LAN}` })
+    assert.ok((await machine(0).ask(HOST_IN_LAN, 80)).error)
+    await applyHost({ allowed: [] })
+    assert.ok((await machine(0).say('lan')).error)
+    assert.ok((await machine(0).ask(LAN, 80)).error)
+  })
+
+  test('a network that appears is closed before anybody looks, and after', async () => {
+    wire('br-new', 'new', '172.30.0.1/16', '172.30.0.9/16')
+    sh('ip', '-n', 'new', 'route', 'add', 'default', 'via', '172.30.0.1')
+    const inNew = (await import('./world.ts')).machine('new', 'new')
+    try {
+      await inNew.listen(80)
+      assert.deepEqual(await host.ask('172.30.0.9', 80), { text: 'new 172.30.0.1' })
+      assert.ok((await machine(0).ask('172.30.0.9', 80)).error)
+      assert.ok((await machine(0).ask('172.30.0.1', 80)).error)
+      await network.list(signal)
+      assert.ok((await machine(0).ask('172.30.0.9', 80)).error)
+      // A second network on the link that leads out is closed once somebody looked.
+      sh('ip', 'addr', 'add', '172.31.0.1/24', 'dev', 'wan0')
+      sh('ip', '-n', 'internet', 'addr', 'add', '172.31.0.9/24', 'dev', 'eth0')
+      await network.list(signal)
+      assert.ok((await machine(0).ask('172.31.0.9', 80)).error)
+      assert.deepEqual(await machine(0).ask(INTERNET, 80), { text: 'internet 203.0.113.2' })
+    } finally {
+      inNew.stop()
+      sh('ip', 'addr', 'del', '172.31.0.1/24', 'dev', 'wan0')
+      sh('ip', 'link', 'del', 'br-new')
+      sh('ip', 'netns', 'del', 'new')
+    }
+  })
+
+  test('an external address in a network of the host is answered for there', async () => {
+    // The neighbour has no route to it but asks who has it; the host's own setting lets it wait for up to 0.8 s.
+    const answer = await lan.ask('198.51.100.131', 80, { ms: 2_000 })
+    assert.deepEqual(answer, { text: `h1 ${LAN}` })
+    assert.deepEqual(await machine(2).ask('198.51.100.131', 80), { text: 'h1 100.72.0.2' })
+    await network.apply({ ...base, generation: 2, vips: [] }, signal)
+    assert.doesNotMatch(sh('ip', 'neigh', 'show', 'proxy'), /198.51.100.131/)
+    await network.apply({ ...base, generation: 3 }, signal)
+    assert.match(sh('ip', 'neigh', 'show', 'proxy'), /198.51.100.131/)
+  })
+
+  test("a client whose address lies in the VPC's range is translated on entry", async () => {
+    sh('ip', '-n', 'lan', 'addr', 'add', '10.0.1.77/32', 'dev', 'lo')
+    sh('ip', 'route', 'add', '10.0.1.77/32', 'via', LAN)
+    assert.deepEqual(await lan.ask('198.51.100.131', 80, { from: '10.0.1.77' }), { text: 'h1 100.120.0.2' })
+    sh('ip', 'route', 'del', '10.0.1.77/32')
+  })
+
+  test("Docker's policy does not close VPCs, nor does our rule in its chain open anything", async () => {
+    const asVpc2 = (): ReturnType<Machine['ask']> => machine(2).ask(INTERNET, 80)
+    sh('iptables', '-N', 'DOCKER-USER')
+    sh('iptables', '-A', 'DOCKER-USER', '-j', 'RETURN')
+    sh('iptables', '-A', 'FORWARD', '-j', 'DOCKER-USER')
+    sh('iptables', '-P', 'FORWARD', 'DROP')
+    try {
+      assert.ok((await asVpc2()).error)
+      await network.dockerStarted()
+      assert.deepEqual(await asVpc2(), { text: 'internet 203.0.113.2' })
+      assert.ok((await machine(2).ask(LAN, 80)).error)
+      assert.deepEqual(await machine(2).ask('198.51.100.131', 80), { text: 'h1 100.72.0.2' })
+      await network.dockerStarted()
+      assert.equal(sh('iptables', '-S', 'DOCKER-USER').match(/tupk/g)?.length, 2)
+      sh('iptables', '-F', 'DOCKER-USER')
+      await network.list(signal)
+      assert.deepEqual(await asVpc2(), { text: 'internet 203.0.113.2' })
+    } finally {
+      sh('iptables', '-P', 'FORWARD', 'ACCEPT')
+    }
+  })
+
+  test('one VPC cannot use up the flows of the host', async () => {
+    const asked = await Promise.all(
+      Array.from({ length: 40 }, () => machine(0).ask(INTERNET, 53, { protocol: 'udp' })),
+    )
+    const answered = asked.filter((it) => it.text).length
+    assert.ok(answered > 0 && answered <= 21, `${answered} answered`)
+    assert.deepEqual(await machine(2).ask(INTERNET, 53, { protocol: 'udp' }), {
+      text: 'internet 203.0.113.2',
+    })
+  })
+
+  test('a purge takes back everything', async () => {
+    await network.purge(signal)
+    machines.forEach((it) => it.stop())
+    assert.doesNotMatch(sh('iptables', '-S'), /tupk/)
+    sh('iptables', '-F')
+    sh('iptables', '-X', 'DOCKER-USER')
+    sh('nft', 'delete', 'table', 'ip', 'filter')
+    for (const it of ['m-h1', 'm-h2', 'm-h3']) sh('ip', 'netns', 'del', it)
+    assert.equal(inventory(), bare)
+  })
+})
