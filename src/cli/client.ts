@@ -93,7 +93,7 @@ const HINTS: Readonly<Record<string, string>> = {
 }
 
 /** A refusal of the cloud, with what stands in the way and what to do next. */
-function refusal(status: number, text: string, hasToken: boolean): Failure {
+function refusal(status: number, text: string, how: { hasToken: boolean; isLogin: boolean }): Failure {
   let body: ErrorBody = {}
   try {
     body = JSON.parse(text) as ErrorBody
@@ -102,7 +102,9 @@ function refusal(status: number, text: string, hasToken: boolean): Failure {
   }
   const { code = '', message = `the server answered ${status}`, blockers = [] } = body.error ?? {}
   const lines = [message, ...blockers.map((it) => `  in the way: ${it}`)].join('\n')
-  if (code === 'unauthenticated' && !hasToken)
+  if (how.isLogin)
+    return new Failure(EXIT.refused, lines, code === 'unauthenticated' ? undefined : HINTS[code], code)
+  if (code === 'unauthenticated' && !how.hasToken)
     return new Failure(EXIT.refused, 'you are not logged in', HINTS['unauthenticated'], code)
   if (/Arcus-Tenant|tenant to act in/i.test(message))
     return new Failure(EXIT.refused, lines, 'name it with --tenant NAME; arcus tenants list shows them', code)
@@ -172,7 +174,11 @@ export function createClient(connection: Connection): Client {
         throw init.signal.reason
       throw unreachable(url, error)
     }
-    if (!response.ok) throw refusal(response.status, await response.text(), token !== undefined)
+    if (!response.ok)
+      throw refusal(response.status, await response.text(), {
+        hasToken: token !== undefined,
+        isLogin: target === address('/login'),
+      })
     return response
   }
   const answer = async <T>(response: Response): Promise<T> => {

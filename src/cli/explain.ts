@@ -3,7 +3,7 @@ import { action, outputOption, type Register } from './context.ts'
 import { usage } from './failure.ts'
 import { print } from './output.ts'
 import { getOne, kindNamed, splitReference } from './resources.ts'
-import { reasons } from './wait.ts'
+import { isFailed, progress, reasons } from './wait.ts'
 
 export const registerExplain: Register = (program, world, done) => {
   program
@@ -21,7 +21,8 @@ export const registerExplain: Register = (program, world, done) => {
         const it = await getOne(client, kind, reference)
         const explanation = await client.get<Explanation>(`${pathOf(kind, it.id)}/explain`)
         print(world, format, explanation, () => {
-          if (explanation.settled) return `${kind}/${it.name} is settled\n`
+          if (explanation.settled)
+            return `${kind}/${it.name} is settled${isFailed(it) ? `, but failed: ${progress(it)}` : ''}\n`
           const why = reasons(explanation)
           const next = explanation.queue ? [`looked at next at ${explanation.queue.at}`] : []
           const doing = it.deletedAt === undefined ? 'is not settled' : 'is being deleted'

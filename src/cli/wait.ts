@@ -36,8 +36,12 @@ async function lookAt(client: Client, { kind, id }: Target): Promise<Resource | 
   }
 }
 
+/** Settled, but not in the way that was wished: nothing more happens until a person acts. */
+export const isFailed = (it: Resource): boolean =>
+  it.settled && ['error', 'failed'].includes(String(it.status['state'] ?? it.status['phase']))
+
 /** Where it stands, in a few words: `pending (0/2 ready)`. */
-function progress(it: Resource): string {
+export function progress(it: Resource): string {
   const { ready, desired, message } = it.status as { ready?: unknown; desired?: unknown; message?: unknown }
   const counts = typeof desired === 'number' ? ` (${String(ready)}/${desired} ready)` : ''
   const why = it.overdue ?? (typeof message === 'string' ? message : undefined)
@@ -57,7 +61,7 @@ export function reasons(it: Explanation): string[] {
 
 /**
  * Follows the change feed until every target is there, telling each change of state on standard error. `late` with the
- * reasons when the time is over; `refused` when something to settle was deleted meanwhile.
+ * reasons when the time is over or one failed for good; `refused` when something to settle was deleted meanwhile.
  */
 export async function waitFor(
   client: Client,
@@ -71,10 +75,16 @@ export async function waitFor(
   const signal = AbortSignal.any([limit, world.signal])
 
   const see = (target: Target, now: Resource | undefined): void => {
-    const done = target.until === 'gone' ? !now : now?.settled === true
+    const done = target.until === 'gone' ? !now : now?.settled === true && !isFailed(now)
     const text = !now ? 'gone' : done ? `settled, ${progress(now)}` : progress(now)
     if (told.get(target.id) !== text) say(world, `${label(target)}: ${text}`)
     told.set(target.id, text)
+    if (now && target.until === 'settled' && isFailed(now))
+      throw new Failure(
+        EXIT.late,
+        `${label(target)} failed: ${progress(now)}`,
+        `look closer with: arcus describe ${target.kind} ${target.name}`,
+      )
     if (done) pending.delete(target.id)
     else if (!now || (target.until === 'settled' && now.deletedAt !== undefined))
       throw new Failure(EXIT.refused, `${label(target)} was deleted while waiting for it`)

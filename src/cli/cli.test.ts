@@ -1,0 +1,357 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { readFile, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+import { parse } from 'yaml'
+import { servedCloud, type ServedCloud } from '#apis/native/native.testing.ts'
+import { shell, type Shell } from './cli.testing.ts'
+
+const SHOP = `
+resources:
+  - { kind: vpc, name: production, spec: { internet: true } }
+  - { kind: subnet, name: front, spec: { vpc: production, cidr: 10.0.1.0/24 } }
+  - kind: workload
+    name: web
+    labels: { tier: front }
+    spec: { vpc: production, subnet: front, image: 'nginx:latest', replicas: 2 }
+`
+
+type Place = AsyncDisposable & {
+  served: ServedCloud
+  user: Shell
+  token: string
+  fine: (...args: string[]) => Promise<string>
+}
+
+/** A tenant's user in front of a cloud in which everything becomes true. */
+async function place(): Promise<Place> {
+  const served = await servedCloud()
+  const { token } = await served.it.tenant('acme')
+  const user = await shell({ ARCUS_URL: served.url, ARCUS_TOKEN: token })
+  served.keepSettling()
+  return {
+    served,
+    user,
+    token,
+    async fine(...args) {
+      const { code, out, err } = await user.run(args)
+      assert.equal(code, 0, `arcus ${args.join(' ')}: ${out}${err}`)
+      return out
+    },
+    async [Symbol.asyncDispose]() {
+      await user[Symbol.asyncDispose]()
+      await served[Symbol.asyncDispose]()
+    },
+  }
+}
+
+test('apply makes a topology, waits for it, and applied again changes nothing', async () => {
+  await using it = await place()
+  const dry = await it.user.run(['apply', '-f', '-', '--dry-run'], { input: SHOP })
+  assert.deepEqual([dry.code, dry.out.match(/created \(dry run\)/g)?.length], [0, 3])
+  assert.match(await it.fine('get', 'vpc', '-o', 'json'), /"items": \[\]/)
+  const first = await it.user.run(['apply', '-f', '-', '--wait', '20'], { input: SHOP })
+  assert.equal(first.code, 0, first.err)
+  assert.equal(first.out, 'vpc/production created\nsubnet/front created\nworkload/web created\n')
+  assert.match(first.err, /workload\/web: settled, running \(2\/2 ready\)/)
+  const again = await it.user.run(['apply', '-f', '-', '--wait'], { input: SHOP })
+  assert.equal(again.out, 'vpc/production unchanged\nsubnet/front unchanged\nworkload/web unchanged\n')
+  const file = join(it.user.home, 'one.json')
+  await writeFile(
+    file,
+    JSON.stringify([{ kind: 'workload', name: 'web', spec: { vpc: 'production', replicas: 1 } }]),
+  )
+  const changed = JSON.parse(await it.fine('apply', '-f', file, '-o', 'json', '--wait=20'))
+  assert.deepEqual([changed.items[0].action, changed.items[0].resource.spec.replicas], ['changed', 1])
+})
+
+test('what get prints as YAML can be applied', async () => {
+  await using it = await place()
+  await it.user.run(['apply', '-f', '-', '--wait'], { input: SHOP })
+  const text = await it.fine('get', 'security-groups', '-o', 'yaml')
+  assert.deepEqual(parse(text), { items: [], total: 0 })
+  const vpcs = await it.fine('get', 'vpcs', '-o', 'yaml')
+  assert.equal((await it.user.run(['apply', '-f', '-'], { input: vpcs })).out, 'vpc/production unchanged\n')
+})
+
+test('get, describe, explain and stats show what there is', async () => {
+  await using it = await place()
+  await it.user.run(['apply', '-f', '-', '--wait'], { input: SHOP })
+  const table = await it.fine('get', 'workloads')
+  assert.match(
+    table,
+    /^NAME +STATE +READY +VPC +ADDRESS +EXTERNAL +IMAGE +AGE +ID\nweb +running +2\/2 +production +10\.0\.1\.\d+ +- +nginx:latest/,
+  )
+  assert.equal(await it.fine('get', 'pods', '-o', 'name'), 'workload/web\n')
+  assert.equal(JSON.parse(await it.fine('get', 'workload/web', '-o', 'json')).name, 'web')
+  assert.equal(parse(await it.fine('get', 'workload', 'production/web', '-o', 'yaml')).name, 'web')
+  assert.equal(JSON.parse(await it.fine('get', 'replica', 'web-0', 'web-1', '-o', 'json')).items.length, 2)
+  assert.match(await it.fine('get', 'replicas', '--limit', '1'), /^NAME.*\nweb-0 [^\n]*\n$/)
+  assert.equal(await it.fine('get', 'workload', '-l', 'tier=back'), '')
+  assert.match(await it.fine('get', 'subnet', '-l', 'a=b', '-o', 'json'), /"total": 0/)
+  const described = await it.fine('describe', 'workload', 'web')
+  for (const line of [
+    /^Name: +web$/m,
+    /^Label: +tier=front$/m,
+    /^ {2}image: nginx:latest$/m,
+    /^web-1 .*running/m,
+  ])
+    assert.match(described, line)
+  assert.equal(await it.fine('explain', 'workload/web'), 'workload/web is settled\n')
+  assert.match(await it.fine('stats', 'web'), /^REPLICA +CPU.*\nweb-0 +1m +8 MiB/)
+  assert.match(await it.fine('kinds'), /^workload +tenant +vpc subnet image/m)
+  assert.match(await it.fine('whoami'), /acme/)
+})
+
+test('logs and exec pick a replica of a workload', async () => {
+  await using it = await place()
+  await it.user.run(['apply', '-f', '-', '--wait'], { input: SHOP })
+  assert.equal(await it.fine('logs', 'web'), 'simulated nginx:latest\n')
+  assert.match(await it.fine('logs', 'replica/web-1', '-t'), /^\d{4}-.*Z simulated/)
+  const ran = await it.user.spawn(['exec', 'web', '--replica', '1', '--', 'echo', '-n', 'a b'])
+  assert.deepEqual(ran, { code: 0, out: 'simulated echo -n a b\n', err: '' })
+  const none = await it.user.run(['exec', 'web', '--replica', '9', '--', 'ls'])
+  assert.deepEqual([none.code, none.out], [1, ''])
+  assert.match(none.err, /no replica 9\n {2}it has 0, 1/)
+})
+
+test('delete waits until it is gone; what is in the way is named', async () => {
+  await using it = await place()
+  await it.user.run(['apply', '-f', '-', '--wait'], { input: SHOP })
+  const blocked = await it.user.run(['delete', 'subnet', 'front'])
+  assert.equal(blocked.code, 1)
+  assert.match(blocked.err, /^error: .*in use.*\n {2}in the way: workload web \(/)
+  const dry = await it.user.run(['delete', 'workload', 'web', '--dry-run'])
+  assert.deepEqual([dry.code, dry.out], [0, 'workload/web would be deleted\n'])
+  const gone = await it.user.run(['delete', '-f', '-', '--wait', '20'], { input: SHOP })
+  assert.equal(gone.code, 0, gone.err)
+  assert.equal(
+    gone.out,
+    'workload/web is being deleted\nsubnet/front is being deleted\nvpc/production is being deleted\n',
+  )
+  for (const kind of ['vpc', 'subnet', 'workload', 'replica'])
+    assert.equal(JSON.parse(await it.fine('get', kind, '-o', 'json')).total, 0)
+  const again = await it.user.run(['delete', '-f', '-', '--wait'], { input: SHOP })
+  assert.deepEqual([again.code, again.out], [0, ''])
+  assert.equal((await it.user.run(['delete', 'vpc', 'production'])).code, 1)
+  assert.equal((await it.user.run(['delete', 'vpc', 'production', '--ignore-missing'])).code, 0)
+})
+
+test('what fails for good ends the wait with 4 and the reason', async () => {
+  await using it = await place()
+  const input = SHOP.replace('nginx:latest', 'missing:latest')
+  const failed = await it.user.run(['apply', '-f', '-', '--wait', '20'], { input })
+  assert.equal(failed.code, 4, failed.err)
+  assert.match(
+    failed.err,
+    /^error: workload\/web failed: error \(0\/2 ready\): no such image: missing:latest$/m,
+  )
+  assert.match(await it.fine('explain', 'workload', 'web'), /is settled, but failed: .*missing:latest/)
+})
+
+test('what is not settled in time ends with 4 and the reason', async () => {
+  await using served = await servedCloud()
+  const { token } = await served.it.tenant('acme')
+  await using user = await shell({ ARCUS_URL: served.url, ARCUS_TOKEN: token })
+  // Nothing is reconciled here.
+  const late = await user.run(['apply', '-f', '-', '--wait', '1'], { input: SHOP })
+  assert.equal(late.code, 4, late.err)
+  assert.match(
+    late.err,
+    /^workload\/web is not settled after 1 s: waiting for replica\/web-0; waiting for replica\/web-1$/m,
+  )
+  assert.match(late.err, /arcus explain vpc production/)
+})
+
+test('watch prints changes until it is interrupted', async () => {
+  await using it = await place()
+  // The watch begins when its process is up, so the change is made again until it is seen.
+  const changing = new AbortController()
+  const change = async (): Promise<void> => {
+    await it.fine('apply', '-f', join(it.user.home, 'vpc.yaml'))
+    for (let size = 0; !changing.signal.aborted; size++) {
+      await it.served.call('PATCH', '/vpc/production', {
+        token: it.token,
+        body: { labels: { size: String(size) } },
+      })
+      await pause(20)
+    }
+  }
+  await writeFile(join(it.user.home, 'vpc.yaml'), '[{ kind: vpc, name: production }]')
+  const changes = change()
+  const { code, out, err } = await it.user.spawn(['watch', 'vpc'], {
+    during: (text, interrupt) => void (text.includes('changed ') && interrupt()),
+  })
+  changing.abort()
+  await changes
+  assert.match(out, /^changed +vpc\/production +/m, err)
+  assert.equal(code, 0, err)
+})
+
+test('every wrong use has its exit code and says what is wrong', async () => {
+  await using it = await place()
+  const cases: [string[], number, RegExp][] = [
+    [['frobnicate'], 2, /unknown command 'frobnicate'/],
+    [['get'], 2, /missing required argument 'kind'/],
+    [['get', 'unicorns'], 2, /no kind unicorns\n {2}the kinds are .*vpc/],
+    [['get', 'vpc', 'nowhere'], 1, /no vpc nowhere/],
+    [['get', 'vpc', 'a', '-l', 'x=y'], 2, /names or filters/],
+    [['get', 'vpc', '-l', 'plain'], 1, /label/],
+    [['get', 'vpc', '-o', 'xml'], 2, /Allowed choices are table, json, yaml, name/],
+    [['get', 'vpc', '--limit', '0'], 2, /whole number/],
+    [['describe', 'vpc'], 2, /name the resource/],
+    [['describe', 'vpc', 'nowhere'], 1, /no vpc nowhere/],
+    [['apply'], 2, /required option '-f, --file <file>'/],
+    [['apply', '-f', '/nowhere.yaml'], 2, /cannot read \/nowhere.yaml/],
+    [['apply', '-f', '-'], 2, /names no resource/],
+    [['apply', '-f', '-', '--wait', 'soon'], 2, /whole number of seconds/],
+    [['delete'], 2, /KIND NAME/],
+    [['delete', 'vpc'], 2, /name the vpc/],
+    [['delete', 'vpc', 'nowhere'], 1, /no vpc nowhere/],
+    [['watch', 'unicorn'], 2, /no kind unicorn/],
+    [['explain', 'workload'], 2, /name the resource/],
+    [['logs', 'nowhere'], 1, /no workload nowhere/],
+    [['logs', 'web', '--tail', 'x'], 2, /whole number/],
+    [['exec', 'web'], 2, /missing required argument 'command'/],
+    [['exec', 'nowhere', '--', 'ls'], 1, /no workload nowhere/],
+    [['stats', 'nowhere'], 1, /no workload nowhere/],
+    [['leaks'], 1, /administrator/],
+    [['tenants', 'create', 'mine'], 1, /administrator/],
+    [['tenants'], 2, /Usage: arcus tenants/],
+    [['completion', 'tcsh'], 2, /bash, zsh, fish/],
+    [['login'], 2, /no terminal/],
+    [['login', '-u', 'admin', '--password-stdin'], 2, /standard input is empty/],
+    [['whoami', '--token', 'wrong'], 1, /token is unknown.*\n {2}log in with: arcus login/],
+    [['whoami', '--url', 'ftp://x'], 2, /http/],
+    [
+      ['whoami', '--url', 'http://127.0.0.1:9'],
+      3,
+      /cannot reach http:\/\/127\.0\.0\.1:9 .*\n {2}start it with \.\/arcus up/,
+    ],
+    [['whoami', '--ca', '/nowhere.pem'], 2, /certificate authority/],
+    [['get', 'vpc', '--tenant', 'stranger'], 1, /tenant/i],
+  ]
+  for (const [args, code, says] of cases) {
+    const ran = await it.user.run(args)
+    assert.equal(ran.code, code, `arcus ${args.join(' ')}: ${ran.out}${ran.err}`)
+    assert.match(ran.err, says)
+    assert.equal(ran.out, '', args.join(' '))
+    assert.doesNotMatch(ran.err, / at .*\.ts:/)
+  }
+  const documents: [string, RegExp][] = [
+    ['{', /not YAML or JSON/],
+    ['resources: 3', /resources must be a list/],
+    ['- { name: x }', /resource 1 of standard input has no kind/],
+    ['- { kind: vpc }', /\(vpc\) has no name/],
+  ]
+  for (const [input, says] of documents) {
+    const ran = await it.user.run(['apply', '-f', '-'], { input })
+    assert.deepEqual([ran.code, says.test(ran.err)], [2, true], ran.err)
+  }
+  const unknown = await it.user.run(['apply', '-f', '-'], {
+    input: '[{ kind: workload, name: x, spec: { vpc: nowhere } }]',
+  })
+  assert.deepEqual([unknown.code, /workload x: .*no vpc nowhere/.test(unknown.err)], [1, true], unknown.err)
+})
+
+test('login keeps a token that opens the cloud, for its owner’s eyes only', async () => {
+  await using served = await servedCloud()
+  await using user = await shell()
+  const { username, password } = served.it.credentials
+  const wrong = await user.run(['login', '--url', served.url, '-u', username, '--password-stdin'], {
+    input: 'wrong\n',
+  })
+  assert.deepEqual([wrong.code, /Wrong user name or password/.test(wrong.err)], [1, true])
+  const right = await user.run(['login', '--url', served.url, '-u', username, '--password-stdin'], {
+    input: `${password}\n`,
+  })
+  assert.equal(right.code, 0, right.err)
+  const file = join(user.home, '.config', 'arcus', 'config.json')
+  assert.equal((await stat(file)).mode & 0o777, 0o600)
+  assert.doesNotMatch(await readFile(file, 'utf8'), new RegExp(password))
+  assert.match((await user.run(['whoami'])).out, /Administrator: +admin/)
+
+  const made = await user.run(['tenants', 'create', 'acme'])
+  assert.equal(made.code, 0, made.err)
+  const token = made.out.trim()
+  assert.match((await user.run(['whoami', '--token', token])).out, /Tenant: +acme/)
+  assert.match((await user.run(['tenants', 'list'])).out, /^acme +\w+ +-/m)
+  const nowhere = await user.run(['apply', '-f', '-'], { input: SHOP })
+  assert.deepEqual([nowhere.code, /--tenant NAME/.test(nowhere.err)], [1, true], nowhere.err)
+  assert.equal((await user.run(['tenants', 'use', 'acme'])).code, 0)
+  assert.equal((await user.run(['apply', '-f', '-'], { input: SHOP })).code, 0)
+  const kept = await user.run(['login', '--token-stdin'], { input: `${token}\n` })
+  assert.equal(kept.code, 0, kept.err)
+  assert.match((await user.run(['whoami'])).out, /Subject: +acme/)
+})
+
+test('the administrator’s file of this machine is used, and for this machine alone', async () => {
+  await using served = await servedCloud()
+  await using user = await shell({ ARCUS_URL: served.url })
+  const anyone = await user.run(['whoami'])
+  assert.deepEqual(
+    [anyone.code, anyone.err],
+    [1, 'error: you are not logged in\n  log in with: arcus login\n'],
+  )
+  await writeFile(join(user.home, 'admin.json'), JSON.stringify(served.it.credentials))
+  assert.match((await user.run(['whoami'])).out, /Administrator: +admin/)
+  // Elsewhere it is not sent: a server that writes down what it gets.
+  const seen: (string | undefined)[] = []
+  const other = createServer((request, response) => {
+    seen.push(request.headers.authorization)
+    response.writeHead(200).end('{"hello"')
+  })
+  await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
+  const { port } = other.address() as AddressInfo
+  await user.run(['login', '--token-stdin'], { input: `${served.it.credentials.token}\n` })
+  const strange = await user.run(['whoami', '--url', `http://0.0.0.0:${port}`])
+  assert.deepEqual([strange.code, seen], [1, [undefined]])
+  assert.match(strange.err, /not JSON/)
+  other.close()
+})
+
+test('leaks is empty when the host is as the records say, and says what differs when not', async () => {
+  await using served = await servedCloud()
+  await using user = await shell({ ARCUS_URL: served.url, ARCUS_TOKEN: served.it.credentials.token })
+  const { token } = await served.it.tenant('acme')
+  await user.run(['apply', '-f', '-'], { input: SHOP, env: { ARCUS_TOKEN: token } })
+  await served.it.settle()
+  const none = await user.run(['leaks'])
+  assert.deepEqual([none.code, none.out, none.err], [0, '', 'no leaks: the host is as the records say\n'])
+  const { body } = await served.call('GET', '/replica/web-0', { token })
+  served.it.compute.vanish(body.id)
+  const one = await user.run(['leaks'])
+  assert.deepEqual(
+    [one.code, new RegExp(`^missing +replica +${body.id}`, 'm').test(one.out)],
+    [1, true],
+    one.out,
+  )
+})
+
+test('completions are scripts that their shells can read', async () => {
+  await using user = await shell()
+  for (const name of ['bash', 'zsh', 'fish']) {
+    const { code, out } = await user.run(['completion', name])
+    assert.equal(code, 0)
+    assert.match(out, /describe/)
+  }
+  const { out } = await user.run(['completion', 'bash'])
+  const file = join(user.home, 'completion.bash')
+  await writeFile(file, out)
+  const script = `source ${file}; COMP_WORDS=(arcus de); COMP_CWORD=1; _arcus; echo "\${COMPREPLY[@]}"`
+  const seen = spawnSync('bash', ['-c', script], { encoding: 'utf8' })
+  assert.deepEqual([seen.status, seen.stdout], [0, 'describe delete\n'], seen.stderr)
+})
+
+test('the entry ends with the command’s exit code', async () => {
+  await using user = await shell()
+  const help = await user.spawn(['--help'])
+  assert.deepEqual([help.code, /Exit codes/.test(help.out)], [0, true])
+  assert.equal((await user.spawn(['frobnicate'])).code, 2)
+  const away = await user.spawn(['get', 'vpc'], { env: { ARCUS_URL: 'http://127.0.0.1:9' } })
+  assert.deepEqual([away.code, away.out], [3, ''])
+})
