@@ -18,13 +18,14 @@ export type TestEngine = AsyncDisposable & {
   reopen(kinds?: readonly AnyKind[]): Promise<Engine>
 }
 
-/** An engine on the real store in a folder of its own, with a simulated clock. */
+/** An engine on the real store in a folder of its own, on a simulated clock unless `more` brings another. */
 export async function testEngine(
   kinds: readonly AnyKind[],
   more: Partial<EngineOptions> = {},
 ): Promise<TestEngine> {
   const directory = mkdtempSync(join(tmpdir(), 'arcus-engine-'))
-  const clock = simulatedClock()
+  const simulated = simulatedClock()
+  const clock = more.clock ?? simulated
   const ids = createIds(clock)
   const keyring = createKeyring(randomBytes(32))
   const start = async (some: readonly AnyKind[]): Promise<Engine> => {
@@ -45,7 +46,7 @@ export async function testEngine(
     get engine() {
       return engine
     },
-    clock,
+    clock: simulated,
     directory,
     async reopen(some = kinds) {
       await engine.store[Symbol.asyncDispose]()

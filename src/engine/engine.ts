@@ -139,7 +139,7 @@ export function createEngine(options: EngineOptions): Engine {
   }
 
   const loop = (reconcilers: readonly Reconciler[]) => {
-    reconciled ??= new Set(reconcilers.map((it) => it.kind.name))
+    if (!options.reconciled) reconciled = new Set(reconcilers.map((it) => it.kind.name))
     return { context, reconcilers, log, random }
   }
 
@@ -198,8 +198,9 @@ export function createEngine(options: EngineOptions): Engine {
     wake: (key) => store.commit([{ do: 'enqueue', key, at: clock.now() }]),
 
     async run(reconcilers, patrols, signal) {
+      const given = loop(reconcilers)
       await check()
-      await runLoop(loop(reconcilers), patrols, signal)
+      await runLoop(given, patrols, signal)
     },
     settle: (reconcilers, withinMs = 0) => settleLoop(loop(reconcilers), withinMs),
   }

@@ -118,7 +118,7 @@ export function claimsConformance(store: string, open: OpenStore): void {
 
   it('a claim that expires is free then, for its amount too', async (store) => {
     const one = toy()
-    const soon = systemClock.now() + 60
+    const soon = systemClock.now() + 500
     await store.commit([
       create(one),
       { do: 'pool', pool: 'quota', max: 1 },

@@ -307,6 +307,13 @@ export function resourcesConformance(store: string, open: OpenStore): void {
     assert.equal(await list('acme', ['colour:green', 'size:1']), 'red')
     assert.deepEqual((await store.terms(red.id)).toSorted(), ['colour:green', 'size:1'])
     await store.commit([mark(red.id)])
+    const lease = await leaseOn(store, keyOf(red))
+    const status = { do: 'status', id: red.id, lease, version: 1, status: {}, observed: 2 } as const
+    await store.commit([{ ...status, terms: ['state:going', 'size:1'] }])
+    await store.commit([{ ...status, terms: ['colour:green', 'size:1'] }])
+    await store.drop(lease)
+    assert.equal(await list('acme', ['state:going']), '')
+    assert.equal(await list('acme', ['colour:green'], false), '')
     assert.equal(await list('acme', ['size:1']), 'red blue')
     assert.equal(await list('acme', ['size:1'], false), 'blue')
     assert.equal(await list('acme', ['size:1', 'colour:green'], false), '')

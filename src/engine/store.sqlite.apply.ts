@@ -70,8 +70,7 @@ export function openApply(db: DatabaseSync, queue: WriterQueue) {
     if (row.deleted_at !== null) throw wrongState(`${row.kind} ${row.name} is being deleted`)
     if (row.generation !== m.expected || row.version !== it.version)
       throw lostRace(`${row.kind} ${row.name} was changed meanwhile`)
-    const before = new Set(rows.refsOf(it.id))
-    for (const ref of m.refs) if (!before.has(ref.to)) mustLive(ref.to)
+    for (const ref of m.refs) mustLive(ref.to)
     rows.writeSpec(m, row, now)
     rows.replaceRefs(it.id, m.refs)
     rows.changed({ ...row, revision: row.revision + 1 }, 'changed')
@@ -206,7 +205,7 @@ export function openApply(db: DatabaseSync, queue: WriterQueue) {
         case 'remove':
           return remove(m, now)
         case 'claim':
-          return claims.claim(m, now)
+          return claims.claim(m)
         case 'release':
           return claims.release(m)
         case 'pool':

@@ -5,16 +5,15 @@ import type { Mutation } from './store.ts'
 
 type Of<D extends Mutation['do']> = Extract<Mutation, { do: D }>
 
-/** The writer's side of claims and pools. Sums of pools are kept by triggers. */
+/** The writer's side of claims and pools. Sums of pools are kept by triggers; what expired was swept before each batch. */
 export function openClaims(db: DatabaseSync, exists: (id: string) => boolean) {
-  const read = db.prepare('SELECT owner, amount, expires_at FROM claim WHERE pool = ? AND value = ?')
+  const read = db.prepare('SELECT owner, amount FROM claim WHERE pool = ? AND value = ?')
   const poolRead = db.prepare('SELECT max, used FROM pool WHERE name = ?')
   const put = db.prepare(
     `INSERT INTO claim (pool, value, owner, ends, amount, refusal, expires_at, note) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (pool, value) DO UPDATE SET ends = excluded.ends, amount = excluded.amount,
        refusal = excluded.refusal, expires_at = excluded.expires_at, note = excluded.note`,
   )
-  const drop = db.prepare('DELETE FROM claim WHERE pool = ? AND value = ?')
   const dropOwned = db.prepare('DELETE FROM claim WHERE pool = ? AND value = ? AND owner = ?')
   const endDeletion = db.prepare("DELETE FROM claim WHERE owner = ? AND ends = 'deletion'")
   const endOwner = db.prepare('DELETE FROM claim WHERE owner = ?')
@@ -24,19 +23,13 @@ export function openClaims(db: DatabaseSync, exists: (id: string) => boolean) {
   )
 
   return {
-    claim(m: Of<'claim'>, now: number): void {
+    claim(m: Of<'claim'>): void {
       const { pool, value, ends, amount = 0, refusal, rule = 'quota' } = m.claim
       if (!Number.isSafeInteger(amount) || amount < 0)
         throw new CloudError('invalid', `the amount of ${value} in ${pool} is not a whole number`)
       if (m.expiresAt === undefined && m.owner !== PLATFORM && !exists(m.owner))
         throw new CloudError('conflict', `${m.owner} does not exist any more`, { rule: 'wrong_state' })
-      let held = read.get(pool, value) as
-        | { owner: string; amount: number; expires_at: number | null }
-        | undefined
-      if (held?.expires_at != null && held.expires_at <= now) {
-        drop.run(pool, value)
-        held = undefined
-      }
+      const held = read.get(pool, value) as { owner: string; amount: number } | undefined
       if (held && held.owner !== m.owner) {
         if (m.seen) throw new CloudError('conflict', `${value} was taken meanwhile`, { rule: 'lost_race' })
         throw new CloudError('already_exists', refusal ?? `${value} is taken already`)

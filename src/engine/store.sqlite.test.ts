@@ -14,7 +14,7 @@ import { keyOf } from './resource.ts'
 import { storeConformance } from './store.conformance.ts'
 import { openSqliteStore, type SqliteOptions } from './store.sqlite.ts'
 import type { Store } from './store.ts'
-import { claim, create, leaseOn, refused, toy, until } from './store.testing.ts'
+import { claim, create, edit, leaseOn, mark, refused, removeNow, toy, until } from './store.testing.ts'
 
 const MIGRATIONS = fileURLToPath(new URL('./migrations', import.meta.url))
 const CRASHING = fileURLToPath(new URL('./store.crash.testing.ts', import.meta.url))
@@ -159,6 +159,28 @@ test('a backup is a whole store, taken while writes go on', async () => {
   assert.deepEqual(await copy.get(made[99]?.id ?? ''), made[99])
   const page = await copy.list({ kind: 'toy', tenant: 'acme' })
   assert.equal(page.total, page.items.length)
+})
+
+test('what is removed leaves nothing behind', async () => {
+  using directory = folder()
+  {
+    await using store = await open(directory.path)
+    const parent = toy()
+    const one = toy({ owner: parent.id })
+    await store.commit([
+      create(parent),
+      create(one, { terms: ['a:1', 'b:2'], refs: [{ to: parent.id, onDelete: 'cascade' }] }),
+      claim(one.id, { amount: 3, ends: 'removal' }),
+    ])
+    await store.commit([edit(one, {}, { terms: ['b:2', 'c:3'] })])
+    await store.commit([mark(parent.id)])
+    await removeNow(store, one)
+    await removeNow(store, parent)
+  }
+  const db = new DatabaseSync(join(directory.path, 'arcus.sqlite'))
+  const tables = ['resource', 'ref', 'tally', 'member', 'claim', 'pool', 'queue', 'record']
+  for (const table of tables) assert.deepEqual(db.prepare(`SELECT * FROM ${table}`).all(), [], table)
+  db.close()
 })
 
 test('commits that wait together share a batch', async () => {

@@ -112,7 +112,7 @@ function openWriter(start: WorkerStart) {
   function writeAll(requests: readonly Write[]): Answer[] {
     try {
       db.exec('BEGIN IMMEDIATE')
-      writer.sweep(requests[0]?.now ?? 0)
+      writer.sweep(requests.at(-1)?.now ?? 0)
       const answers = requests.map(writeOne)
       if (writer.changes() - trimmedAt >= trimEvery) {
         trimChanges.run(start.changesKept)

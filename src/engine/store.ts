@@ -25,7 +25,7 @@ export type Mutation =
     }
   /**
    * New wish (name, labels, spec, generation); refused (lost_race) when the generation has moved, `conflict` (wrong_state)
-   * when it is marked deleted. Replaces refs, terms and wakes; only targets that are new must be alive. `observed` as in create.
+   * when it is marked deleted. Replaces refs, terms and wakes; targets must be alive. `observed` as in create.
    */
   | {
       do: 'spec'
