@@ -18,7 +18,7 @@ import {
   parse,
   parseListen,
 } from '#setup/options.ts'
-import { runningParent, runParent, versionOf } from '#setup/parent.ts'
+import { type ParentStatus, runningParent, runParent, versionOf } from '#setup/parent.ts'
 import { prepareCloud, prepareHost } from '#setup/prepare.ts'
 import { removeOtherVersions } from '#setup/program.ts'
 import { type Cloudware, settingsOf, urlOf } from '#setup/programs.ts'
@@ -140,13 +140,16 @@ const supervise = (
     onReady: (status) => onReady(status.warnings),
   })
 
+/** What was missing may be there by now: a new parent in the background adopts everything and looks again. */
+const mayMend = (parent: ParentStatus): boolean => parent.detached && parent.warnings.length > 0
+
 async function up(asked: Asked): Promise<void> {
   if (asked.isParent) return await beParent(asked)
   const it = await prepare(asked)
   const parent = runningParent(it.layout.run)
   if (!parent && hasSystemd() && (asked.detach || unitsExist())) {
     print(it, await startUnits(it, say, systemClock))
-  } else if (parent?.phase === 'ready' && parent.version === versionOf(it)) {
+  } else if (parent?.phase === 'ready' && parent.version === versionOf(it) && !mayMend(parent)) {
     print(it, parent.warnings)
   } else if (parent && !parent.detached) {
     const where = `in the foreground as process ${parent.parent.pid}`

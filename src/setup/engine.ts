@@ -1,10 +1,12 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { CloudError, messageOf } from '#lib/errors.ts'
+import { identify } from '#supervise/identity.ts'
 import type { Program } from '#supervise/supervisor.ts'
 import { commandExists, run, type Say, TOOL_PATH } from './command.ts'
 
 export const ENGINE_SOCKET = '/var/run/docker.sock'
+export const ENGINE_PID_FILE = '/var/run/docker.pid'
 const PING_SECONDS_MAX = 5
 const START_SECONDS_MAX = 90
 const STOP_SECONDS_MAX = 60
@@ -45,6 +47,14 @@ export const ENGINE: Program = {
   adoptChanged: true,
 }
 
+/** Docker refuses to start while its file names any process, be it one that got a dead daemon's number. */
+function forgetDeadDaemon(): void {
+  if (!existsSync(ENGINE_PID_FILE)) return
+  const pid = Number.parseInt(readFileSync(ENGINE_PID_FILE, 'utf8'), 10)
+  const command = identify(pid) ? readFileSync(`/proc/${pid}/comm`, 'utf8').trim() : ''
+  if (command !== 'dockerd') rmSync(ENGINE_PID_FILE, { force: true })
+}
+
 /**
  * Sees to it that a container engine answers: the one that does, the system's, or one of our own by `startOwn`.
  * Refused `unavailable` with the reason when none can run.
@@ -54,7 +64,10 @@ export async function ensureEngine(isOurs: boolean, startOwn: () => Promise<void
   if (!commandExists('dockerd')) throw new CloudError('unavailable', 'no container engine is installed')
   try {
     if (!isOurs) say('Starting Docker …')
-    if (!hasSystemd()) return await startOwn()
+    if (!hasSystemd()) {
+      if (!isOurs) forgetDeadDaemon()
+      return await startOwn()
+    }
     await run(['systemctl', 'start', 'docker.service'], START_SECONDS_MAX)
     if (!(await engineAnswers())) throw new Error('docker.service started and does not answer')
   } catch (error) {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { systemClock } from '#lib/clock.ts'
 import { messageOf } from '#lib/errors.ts'
 import { commandExists, run, runLong, type Say } from '#setup/command.ts'
-import { ENGINE, engineAnswers, ensureEngine, hasSystemd } from '#setup/engine.ts'
+import { ENGINE, ENGINE_PID_FILE, engineAnswers, ensureEngine, hasSystemd } from '#setup/engine.ts'
 import { machineLayout } from '#setup/layout.ts'
 import { DEFAULT_DATA } from '#setup/options.ts'
 import { enginePackages, HOST_NEEDS, installPackages, missingPackages } from '#setup/packages.ts'
@@ -15,7 +15,6 @@ import { createSupervisor, logOf } from '#supervise/supervisor.ts'
 import { lastLines } from '#supervise/logfile.ts'
 import { hostSnapshot } from '../e2e/host.testing.ts'
 
-const ENGINE_PID_FILE = '/var/run/docker.pid'
 const STOP_SECONDS_MAX = 120
 const PURGE_SECONDS_MAX = 120
 const GOES_MS_MAX = 15_000

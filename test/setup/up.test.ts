@@ -58,7 +58,7 @@ function listening(): Promise<{ server: Server; port: number }> {
 
 /** A field of /proc/PID/status. */
 const statusOf = (pid: number | undefined, field: string): string | undefined =>
-  new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]?.trim()
+  new RegExp(`^${field}:[ \\t]*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]?.trim()
 
 describe('up and down', { skip, concurrency: false }, () => {
   let listen = ''
