@@ -25,7 +25,7 @@ export function autoscalingScenario(cloud: () => TestCloud): void {
     const made = await t.pod(subnet, 'busy', {
       auto_scaling: true,
       autoscale_max_replicas: REPLICAS_MAX,
-      autoscale_cpu_target_millicores: 50,
+      autoscale_cpu_target_millicores: 200,
     })
     assert.deepEqual([made.replica_count, made.auto_healing], [2, true])
     await t.running(made)
