@@ -4,6 +4,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parse } from 'yaml'
@@ -117,6 +118,25 @@ test('logs and exec pick a replica of a workload', async () => {
   const none = await it.user.run(['exec', 'web', '--replica', '9', '--', 'ls'])
   assert.deepEqual([none.code, none.out], [1, ''])
   assert.match(none.err, /no replica 9\n {2}it has 0, 1/)
+})
+
+test('exec passes standard input on, and ends with the exit code of the command', async () => {
+  await using it = await place()
+  await it.user.run(['apply', '-f', '-', '--wait'], { input: SHOP })
+  it.served.it.compute.exec = async (_id, { command }) => {
+    const stream = new PassThrough()
+    if (command[0] !== 'cat') stream.end()
+    const exitCode = new Promise<number>((resolve) =>
+      stream.once('close', () => resolve(Number(command[1] ?? 0))),
+    )
+    return await Promise.resolve({ stream, exitCode, resize: async () => await Promise.resolve() })
+  }
+  const input = 'line\n'.repeat(500_000)
+  const copied = await it.user.spawn(['exec', '-i', 'web', '--', 'cat', '7'], { input })
+  assert.deepEqual([copied.code, copied.out === input, copied.err], [7, true, ''])
+  assert.equal((await it.user.spawn(['exec', 'web', '--', 'false', '1'])).code, 1)
+  const noTerminal = await it.user.spawn(['exec', '-it', 'web', '--', 'cat'])
+  assert.deepEqual([noTerminal.code, /-t needs a terminal/.test(noTerminal.err)], [2, true])
 })
 
 test('delete waits until it is gone; what is in the way is named', async () => {

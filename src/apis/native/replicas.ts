@@ -156,11 +156,7 @@ function execRoute(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
       const signal = streams.open(request, socket)
       runCommand(cloud, request, socket, signal).catch((error: unknown) => {
         if (!isCloudError(error)) streams.log.error('exec failed', { requestId: request.id, error })
-        if (socket.readyState !== socket.OPEN) return
-        // Paused, it would not see the client's half of the closing.
-        socket.resume()
-        socket.send(JSON.stringify(errorBody(error, request.id)))
-        socket.close(1011)
+        end(socket, CLOSE.failed, errorBody(error, request.id))
       })
     },
   })
@@ -185,26 +181,41 @@ async function runCommand(
     { command: asList(command), tty: isOn(tty), ...size },
     signal,
   )
+  const { stream, exitCode } = session
+  // Whatever breaks ends the reading below; a second report of it must not end the process.
+  stream.on('error', () => {})
+  exitCode.catch(() => {})
   const close = (): void => {
-    session.stream.destroy()
-    if (signal.reason instanceof CloudError) socket.send(JSON.stringify(errorBody(signal.reason, request.id)))
-    socket.close(1001)
+    stream.destroy()
+    if (signal.reason instanceof CloudError) end(socket, CLOSE.failed, errorBody(signal.reason, request.id))
+    else end(socket, CLOSE.leaving)
   }
   signal.addEventListener('abort', close, { once: true })
+  if (signal.aborted) close()
   const beat = keepAlive(socket)
   try {
     takeInput(socket, session)
     await giveOutput(socket, session)
-    const exitCode = await session.exitCode
-    socket.send(JSON.stringify({ exitCode }))
-    socket.close(1000)
+    end(socket, CLOSE.done, { exitCode: await exitCode })
   } catch (error) {
     if (!signal.aborted) throw error
   } finally {
     clearInterval(beat)
     signal.removeEventListener('abort', close)
-    session.stream.destroy()
+    stream.destroy()
   }
+}
+
+/** Codes a WebSocket closes with (RFC 6455, 7.4.1). */
+const CLOSE = { done: 1000, leaving: 1001, failed: 1011 } as const
+
+/** Says a last thing and closes. */
+function end(socket: WebSocket, code: number, frame?: unknown): void {
+  if (socket.readyState !== socket.OPEN) return
+  // Paused, it would not see the client's half of the closing.
+  socket.resume()
+  if (frame !== undefined) socket.send(JSON.stringify(frame))
+  socket.close(code)
 }
 
 /** Ends a connection whose other side does not answer two pings in a row. */

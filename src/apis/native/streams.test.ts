@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { credential } from '#cloud/identity/credential.kind.ts'
@@ -217,4 +220,77 @@ test('a command runs over a WebSocket and its exit code comes last', async () =>
   assert.deepEqual([foreign.frames[0].error.code, foreign.output], ['not_found', ''])
   const nobody = await run(`/replica/${replica}/exec?command=id`, 'nonsense')
   assert.deepEqual([nobody.frames, nobody.output], [[], ''])
+})
+
+type Session = Awaited<ReturnType<ServedCloud['it']['compute']['exec']>>
+
+/** A command that gives back what it reads, and ends with 7 when its input does. */
+function echoing(): Session & { sizes: [number, number][]; stream: PassThrough } {
+  const stream = new PassThrough()
+  const sizes: [number, number][] = []
+  return {
+    stream,
+    sizes,
+    exitCode: new Promise((resolve) => stream.once('close', () => resolve(7))),
+    resize: async (width, height) => await Promise.resolve(void sizes.push([width, height])),
+  }
+}
+
+async function connect(served: ServedCloud, token: string, replica: string): Promise<WebSocket> {
+  const url = `${served.url.replace('http', 'ws')}/native/replica/${replica}/exec?command=cat&tty=true&width=80&height=24`
+  const socket = new WebSocket(url, { headers: { authorization: `Bearer ${token}` } })
+  socket.binaryType = 'arraybuffer'
+  await once(socket, 'open', { signal: AbortSignal.timeout(LIMIT_MS) })
+  return socket
+}
+
+test('input, output and sizes of a terminal pass whole and in order', async () => {
+  await using served = await servedCloud()
+  const { token, replica } = await withWorkload(served)
+  const session = echoing()
+  served.it.compute.exec = async () => await Promise.resolve(session)
+  const socket = await connect(served, token, replica)
+  const input = randomBytes(8 << 20)
+  const chunks: Buffer[] = []
+  const frames: string[] = []
+  socket.addEventListener('message', ({ data }) => {
+    if (typeof data === 'string') frames.push(data)
+    else chunks.push(Buffer.from(data as ArrayBuffer))
+  })
+  for (const nonsense of ['', '{', '[]', 'null', '{"resize":{"width":-1,"height":1}}', '{"resize":7}'])
+    socket.send(nonsense)
+  socket.send('{"resize":{"width":100,"height":30}}')
+  for (let at = 0; at < input.length; at += 65_536)
+    socket.send(new Uint8Array(input.subarray(at, at + 65_536)))
+  socket.send('{"eof":true}')
+  await once(socket, 'close', { signal: AbortSignal.timeout(LIMIT_MS) })
+  assert.ok(Buffer.concat(chunks).equals(input))
+  assert.deepEqual(frames, ['{"exitCode":7}'])
+  assert.deepEqual(session.sizes, [[100, 30]])
+})
+
+test('a command ends with its client, and with its credential', async () => {
+  await using served = await servedCloud()
+  const { token, replica } = await withWorkload(served)
+  const sessions = [echoing(), echoing()]
+  let asked = 0
+  served.it.compute.exec = async () => await Promise.resolve(sessions[asked++] as Session)
+  const left = await connect(served, token, replica)
+  left.send('x')
+  left.close()
+  const [first, second] = sessions
+  if (!first?.stream.destroyed)
+    await once(first?.stream as PassThrough, 'close', { signal: AbortSignal.timeout(LIMIT_MS) })
+  const revoked = await connect(served, token, replica)
+  const messages: unknown[] = []
+  revoked.addEventListener('message', ({ data }) => messages.push(JSON.parse(data as string)))
+  const { credential: id } = (await served.call('GET', '/whoami', { token })).body
+  await served.it.cloud.act(
+    served.it.admin,
+    'credential.revoke',
+    async (verbs) => await verbs.remove(credential, id),
+  )
+  await once(revoked, 'close', { signal: AbortSignal.timeout(LIMIT_MS) })
+  assert.ok(second?.stream.destroyed)
+  assert.equal((messages[0] as { error: { code: string } }).error.code, 'unauthenticated')
 })

@@ -1,5 +1,5 @@
 import type { EventEmitter } from 'node:events'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { CloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import type { Cloud } from '#cloud/cloud.ts'
@@ -10,7 +10,7 @@ const STREAMS_MAX = 1000
 /** A reader that takes nothing for this long is cut off; it resumes with the last cursor it saw. */
 const STALL_SECONDS = 60
 /** How often an open stream's credential is looked at again. */
-const REVOKED_CHECK_SECONDS = 5
+const REVOKED_CHECK_SECONDS = 2
 /** Between two signs of life on a quiet stream. */
 export const BEAT_SECONDS = 15
 
@@ -55,9 +55,12 @@ export function streamsOf(app: FastifyInstance, cloud: Cloud, log: Log): Streams
 }
 
 /** Cuts a connection on which nothing moves, in a stream that gives a sign of life every BEAT_SECONDS. */
-export function cutWhenStalled(request: FastifyRequest): void {
+export function cutWhenStalled(request: FastifyRequest, reply: FastifyReply): void {
   const { socket } = request.raw
-  socket.setTimeout(STALL_SECONDS * 1000, () => socket.destroy())
+  const cut = (): void => void socket.destroy()
+  socket.setTimeout(STALL_SECONDS * 1000, cut)
+  // The connection may serve another request, which may be quiet for longer.
+  reply.raw.once('close', () => socket.setTimeout(0).off('timeout', cut))
 }
 
 /** The items of a source, with undefined for each time BEAT_SECONDS passed without one. */

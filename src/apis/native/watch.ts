@@ -112,7 +112,7 @@ export async function sendChanges(
   const last = request.headers['last-event-id']
   const resumed = typeof last === 'string' && last !== '' ? { ...how, after: last, list: false } : how
   const signal = streams.open(request, reply.raw)
-  cutWhenStalled(request)
+  cutWhenStalled(request, reply)
   return reply
     .header('content-type', 'text/event-stream; charset=utf-8')
     .header('cache-control', 'no-store')
