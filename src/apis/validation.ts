@@ -82,6 +82,9 @@ function demandOf(fault: Fault, node: Node | undefined): string {
   const { limit, format } = fault.params as { limit?: number; format?: string }
   if (node?.anyOf) return `must be ${kindOf(node)}`
   switch (fault.keyword) {
+    // No schema allows a field that is not named: its place in the schema is `false`.
+    case 'boolean':
+      return 'is not known'
     case 'type':
       return `must be ${kindOf(node)}`
     case 'minimum':
