@@ -9,6 +9,7 @@ import {
   type PlannedVip,
   type VpcPlan,
 } from '#cloud/network/network.driver.ts'
+import { cidr, contains, parseIpv4 } from '#lib/cidr.ts'
 import { canonical } from './links.ts'
 import { leaving } from './render.ts'
 import { run, runIn } from './run.ts'
@@ -75,21 +76,23 @@ type Index = {
   /** VIPs and gateways: the router's own. */
   readonly own: ReadonlySet<string>
   readonly egress: ReadonlyMap<string, string>
-  readonly rules: ReadonlyMap<string, readonly (PlannedRule & { readonly network?: BlockList })[]>
-  readonly ranges: BlockList
+  readonly rules: ReadonlyMap<string, readonly (PlannedRule & { readonly network?: Network })[]>
+  readonly ranges: readonly Network[]
 }
 
-const networkOf = (cidrs: readonly string[]): BlockList => {
+type Network = { readonly list: BlockList; readonly isSix: boolean }
+
+const networkOf = (cidr: string): Network => {
+  const [base = '', prefix] = cidr.split('/')
+  const isSix = isIPv6(base)
   const list = new BlockList()
-  for (const cidr of cidrs) {
-    const [base = '', prefix] = cidr.split('/')
-    list.addSubnet(base, Number(prefix), isIPv6(base) ? 'ipv6' : 'ipv4')
-  }
-  return list
+  list.addSubnet(base, Number(prefix), isSix ? 'ipv6' : 'ipv4')
+  return { list, isSix }
 }
 
-const holds = (network: BlockList, address: string): boolean =>
-  network.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+/** A list for `::/0` by itself takes IPv4 addresses too, as mapped ones. */
+const holds = ({ list, isSix }: Network, address: string): boolean =>
+  isIPv6(address) === isSix && list.check(address, isSix ? 'ipv6' : 'ipv4')
 
 const serviceKey = (address: string, protocol: string, port: number | undefined): string =>
   `${address} ${protocol} ${port}`
@@ -130,12 +133,12 @@ function indexOf(plan: VpcPlan, host: HostPlan): Index {
         group.id,
         group.rules.map((rule) =>
           typeof rule.peer === 'object' && 'cidr' in rule.peer
-            ? { ...rule, network: networkOf([rule.peer.cidr]) }
+            ? { ...rule, network: networkOf(rule.peer.cidr) }
             : rule,
         ),
       ]),
     ),
-    ranges: networkOf([...plan.subnets.map((it) => it.cidr), plan.range6]),
+    ranges: [...plan.subnets.map((it) => it.cidr), plan.range6].map(networkOf),
   }
 }
 
@@ -187,14 +190,27 @@ export const allows = (
   flow: { source: string; target: string; protocol: string; port: number | undefined },
 ): boolean => groupsLet(indexOf(plan, host), flow.source, flow.target, flow.protocol, flow.port)
 
+/** True when the table of the machine's subnet leads an outside address to another machine. */
+function isRelayed({ plan }: Index, client: Attachment, destination: string): boolean {
+  const address = parseIpv4(destination)
+  const routes = plan.subnets.find((it) => it.id === client.subnet)?.routes ?? []
+  if (address === undefined) return false
+  const [route] = routes
+    .map((it) => ({ ...it, network: cidr(it.cidr) }))
+    .filter((it) => contains(it.network, address))
+    .toSorted((a, b) => b.network.prefix - a.network.prefix)
+  return typeof route?.target === 'object'
+}
+
 /** Whether the plan would let the flow begin, in the way it did. */
 function isAllowed(index: Index, flow: Flow): boolean {
   const { plan, host } = index
   const { protocol, source, destination, replySource } = flow
   const client = index.byAddress.get(source)
+  const isInRange = (address: string): boolean => index.ranges.some((it) => holds(it, address))
   if (destination === VPC_DNS_ADDRESS)
     return client !== undefined && flow.replyDestination === client.fabric && replySource === host.resolver
-  if (!client && holds(index.ranges, source) && !index.own.has(source)) return false
+  if (!client && isInRange(source) && !index.own.has(source)) return false
   const behind = index.byFabric.get(destination)
   if (behind) return replySource === behind.address
   const service = index.services.get(serviceKey(destination, protocol, flow.port))
@@ -213,7 +229,7 @@ function isAllowed(index: Index, flow: Flow): boolean {
   if (replySource !== destination) return false
   if (index.own.has(destination)) return true
   if (index.byAddress.has(destination)) return groups()
-  if (holds(index.ranges, destination)) return false
+  if (isInRange(destination)) return false
   // Out by the uplink.
   return (
     client !== undefined && plan.internet && flow.replyDestination === index.egress.get(client.id) && groups()

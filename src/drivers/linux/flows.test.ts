@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { plannedHost, plannedVpc } from '#cloud/network/network.conformance.ts'
+import { VPC_DNS_ADDRESS, type VpcPlan } from '#cloud/network/network.driver.ts'
+import { flowsToCut, mayRevoke, parseFlows } from './flows.ts'
+
+const base = plannedVpc(1)
+const [first, second] = base.attachments
+const [service] = base.vips
+if (!first || !second || !service) throw new Error('the plan has no machines')
+const open: VpcPlan = {
+  ...base,
+  attachments: base.attachments.map((it) => ({ ...it, groups: [] })),
+  vips: [{ ...service, ports: [...service.ports, { protocol: 'udp', port: 53 }] }],
+  groups: [],
+}
+const [vip] = open.vips
+if (!vip) throw new Error('the plan has no VIP')
+
+/** A line as conntrack prints it. */
+const line = (
+  protocol: string,
+  source: string,
+  destination: string,
+  port: number,
+  by = destination,
+  to = source,
+): string =>
+  `${protocol} 6 99 ESTABLISHED src=${source} dst=${destination} sport=4000 dport=${port} ` +
+  `src=${by} dst=${to} sport=${port} dport=4000 [ASSURED] mark=0 use=1`
+
+/** The lines that are to be cut when `before` becomes `after`. */
+const cut = (lines: string[], after: VpcPlan, before: VpcPlan = open): string[] => {
+  const gone = flowsToCut(parseFlows(lines.join('\n')), before, after, plannedHost)
+  return lines.filter((it) =>
+    gone.some(
+      (flow) =>
+        parseFlows(it)[0]?.source === flow.source &&
+        JSON.stringify(parseFlows(it)[0]) === JSON.stringify(flow),
+    ),
+  )
+}
+
+const inside = line('tcp', second.address, first.address, 80)
+const byVip = line('tcp', second.address, vip.address, 80, first.address)
+const byVip6 = line('tcp', second.address6, vip.address6, 80, first.address6)
+const udpByVip = line('udp', second.address, vip.address, 53, first.address)
+const fromOutside = line('tcp', '192.0.2.9', vip.external ?? '', 80, first.address)
+const out = line('tcp', first.address, '192.0.2.80', 443, '192.0.2.80', first.egress)
+const platform = line('tcp', base.uplink.host, first.fabric, 80, first.address)
+const dns = line('udp', first.address, VPC_DNS_ADDRESS, 53, plannedHost.resolver, first.fabric)
+const all = [inside, byVip, byVip6, udpByVip, fromOutside, out, platform, dns]
+
+describe('what conntrack prints', () => {
+  test('is read, both directions', () => {
+    assert.deepEqual(parseFlows(udpByVip), [
+      {
+        protocol: 'udp',
+        source: second.address,
+        destination: vip.address,
+        options: ['--sport', '4000', '--dport', '53'],
+        port: 53,
+        replySource: first.address,
+        replyDestination: second.address,
+        replyPort: 53,
+      },
+    ])
+    const ping =
+      'icmp     1 29 src=10.0.1.11 dst=10.0.1.12 type=8 code=0 id=77 src=10.0.1.12 dst=10.0.1.11 type=0 code=0 id=77 mark=0 use=1'
+    assert.deepEqual(parseFlows(ping)[0]?.options, [
+      '--icmp-type',
+      '8',
+      '--icmp-code',
+      '0',
+      '--icmp-id',
+      '77',
+    ])
+  })
+
+  test('is passed over where it cannot be read', () => {
+    assert.deepEqual(parseFlows('conntrack v1.4.7: 3 flow entries have been shown.\n\ntcp 6 nonsense'), [])
+  })
+})
+
+describe('of the flows of a VPC', () => {
+  test('none is cut when nothing changes', () => {
+    assert.deepEqual(cut(all, open), [])
+    assert.deepEqual(cut(all, { ...open, generation: 2 }), [])
+  })
+
+  test('all of a machine are cut when it goes, or its address is another’s', () => {
+    const attachments = open.attachments.filter((it) => it.id !== first.id)
+    const gone: VpcPlan = { ...open, attachments, vips: [{ ...vip, backends: [second.id] }] }
+    assert.deepEqual(cut(all, gone), all)
+    const heir = open.attachments.map((it) => (it.id === first.id ? { ...it, id: 'heir' } : it))
+    assert.deepEqual(cut(all, { ...open, attachments: heir, vips: [{ ...vip, backends: ['heir'] }] }), all)
+  })
+
+  test('connections end on a backend that takes no new ones, datagrams go elsewhere', () => {
+    const drained: VpcPlan = { ...open, vips: [{ ...vip, backends: [second.id] }] }
+    assert.deepEqual(cut(all, drained), [udpByVip])
+    const refused = line('udp', second.address, vip.address, 53)
+    assert.deepEqual(cut([refused], { ...open, vips: [{ ...vip, backends: [] }] }), [])
+    assert.deepEqual(cut([refused], open), [refused])
+  })
+
+  test('those of a VIP or port that is no more are cut', () => {
+    assert.deepEqual(cut(all, { ...open, vips: [] }), [byVip, byVip6, udpByVip, fromOutside])
+    const fewer: VpcPlan = { ...open, vips: [{ ...vip, ports: [{ protocol: 'tcp', port: 80 }] }] }
+    assert.deepEqual(cut(all, fewer), [udpByVip])
+    const { external: _, ...internal } = vip
+    assert.deepEqual(cut(all, { ...open, vips: [internal] }), [fromOutside])
+  })
+
+  test('those on the way out are cut with the way, or when it becomes another', () => {
+    assert.deepEqual(cut(all, { ...open, internet: false }), [fromOutside, out])
+    const moved = open.attachments.map((it) => ({ ...it, egress: '100.72.0.77' }))
+    assert.deepEqual(cut(all, { ...open, attachments: moved }), [out])
+  })
+
+  test('those that a group does not allow are cut, the platform’s and DNS not', () => {
+    const members = open.attachments.map((it) => ({ ...it, groups: ['g'] }))
+    const rules = [{ direction: 'egress', protocol: 'any', peer: { cidr: '10.0.0.0/8' } }] as const
+    const closed: VpcPlan = { ...open, attachments: members, groups: [{ id: 'g', rules }] }
+    assert.deepEqual(cut(all, closed), [inside, byVip, byVip6, udpByVip, fromOutside, out])
+    const some: VpcPlan = {
+      ...closed,
+      groups: [
+        {
+          id: 'g',
+          rules: [
+            ...rules,
+            { direction: 'ingress', protocol: 'tcp', ports: { from: 80, to: 80 }, peer: { group: 'g' } },
+          ],
+        },
+      ],
+    }
+    // Between members over IPv4: IPv6 is not in the egress rule.
+    assert.deepEqual(cut(all, some), [byVip6, udpByVip, fromOutside, out])
+  })
+
+  test('those that another machine relays are kept as long as they are routed to it', () => {
+    const relayed = line('tcp', second.address, '192.0.2.80', 443)
+    const tables = (cidr: string): VpcPlan => ({
+      ...open,
+      subnets: open.subnets.map((it) => ({ ...it, routes: [{ cidr, target: { address: first.address } }] })),
+    })
+    assert.deepEqual(cut([relayed], tables('192.0.2.0/24')), [])
+    assert.deepEqual(cut([relayed], tables('198.51.100.0/24')), [relayed])
+    assert.deepEqual(cut([relayed], open), [relayed])
+  })
+
+  test('one from an address that nobody has is cut', () => {
+    const stranger = line('tcp', '10.0.1.200', first.address, 80)
+    assert.deepEqual(cut([stranger], open), [stranger])
+  })
+})
+
+describe('flows have to be looked at', () => {
+  test('when something was taken away or changed', () => {
+    assert.equal(mayRevoke(open, { ...open, vips: [] }), true)
+    assert.equal(mayRevoke(open, { ...open, internet: !open.internet }), true)
+    assert.equal(mayRevoke(open, { ...open, vips: [{ ...vip, backends: [first.id] }] }), true)
+  })
+
+  test('but not when something was added', () => {
+    assert.equal(mayRevoke(open, { ...open, generation: 2 }), false)
+    const added = { ...first, id: 'more', address: '10.0.1.33' }
+    assert.equal(mayRevoke(open, { ...open, attachments: [...open.attachments, added] }), false)
+  })
+})

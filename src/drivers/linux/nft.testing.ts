@@ -1,0 +1,139 @@
+import { BlockList, isIPv6 } from 'node:net'
+
+/** A packet as a chain of the forward hook sees it, after translation of its destination. */
+export type Packet = {
+  readonly iifname: string
+  readonly oifname: string
+  readonly source: string
+  readonly destination: string
+  /** Before translation; the same as `destination` when there was none. */
+  readonly original: string
+  readonly protocol: 'tcp' | 'udp' | 'icmp'
+  readonly port: number
+}
+
+type Verdict = 'accept' | 'drop' | 'reject'
+type Chain = { readonly lines: readonly string[]; readonly policy: Verdict }
+
+/** A table as text, taken apart: what this program writes, not all that nftables can read. */
+export type Table = {
+  readonly chains: ReadonlyMap<string, Chain>
+  readonly sets: ReadonlyMap<string, ReadonlyMap<string, string>>
+}
+
+export function parseTable(text: string): Table {
+  const sets = new Map<string, ReadonlyMap<string, string>>()
+  for (const [, name = '', body = ''] of text.matchAll(/^ {2}(?:set|map) (\w+) \{(.*)\}$/gm)) {
+    const elements = /elements = \{ (.*) \}/.exec(body)?.[1]?.split(', ') ?? []
+    sets.set(name, new Map(elements.map((it) => it.split(' : ') as [string, string])))
+  }
+  const chains = new Map<string, Chain>()
+  for (const [, name = '', body = ''] of text.matchAll(/^ {2}chain (\w+) \{\n([\s\S]*?)^ {2}\}$/gm)) {
+    const lines = body.split('\n').map((it) => it.trim())
+    const policy = /policy (\w+);/.exec(body)?.[1] as Verdict | undefined
+    chains.set(name, {
+      lines: lines.filter((it) => it && !it.startsWith('type ')),
+      policy: policy ?? 'accept',
+    })
+  }
+  return { chains, sets }
+}
+
+const inNetwork = (network: string, address: string): boolean => {
+  const [base = '', prefix] = network.split('/')
+  if (isIPv6(base) !== isIPv6(address)) return false
+  if (prefix === undefined) return base === address
+  const list = new BlockList()
+  list.addSubnet(base, Number(prefix), isIPv6(base) ? 'ipv6' : 'ipv4')
+  return list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+}
+
+type Match = readonly [pattern: RegExp, holds: (packet: Packet, ...groups: (string | undefined)[]) => boolean]
+
+const WORD = '(@\\w+|\\{[^}]*\\}|"[^"]*"|[\\w.:/-]+)'
+const listed = (text = ''): string[] =>
+  text
+    .replace(/[{}]/g, '')
+    .split(',')
+    .map((it) => it.trim())
+
+/** The matches that our rules are made of, each at the start of what is left of a rule. */
+function matchesOf(table: Table): Match[] {
+  const isIn = (operand = '', address: string): boolean =>
+    operand.startsWith('@')
+      ? (table.sets.get(operand.slice(1))?.has(address) ?? false)
+      : listed(operand).some((it) => inNetwork(it, address))
+  return [
+    // Every packet here begins a flow.
+    [/^ct state (?:established,related|invalid) /, () => false],
+    [/^ct status & dnat == 0 /, (it) => it.original === it.destination],
+    [/^ct status dnat /, (it) => it.original !== it.destination],
+    [new RegExp(`^ct original ip daddr ${WORD} `), (it, operand) => isIn(operand, it.original)],
+    [/^([io])ifname "([^"]*)" /, (it, side, name) => (side === 'i' ? it.iifname : it.oifname) === name],
+    [/^meta nfproto ipv6 /, (it) => isIPv6(it.source)],
+    [
+      new RegExp(`^(ip6?) ([sd])addr (?!vmap )(!= )?${WORD} `),
+      (it, family, side, not, operand) =>
+        (family === 'ip6') === isIPv6(it.source) &&
+        isIn(operand, side === 's' ? it.source : it.destination) === !not,
+    ],
+    [
+      /^meta l4proto (\{[^}]*\}|\w+) /,
+      (it, names) =>
+        listed(names).includes(it.protocol === 'icmp' && isIPv6(it.source) ? 'ipv6-icmp' : it.protocol),
+    ],
+    [/^th dport (\d+) /, (it, port) => it.port === Number(port)],
+    [
+      /^(tcp|udp) dport (\d+)(?:-(\d+))? /,
+      (it, protocol, from, to) =>
+        it.protocol === protocol && it.port >= Number(from) && it.port <= Number(to ?? from),
+    ],
+  ]
+}
+
+// Deeper than any table of ours leads.
+const DEPTH_MAX = 16
+
+/** What the table's chain does with a packet; throws for a rule that it cannot read, so that none is passed over. */
+export function verdictOf(table: Table, name: string, packet: Packet): Verdict {
+  const matches = matchesOf(table)
+
+  /** What is left of a rule when the packet has all its matches. */
+  function actionOf(line: string): string | undefined {
+    let rest = line
+    for (;;) {
+      const match = matches.find(([pattern]) => pattern.test(rest))
+      if (!match) return rest
+      const groups = match[0].exec(rest) ?? ['']
+      if (!match[1](packet, ...groups.slice(1))) return undefined
+      rest = rest.slice(groups[0].length)
+    }
+  }
+
+  /** The verdict in an action; undefined when the packet goes on with the next rule. */
+  function act(action: string, depth: number): Verdict | undefined | 'end' {
+    if (action === 'accept' || action === 'drop') return action
+    if (action.startsWith('reject ')) return 'reject'
+    const [, verb, chain = ''] = /^(goto|jump) (\w+)$/.exec(action) ?? []
+    if (verb) return walk(chain, depth + 1) ?? (verb === 'goto' ? 'end' : undefined)
+    const [, family, side, map = ''] = /^(ip6?) ([sd])addr vmap @(\w+)$/.exec(action) ?? []
+    if (!family) throw new Error(`cannot read: ${action}`)
+    if ((family === 'ip6') !== isIPv6(packet.source)) return undefined
+    const led = table.sets.get(map)?.get(side === 's' ? packet.source : packet.destination)
+    return led === undefined ? undefined : act(led, depth)
+  }
+
+  function walk(chain: string, depth: number): Verdict | undefined {
+    const found = table.chains.get(chain)
+    if (!found || depth > DEPTH_MAX) throw new Error(`no chain ${chain}, or too deep`)
+    for (const line of found.lines) {
+      const action = actionOf(line)
+      if (action === undefined) continue
+      const verdict = act(action, depth)
+      if (verdict === 'end') return undefined
+      if (verdict) return verdict
+    }
+    return undefined
+  }
+  return walk(name, 0) ?? table.chains.get(name)?.policy ?? 'drop'
+}
