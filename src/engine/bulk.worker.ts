@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from 'node:fs'
+import { chmodSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
@@ -48,6 +48,7 @@ function openFile(name: string): File {
   files.delete(name)
   if (!file) {
     const db = new DatabaseSync(join(directory, name))
+    chmodSync(join(directory, name), 0o600)
     // These rows are many and may be lost; what is written is never half a row.
     db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
       CREATE TABLE IF NOT EXISTS entry (seq INTEGER PRIMARY KEY, tenant TEXT NOT NULL, subject TEXT NOT NULL,

@@ -112,7 +112,7 @@ export function openDraft(context: DraftContext): {
   const freeSeen = new Set<string>()
   const slot = (pool: string, value: string): string => `${pool}\n${value}`
 
-  const settleBy = (kind: AnyKind): number => now + kind.settleSecondsMax * 1000
+  const settleBy = (kind: AnyKind): number => Math.ceil(now + kind.settleSecondsMax * 1000)
   const keep = (kind: AnyKind, resource: Resource): void => {
     local.set(resource.id, { resource, terms: new Set(termsOf(kind, resource)) })
   }

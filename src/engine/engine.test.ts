@@ -229,7 +229,7 @@ test('a settled resource that drifts and does not come back turns overdue too', 
   let fine = true
   const drifting: Reconciler = {
     kind: net,
-    reconcile: async () => (fine ? settled({ state: 'up' }, 5000) : again(5000, 'its link is down')),
+    reconcile: async () => (fine ? settled({ state: 'up' }, 4999.5) : again(4999.5, 'its link is down')),
   }
   const one = await it.engine.transact(async (draft) =>
     draft.create(net, { tenant: 'acme', name: 'n', spec: { range: 'x' } }),

@@ -63,7 +63,7 @@ export type Engine = {
   ): Promise<Page<Resource<Static<S>, Static<T>>>>
   /**
    * Runs `work` on a draft and commits it; on a lost race runs it again on fresh reads, TRANSACT_ATTEMPTS_MAX times at
-   * most. With `dryRun` everything is checked and nothing is written.
+   * most; so `work` must do nothing that counts outside the draft, and must not call `transact`. With `dryRun` everything is checked and nothing is written.
    */
   transact<R>(work: (draft: Draft) => Promise<R>, how?: { readonly dryRun?: boolean }): Promise<R>
   /** The resource as it may be shown: secret fields left out. */

@@ -68,7 +68,7 @@ export async function look(
 
   const reconciler = reconcilers.find((it) => it.kind.name === kindName)
   const log = baseLog.with({ kind: kindName, id, revision: stored.revision })
-  const late = (): number => clock.now() + kind.settleSecondsMax * 1000
+  const late = (): number => Math.ceil(clock.now() + kind.settleSecondsMax * 1000)
   const limit = new AbortController()
   const timer = setTimeout(
     () => limit.abort(new Error(`the look took longer than ${LOOK_MS_MAX / 1000} s`)),

@@ -42,7 +42,16 @@ export function openClaims(db: DatabaseSync, exists: (id: string) => boolean) {
             rule,
           })
       }
-      put.run(pool, value, m.owner, ends, amount, refusal ?? null, m.expiresAt ?? null, m.note ?? null)
+      put.run(
+        pool,
+        value,
+        m.owner,
+        ends,
+        amount,
+        refusal ?? null,
+        m.expiresAt === undefined ? null : Math.ceil(m.expiresAt),
+        m.note ?? null,
+      )
     },
     release(m: Of<'release'>): void {
       dropOwned.run(m.pool, m.value, m.owner)

@@ -56,8 +56,9 @@ export function openQueue(db: DatabaseSync, startMs: number) {
     check,
 
     /** Looks at the key at `at` or earlier; `fresh` forgets failed attempts, since the wish is a new one. */
-    enqueue(key: Key, at: number, fresh = false): void {
+    enqueue(key: Key, moment: number, fresh = false): void {
       enqueued++
+      const at = Math.ceil(moment)
       if (leases.has(key) && putLeased.run(at, at, fresh ? 1 : 0, key).changes) return
       const statement = fresh ? putFresh : put
       statement.run(key, splitKey(key).kind, at)
@@ -70,7 +71,7 @@ export function openQueue(db: DatabaseSync, startMs: number) {
       const asked = row?.next_at ?? undefined
       const at = Math.min(m.at ?? Infinity, asked ?? Infinity)
       if (at === Infinity) forget.run(key)
-      else keep.run(at, m.attempt, m.reason ?? null, key)
+      else keep.run(Math.ceil(at), m.attempt, m.reason ?? null, key)
       enqueued++
       const held = leases.get(key)
       leases.delete(key)

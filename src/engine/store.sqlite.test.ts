@@ -46,7 +46,8 @@ test('a second opener is told who holds the folder, and gets it when that one cl
   await first[Symbol.asyncDispose]()
   await using again = await open(directory.path)
   assert.equal((await again.stats()).resources, 0)
-  assert.equal(statSync(directory.path).mode & 0o077, 0)
+  for (const name of ['', 'arcus.sqlite', 'arcus.sqlite-wal'])
+    assert.equal(statSync(join(directory.path, name)).mode & 0o077, 0, name)
 })
 
 test('everything is there after a restart', async () => {
@@ -142,6 +143,12 @@ test('a folder that cannot be used is named', async () => {
   writeFileSync(file, '')
   const error = await refused(open(join(file, 'data')), 'unavailable')
   assert.match(error.message, /data folder .*file\/data cannot be made/)
+  writeFileSync(
+    join(directory.path, 'arcus.sqlite'),
+    'something else entirely, and long enough to have a header',
+  )
+  const broken = await refused(open(directory.path), 'unavailable')
+  assert.match(broken.message, /arcus\.sqlite cannot be used \(file is not a database\); restore/)
 })
 
 test('a backup is a whole store, taken while writes go on', async () => {

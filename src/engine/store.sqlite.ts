@@ -1,8 +1,9 @@
-import { statSync } from 'node:fs'
+import { chmodSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { backup, DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import { type Clock, systemClock } from '#lib/clock.ts'
+import { CloudError, messageOf } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import { lockFolder, migrate } from './store.sqlite.open.ts'
 import { openReads } from './store.sqlite.reads.ts'
@@ -49,7 +50,16 @@ function prepare(path: string, options: SqliteOptions, now: number): void {
   const folder = options.migrations ?? fileURLToPath(new URL('./migrations', import.meta.url))
   const db = new DatabaseSync(path)
   try {
-    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
+    // Its log and index files get the mode of the database.
+    chmodSync(path, 0o600)
+    try {
+      db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
+    } catch (error) {
+      throw new CloudError(
+        'unavailable',
+        `the database ${path} cannot be used (${messageOf(error)}); restore it from a backup`,
+      )
+    }
     migrate(db, folder, now)
   } finally {
     db.close()
