@@ -70,6 +70,7 @@ export function parseFlows(text: string): Flow[] {
 type Index = {
   readonly plan: VpcPlan
   readonly host: HostPlan
+  readonly byId: ReadonlyMap<string, Attachment>
   readonly byAddress: ReadonlyMap<string, Attachment>
   readonly byFabric: ReadonlyMap<string, Attachment>
   readonly services: ReadonlyMap<string, PlannedVip>
@@ -112,6 +113,7 @@ function indexOf(plan: VpcPlan, host: HostPlan): Index {
   return {
     plan,
     host,
+    byId: new Map(plan.attachments.map((it) => [it.id, it])),
     byAddress: new Map(
       plan.attachments.flatMap(
         (it) =>
@@ -216,7 +218,7 @@ function isAllowed(index: Index, flow: Flow): boolean {
   const service = index.services.get(serviceKey(destination, protocol, flow.port))
   const groups = (): boolean => groupsLet(index, source, replySource, protocol, flow.replyPort)
   if (service) {
-    const backends = service.backends.flatMap((id) => index.plan.attachments.find((it) => it.id === id) ?? [])
+    const backends = service.backends.flatMap((id) => index.byId.get(id) ?? [])
     const isOwn = replySource === service.address || replySource === canonical(service.address6)
     if (isOwn) return backends.length === 0
     const isBackend = backends.some(
@@ -230,7 +232,8 @@ function isAllowed(index: Index, flow: Flow): boolean {
   if (index.own.has(destination)) return true
   if (index.byAddress.has(destination)) return groups()
   if (isInRange(destination)) return false
-  // Out by the uplink.
+  // Out by another machine, or by the uplink.
+  if (client && isRelayed(index, client, destination)) return flow.replyDestination === source && groups()
   return (
     client !== undefined && plan.internet && flow.replyDestination === index.egress.get(client.id) && groups()
   )
