@@ -252,7 +252,8 @@ function answersOf(
     },
     // The plan decides addresses; whose it is, is checked when the endpoint is made.
     'IpamDriver.RequestAddress': ({ PoolID = '', Address }) => {
-      const prefix = PoolID.slice(PoolID.lastIndexOf('/') + 1)
+      // Of IPv6 a machine has a /128: the router does not answer for neighbours, all of them are behind the gateway.
+      const prefix = Address?.includes(':') ? '128' : PoolID.slice(PoolID.lastIndexOf('/') + 1)
       if (!Address || !/^\d{1,3}$/.test(prefix)) {
         return Promise.reject(
           new CloudError('invalid', 'addresses come from the plan; Docker has to name the one it wants'),
