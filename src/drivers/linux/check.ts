@@ -113,7 +113,7 @@ function checkAttachments(plan: VpcPlan, host: HostPlan): void {
   unique('address', [...all.map((it) => it.address), ...new Set(plan.subnets.map((it) => it.gateway))])
   unique(
     'address',
-    all.map((it) => canonical(it.address6)),
+    all.map((it) => six('address', it.address6)),
   )
   unique('fabric address', [...plan.attachments.map((it) => it.fabric), plan.uplink.host, plan.uplink.vpc])
 }
