@@ -8,11 +8,12 @@ import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { writeAtomically } from '#lib/files.ts'
 import { createIds } from '#lib/ids.ts'
 import { jsonLog, type Log } from '#lib/log.ts'
+import { openBulk } from '#engine/bulk.ts'
 import { createEngine } from '#engine/engine.ts'
 import { createKeyring, openMasterKey } from '#engine/secrets.ts'
 import type { Store } from '#engine/store.ts'
 import { openSqliteStore } from '#engine/store.sqlite.ts'
-import { createCloud, type Drivers, KINDS } from '#cloud/cloud.ts'
+import { createCloud, type Drivers, KINDS, RECONCILED } from '#cloud/cloud.ts'
 import { simulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { simulatedNetwork } from '#drivers/simulated/network.ts'
@@ -47,8 +48,11 @@ async function main(args: readonly string[]): Promise<void> {
     log,
     random: Math.random,
     tenantRefs: true,
+    reconciled: RECONCILED,
   })
-  const cloud = createCloud({ engine, drivers, settings: config.settings, log, version: readVersion() })
+  await engine.check()
+  await using bulk = openBulk({ directory: join(config.data, 'records'), clock, log })
+  const cloud = createCloud({ engine, bulk, drivers, settings: config.settings, log, version: readVersion() })
   await cloud.bootstrap(
     async (admin) => await writeAtomically(adminFile(config.data), `${JSON.stringify(admin, null, 2)}\n`),
     () => randomBytes(16).toString('hex'),

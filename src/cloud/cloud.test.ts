@@ -323,3 +323,25 @@ test('a viewer looks and changes nothing; a tenant does not touch the installati
   await assert.rejects(another, refused('forbidden'))
   await assert.rejects(it.cloud.leaks(caller, AbortSignal.timeout(1000)), refused('forbidden'))
 })
+
+test('what replicas use is kept a sample a minute, for their tenant alone', async () => {
+  await using it = await testCloud()
+  const { caller } = await it.tenant('acme')
+  const stranger = await it.tenant('other')
+  const made = await pod(it, await network(it, caller), 'web')
+  await it.settle()
+  const id = made.status.replicas[0]?.id ?? ''
+  const stop = new AbortController()
+  const running = it.cloud.run(stop.signal)
+  for (let minute = 0; minute < 3; minute++) {
+    for (let round = 0; round < 13; round++) await it.clock.advance(5000)
+    const waited = AbortSignal.timeout(5000)
+    while ((await it.cloud.history(caller, id, {})).length <= minute) waited.throwIfAborted()
+  }
+  stop.abort()
+  await running
+  const kept = await it.cloud.history(caller, id, {})
+  for (const [at, one] of kept.entries()) assert.ok(one.at - (kept[at - 1]?.at ?? 0) >= 60_000)
+  assert.equal(kept[0]?.cpuMillicores, 1)
+  await assert.rejects(it.cloud.history(stranger.caller, id, {}), refused('not_found'))
+})

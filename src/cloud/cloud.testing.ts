@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { simulatedClock, type SimulatedClock } from '#lib/clock.ts'
 import { createIds } from '#lib/ids.ts'
 import { silentLog } from '#lib/log.ts'
+import { openBulk } from '#engine/bulk.ts'
 import { createEngine, type Engine } from '#engine/engine.ts'
 import { createKeyring } from '#engine/secrets.ts'
 import { openSqliteStore } from '#engine/store.sqlite.ts'
@@ -12,7 +13,7 @@ import { simulatedCompute, type SimulatedCompute } from '#drivers/simulated/comp
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { type Fault, simulatedNetwork } from '#drivers/simulated/network.ts'
 import type { Caller, Origin } from './access.ts'
-import { createCloud, KINDS, type RunningCloud } from './cloud.ts'
+import { createCloud, KINDS, RECONCILED, type RunningCloud } from './cloud.ts'
 import { DEFAULT_SETTINGS, type Settings } from './context.ts'
 
 export type TestCloud = AsyncDisposable & {
@@ -56,9 +57,12 @@ export async function testCloud(
     log: silentLog,
     random: () => 0.5,
     tenantRefs: true,
+    reconciled: RECONCILED,
   })
+  const bulk = openBulk({ directory: join(directory, 'bulk'), clock, log: silentLog })
   const cloud = createCloud({
     engine,
+    bulk,
     drivers: { compute, network, edge },
     settings: { ...DEFAULT_SETTINGS, ...how.settings },
     log: silentLog,
@@ -94,6 +98,7 @@ export async function testCloud(
     },
     settle: async (withinMs = 10_000) => await cloud.settle(withinMs),
     async [Symbol.asyncDispose]() {
+      await bulk[Symbol.asyncDispose]()
       await store[Symbol.asyncDispose]()
       await rm(directory, { recursive: true, force: true })
     },

@@ -4,6 +4,7 @@ import { CloudError, messageOf } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import type { Engine, Explanation } from '#engine/engine.ts'
 import type { Kind } from '#engine/kind.ts'
+import type { Bulk } from '#engine/bulk.ts'
 import { createPicker } from '#engine/pick.ts'
 import type { Patrol, Reconciler } from '#engine/reconcile.ts'
 import { ALL, type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
@@ -73,6 +74,8 @@ export const KINDS: readonly AnyKind[] = [
 
 const AUDIT_EVERY_MS = 30_000
 const SAMPLE_EVERY_MS = 5_000
+const SAMPLE_KEPT_EVERY_MS = 60_000
+const SAMPLES_KEPT_MS = 15 * 86_400_000
 const EVENTS_RETRY_MS = 500
 const CHANGES_PAGE = 500
 const RECORDS_MAX = 1000
@@ -81,6 +84,8 @@ const EVENTS_KEPT_MS = 30 * 86_400_000
 
 export type CloudOptions = {
   readonly engine: Engine
+  /** Where samples are kept for later. */
+  readonly bulk: Bulk
   readonly drivers: Drivers
   readonly settings: Settings
   readonly log: Log
@@ -145,6 +150,12 @@ export type Cloud = {
   ): Promise<{ readonly records: readonly StoredRecord[]; readonly next?: string }>
   /** The last sample of a replica, undefined before the first. */
   sample(replica: string): Sample | undefined
+  /** Samples of a replica, one a minute, oldest first; kept 15 days. `from` (included) and `to` in milliseconds. */
+  history(
+    caller: Caller,
+    replica: string,
+    query: { from?: number; to?: number; after?: string; limit?: number },
+  ): Promise<readonly (Sample & { readonly cursor: string })[]>
   logs(
     caller: Caller,
     replica: string,
@@ -165,6 +176,17 @@ export type Cloud = {
   metrics(): Promise<string>
 }
 
+/** Names of the kinds that a reconciler makes true; the others are settled as they are. */
+export const RECONCILED: readonly string[] = [
+  vpc,
+  subnet,
+  securityGroup,
+  routeTable,
+  provider,
+  workload,
+  replica,
+].map((it) => it.name)
+
 /** The cloud with what keeps it running; only the main program and tests hold this much. */
 export type RunningCloud = Cloud & {
   /** Makes the first administrator when there is none; `keep` is called with the credentials before they are committed. */
@@ -178,7 +200,7 @@ export type RunningCloud = Cloud & {
   settle(withinMs?: number): Promise<void>
 }
 
-export function createCloud({ engine, drivers, settings, log, version }: CloudOptions): RunningCloud {
+export function createCloud({ engine, bulk, drivers, settings, log, version }: CloudOptions): RunningCloud {
   const pick = createPicker()
   const routers = createRouters(drivers.network, drivers.edge)
   const containers = createContainers(drivers.compute)
@@ -229,6 +251,7 @@ export function createCloud({ engine, drivers, settings, log, version }: CloudOp
     } while (after !== undefined)
     return items
   }
+  let keptAt = 0
   const patrols: readonly Patrol[] = [
     {
       name: 'audit',
@@ -246,6 +269,14 @@ export function createCloud({ engine, drivers, settings, log, version }: CloudOp
       everyMs: SAMPLE_EVERY_MS,
       async run(signal) {
         samples.put(await drivers.compute.samples(signal))
+        if (engine.clock.now() < keptAt + SAMPLE_KEPT_EVERY_MS) return []
+        keptAt = engine.clock.now()
+        for (const { id, tenant: of } of await everything(replica, ALL)) {
+          const sample = samples.get(id)
+          if (!sample) continue
+          const { at, id: _id, ...body } = sample
+          bulk.append('metric', { tenant: of, subject: id, at, body })
+        }
         return []
       },
     },
@@ -255,6 +286,7 @@ export function createCloud({ engine, drivers, settings, log, version }: CloudOp
       async run() {
         await engine.store.forget('audit', engine.clock.now() - AUDIT_KEPT_MS, 10_000)
         await engine.store.forget('event', engine.clock.now() - EVENTS_KEPT_MS, 10_000)
+        await bulk.forget('metric', engine.clock.now() - SAMPLES_KEPT_MS)
         return []
       },
     },
@@ -352,6 +384,16 @@ export function createCloud({ engine, drivers, settings, log, version }: CloudOp
       return await engine.store.records({ ...query, tenant: own, limit: Math.min(limit, RECORDS_MAX) })
     },
     sample: (id) => samples.get(id),
+    async history(caller, id, query) {
+      const it = await container(caller, id)
+      const kept = await bulk.read({ ...query, class: 'metric', tenant: it.tenant, subject: it.id })
+      return kept.map(({ at, cursor, body }) => ({
+        ...(body as Omit<Sample, 'id' | 'at'>),
+        id: it.id,
+        at,
+        cursor,
+      }))
+    },
     async logs(caller, id, how, signal) {
       return drivers.compute.logs((await container(caller, id)).id, how, signal)
     },

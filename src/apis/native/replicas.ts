@@ -10,7 +10,7 @@ import type { Cloud } from '#cloud/cloud.ts'
 import { callerOf } from './caller.ts'
 import { errorBody, REFUSALS } from './errors.ts'
 import { byReference } from './lookup.ts'
-import { asList, type ById, Flag, isOn, RefParams } from './schema.ts'
+import { asList, type ById, Flag, isOn, RefParams, PAGE_MAX } from './schema.ts'
 import type { Streams } from './streams.ts'
 
 const TAIL_MAX = 100_000
@@ -47,6 +47,7 @@ const ExecParams = Type.Object(
 /** Logs, exec and stats of replicas. */
 export function replicaRoutes(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
   statsRoute(app, cloud)
+  historyRoute(app, cloud)
   logsRoute(app, cloud, streams)
   execRoute(app, cloud, streams)
 }
@@ -80,6 +81,62 @@ function statsRoute(app: FastifyInstance, cloud: Cloud): void {
       const it = await byReference(cloud, callerOf(request), replica, request.params.id)
       const sample = cloud.sample(it.id)
       return { id: it.id, sample: sample ? { ...sample, at: new Date(sample.at).toISOString() } : null }
+    },
+  )
+}
+
+const HistoryParams = Type.Object(
+  {
+    from: Type.Optional(
+      Type.String({ format: 'date-time', description: 'The first moment; all that is kept by default.' }),
+    ),
+    to: Type.Optional(Type.String({ format: 'date-time', description: 'The moment it ends before.' })),
+    after: Type.Optional(
+      Type.String({ maxLength: 64, description: 'The cursor of the last one seen, to go on.' }),
+    ),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: PAGE_MAX })),
+  },
+  { additionalProperties: false },
+)
+
+function historyRoute(app: FastifyInstance, cloud: Cloud): void {
+  app.get<ById & { Querystring: Static<typeof HistoryParams> }>(
+    '/replica/:id/history',
+    {
+      schema: {
+        tags: ['replica'],
+        summary: 'What a replica used, a sample a minute, oldest first; kept for 15 days',
+        params: RefParams,
+        querystring: HistoryParams,
+        response: {
+          200: Type.Object({
+            items: Type.Array(
+              Type.Object({
+                cursor: Type.String(),
+                at: Type.String({ format: 'date-time' }),
+                cpuMillicores: Type.Number(),
+                memoryBytes: Type.Number(),
+                receivedBytes: Type.Number(),
+                sentBytes: Type.Number(),
+              }),
+            ),
+          }),
+          ...REFUSALS,
+        },
+      },
+    },
+    async (request) => {
+      const { from, to, ...rest } = request.query
+      const caller = callerOf(request)
+      const it = await byReference(cloud, caller, replica, request.params.id)
+      const samples = await cloud.history(caller, it.id, {
+        ...rest,
+        ...(from === undefined ? {} : { from: Date.parse(from) }),
+        ...(to === undefined ? {} : { to: Date.parse(to) }),
+      })
+      return {
+        items: samples.map(({ id: _id, at, ...sample }) => ({ ...sample, at: new Date(at).toISOString() })),
+      }
     },
   )
 }
