@@ -205,6 +205,7 @@ export async function makeOutside(name: string): Promise<Outside> {
 
 // --- Docker's daemon --------------------------------------------------------------------------------------------
 
+const DOCKER_VOLUMES = '/var/lib/docker/volumes'
 const DOCKER_PID_FILE = '/var/run/docker.pid'
 const systemd = existsSync('/run/systemd/system')
 
@@ -245,27 +246,28 @@ export async function stopDocker(): Promise<() => Promise<void>> {
 /** Everything a cloud could leave behind, as words; without an engine only what is the host's own. */
 export async function hostSnapshot(hasEngine = true): Promise<Set<string>> {
   const docker = async (...args: string[]): Promise<string> => (hasEngine ? await run('docker', ...args) : '')
-  const [containers, networks, volumes, namespaces, links, addresses, rules, tables, routes] =
-    await Promise.all([
-      docker('ps', '-aq'),
-      docker('network', 'ls', '--format', '{{.Name}}'),
-      docker('volume', 'ls', '-q'),
-      run('ip', 'netns', 'list'),
-      run('ip', '-o', 'link', 'show'),
-      run('ip', '-o', 'addr', 'show', 'dev', 'lo'),
-      run('ip', 'rule', 'list'),
-      run('nft', 'list', 'tables'),
-      run('ip', 'route', 'show', 'table', 'all'),
-    ])
+  const [containers, networks, namespaces, links, addresses, rules, tables, routes] = await Promise.all([
+    docker('ps', '-aq'),
+    docker('network', 'ls', '--format', '{{.Name}}'),
+    docker('volume', 'ls', '-q'),
+    run('ip', 'netns', 'list'),
+    run('ip', '-o', 'link', 'show'),
+    run('ip', '-o', 'addr', 'show', 'dev', 'lo'),
+    run('ip', 'rule', 'list'),
+    run('nft', 'list', 'tables'),
+    run('ip', 'route', 'show', 'table', 'all'),
+  ])
   const named = (what: string, text: string, word = /^\S+/): string[] =>
     lines(text).map((line) => `${what} ${word.exec(line)?.[0] ?? line}`)
+  // Asked for by API, Docker would wait for every plugin that it ever heard of.
+  const volumes = existsSync(DOCKER_VOLUMES) ? readdirSync(DOCKER_VOLUMES) : []
   const mounts = lines(readFileSync('/proc/self/mounts', 'utf8'))
     .map((line) => line.split(' ')[1] ?? '')
     .filter((path) => /docker|arcus|netns/.test(path))
   return new Set([
     ...named('container', containers),
     ...named('docker network', networks),
-    ...named('docker volume', volumes),
+    ...volumes.map((it) => `docker volume ${it}`),
     ...named('namespace', namespaces),
     ...named('link', links, /(?<=^\d+: )[^:@]+/),
     ...named('address', addresses, /inet6? \S+/),
