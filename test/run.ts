@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { messageOf } from '#lib/errors.ts'
 import { hostSnapshot } from './e2e/host.testing.ts'
-import { clean, type Engine, MARK, prepareMachine, whatIsLeft, whyNotHere } from './runner/host.ts'
+import { clean, type Machine, MARK, prepareMachine, whatIsLeft } from './runner/host.ts'
 import { type Outcome, runSuite, secondsMaxOf, SUITES, type Suite } from './runner/suites.ts'
 
 const HELP = `Usage: arcus test [--soak] [SUITE]...
@@ -35,13 +35,9 @@ function read(): { suites: readonly Suite[]; soak: boolean } | undefined {
 type Result = { readonly suite: Suite; readonly outcome?: Outcome; readonly leftOut?: string }
 
 /** Why a suite cannot run on this machine. */
-function whyLeftOut(
-  suite: Suite,
-  notHere: string | undefined,
-  engine: Engine | undefined,
-): string | undefined {
-  if (suite.needs.includes('root') && notHere) return notHere
-  return suite.needs.includes('engine') ? engine?.why : undefined
+function whyLeftOut(suite: Suite, machine: Machine | undefined): string | undefined {
+  if (suite.needs.includes('root') && machine?.whyNotHost !== undefined) return machine.whyNotHost
+  return suite.needs.includes('engine') ? machine?.whyNoEngine : undefined
 }
 
 async function runAll(
@@ -56,15 +52,13 @@ async function runAll(
   const env = { ...process.env, TMPDIR: scratch, [MARK]: mark, ...(soak ? { ARCUS_SOAK: '1' } : {}) }
   const results: Result[] = []
   let left: string[] = []
-  let engine: Engine | undefined
+  let machine: Machine | undefined
   try {
-    const touching = suites.some((it) => it.needs.length > 0)
-    const notHere = touching ? whyNotHere() : undefined
-    if (touching && !notHere) engine = await prepareMachine(scratch, say)
-    const hasEngine = engine !== undefined && !engine.why
-    const before = engine && (await hostSnapshot(hasEngine))
+    if (suites.some((it) => it.needs.length > 0)) machine = await prepareMachine(scratch, say)
+    const hasEngine = machine !== undefined && machine.whyNoEngine === undefined
+    const before = machine && machine.whyNotHost === undefined ? await hostSnapshot(hasEngine) : undefined
     for (const suite of suites) {
-      const leftOut = whyLeftOut(suite, notHere, engine)
+      const leftOut = whyLeftOut(suite, machine)
       if (leftOut !== undefined) results.push({ suite, leftOut })
       if (leftOut !== undefined || signal.aborted) continue
       say(`\n=== ${suite.name}`)
@@ -78,7 +72,7 @@ async function runAll(
     if (before && !signal.aborted) left = await whatIsLeft(before, { mark, scratch }, hasEngine)
     if (before && (signal.aborted || left.length > 0)) await clean(ROOT, { mark, scratch }, say)
   } finally {
-    await engine?.stop()
+    await machine?.stop()
     rmSync(scratch, { recursive: true, force: true })
   }
   return { results, left }

@@ -11,8 +11,7 @@ import { runningParent } from '#setup/parent.ts'
 import { unitsExist } from '#setup/units.ts'
 import { identify } from '#supervise/identity.ts'
 import { stopProcess } from '#supervise/stop.ts'
-import { createSupervisor, logOf } from '#supervise/supervisor.ts'
-import { lastLines } from '#supervise/logfile.ts'
+import { createSupervisor } from '#supervise/supervisor.ts'
 import { hostSnapshot } from '../e2e/host.testing.ts'
 
 const STOP_SECONDS_MAX = 120
@@ -23,7 +22,7 @@ const POLL_MS = 250
 export const MARK = 'ARCUS_TEST_RUN'
 
 /** Why the suites that change the machine cannot run here; undefined when they can. */
-export function whyNotHere(): string | undefined {
+function whyNotHere(): string | undefined {
   if (process.getuid?.() !== 0) return 'needs root: run it as root'
   if (runningParent(machineLayout(DEFAULT_DATA).run) || unitsExist()) {
     return 'Arcus runs on this machine: end it with `./arcus down --purge`'
@@ -34,15 +33,28 @@ export function whyNotHere(): string | undefined {
 /** One run of the suites: a mark that its processes carry, and its folder for everything it keeps. */
 export type Run = { readonly mark: string; readonly scratch: string }
 
-export type Engine = { readonly why?: string; stop(): Promise<void> }
+/** What the machine has for the suites. */
+export type Machine = {
+  /** Why nothing can be changed on it. */
+  readonly whyNotHost?: string
+  /** Why no container engine runs. */
+  readonly whyNoEngine?: string
+  /** Ends an engine that did not run before. */
+  stop(): Promise<void>
+}
 
-/**
- * Installs what is missing and sees to it that a container engine answers; `stop` ends one that did not run before.
- * With `why` none can run here.
- */
-export async function prepareMachine(scratch: string, say: Say): Promise<Engine> {
-  await installPackages(missingPackages(HOST_NEEDS), say, systemClock)
-  if (await engineAnswers()) return { stop: async () => {} }
+const nothing = async (): Promise<void> => {}
+
+/** Installs what is missing and sees to it that a container engine answers. */
+export async function prepareMachine(scratch: string, say: Say): Promise<Machine> {
+  const whyNotHost = whyNotHere()
+  if (whyNotHost !== undefined) return { whyNotHost, whyNoEngine: whyNotHost, stop: nothing }
+  try {
+    await installPackages(missingPackages(HOST_NEEDS), say, systemClock)
+  } catch (error) {
+    return { whyNotHost: messageOf(error), whyNoEngine: messageOf(error), stop: nothing }
+  }
+  if (await engineAnswers()) return { stop: nothing }
   try {
     if (!commandExists('dockerd')) await installPackages(enginePackages(), say, systemClock)
     // Only started, not kept running: suites stop and start it themselves.
@@ -51,8 +63,7 @@ export async function prepareMachine(scratch: string, say: Say): Promise<Engine>
     await supervisor.leave()
     return { stop: stopEngine }
   } catch (error) {
-    const said = lastLines(logOf(scratch, ENGINE.name), 0, 1)
-    return { why: [messageOf(error), ...said].join(': '), stop: async () => {} }
+    return { whyNoEngine: messageOf(error), stop: nothing }
   }
 }
 
