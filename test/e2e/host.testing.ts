@@ -249,7 +249,6 @@ export async function hostSnapshot(hasEngine = true): Promise<Set<string>> {
   const [containers, networks, namespaces, links, addresses, rules, tables, routes] = await Promise.all([
     docker('ps', '-aq'),
     docker('network', 'ls', '--format', '{{.Name}}'),
-    docker('volume', 'ls', '-q'),
     run('ip', 'netns', 'list'),
     run('ip', '-o', 'link', 'show'),
     run('ip', '-o', 'addr', 'show', 'dev', 'lo'),
