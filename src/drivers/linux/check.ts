@@ -158,6 +158,7 @@ function checkGroups(plan: VpcPlan): void {
       if (rule.ports.from > rule.ports.to) refuse('ports from greater to smaller', rule.ports.from)
     }
     if (rule.peer === 'any') continue
+    if (typeof rule.peer !== 'object') refuse('unknown peer', rule.peer)
     if ('cidr' in rule.peer) anyNetwork('peer', rule.peer.cidr)
     else id('peer', rule.peer.group)
   }

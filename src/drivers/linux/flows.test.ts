@@ -58,23 +58,23 @@ describe('what conntrack prints', () => {
         protocol: 'udp',
         source: second.address,
         destination: vip.address,
-        options: ['--sport', '4000', '--dport', '53'],
         port: 53,
         replySource: first.address,
         replyDestination: second.address,
         replyPort: 53,
       },
     ])
-    const ping =
-      'icmp     1 29 src=10.0.1.11 dst=10.0.1.12 type=8 code=0 id=77 src=10.0.1.12 dst=10.0.1.11 type=0 code=0 id=77 mark=0 use=1'
-    assert.deepEqual(parseFlows(ping)[0]?.options, [
-      '--icmp-type',
-      '8',
-      '--icmp-code',
-      '0',
-      '--icmp-id',
-      '77',
-    ])
+    const others = [
+      'icmp     1 29 src=10.0.1.11 dst=10.0.1.12 type=8 code=0 id=77 src=10.0.1.12 dst=10.0.1.11 type=0 code=0 id=77 mark=0 use=1',
+      'unknown  99 597 src=10.0.1.11 dst=10.0.1.12 [UNREPLIED] src=10.0.1.12 dst=10.0.1.11 mark=0 use=1',
+    ]
+    assert.deepEqual(
+      parseFlows(others.join('\n')).map((it) => [it.protocol, it.port]),
+      [
+        ['icmp', undefined],
+        ['99', undefined],
+      ],
+    )
   })
 
   test('is passed over where it cannot be read', () => {

@@ -1,6 +1,4 @@
-import { rm, writeFile } from 'node:fs/promises'
 import { BlockList, isIPv6 } from 'node:net'
-import { join } from 'node:path'
 import {
   VPC_DNS_ADDRESS,
   type Attachment,
@@ -12,16 +10,14 @@ import {
 import { cidr, contains, parseIpv4 } from '#lib/cidr.ts'
 import { canonical } from './links.ts'
 import { leaving } from './render.ts'
-import { run, runIn } from './run.ts'
+import { runIn } from './run.ts'
 
 /** A tracked connection of a VPC's namespace: as it was begun, and as its answers come. */
 export type Flow = {
-  /** `tcp`, `udp`, `icmp`, `icmpv6` or another as conntrack names it. */
+  /** `tcp`, `udp`, `icmp` or `icmpv6`; another by its number. */
   readonly protocol: string
   readonly source: string
   readonly destination: string
-  /** What identifies it beside the addresses, as conntrack's options: ports, or ICMP type, code and id. */
-  readonly options: readonly string[]
   readonly port: number | undefined
   /** Who answers: the real destination, after translation. */
   readonly replySource: string
@@ -30,20 +26,15 @@ export type Flow = {
   readonly replyPort: number | undefined
 }
 
-const OPTION: Record<string, string> = {
-  sport: '--sport',
-  dport: '--dport',
-  type: '--icmp-type',
-  code: '--icmp-code',
-  id: '--icmp-id',
-}
+const NAMED = ['tcp', 'udp', 'icmp', 'icmpv6']
 
 /** Reads what `conntrack -L` prints; lines that it cannot read are left out. */
 export function parseFlows(text: string): Flow[] {
   return text.split('\n').flatMap((line) => {
-    const protocol = /^(\w+)/.exec(line)?.[1]
+    const [, name = '', number] = /^(\w+)\s+(\d+)\s/.exec(line) ?? []
+    const protocol = NAMED.includes(name) ? name : number
     const parts: Record<string, string>[] = []
-    for (const [, key = '', value = ''] of line.matchAll(/\b(src|dst|sport|dport|type|code|id)=(\S+)/g)) {
+    for (const [, key = '', value = ''] of line.matchAll(/\b(src|dst|sport|dport)=(\S+)/g)) {
       if (key === 'src') parts.push({})
       const part = parts.at(-1)
       if (part) part[key] = value
@@ -55,9 +46,6 @@ export function parseFlows(text: string): Flow[] {
         protocol,
         source: begun['src'],
         destination: begun['dst'],
-        options: Object.entries(OPTION).flatMap(([key, option]) =>
-          begun[key] === undefined ? [] : [option, begun[key]],
-        ),
         port: begun['dport'] === undefined ? undefined : Number(begun['dport']),
         replySource: answer['src'],
         replyDestination: answer['dst'],
@@ -287,36 +275,3 @@ export function mayRevoke(before: VpcPlan, plan: VpcPlan): boolean {
 /** The tracked connections of a namespace. */
 export const readFlows = async (namespace: string, signal: AbortSignal): Promise<Flow[]> =>
   parseFlows(await runIn(namespace, ['conntrack', '-L'], { signal }))
-
-const deletion = ({ protocol, source, destination, options }: Flow): string =>
-  `-D${isIPv6(source) ? ' -f ipv6' : ''} -p ${protocol} -s ${source} -d ${destination} ${options.join(' ')}`
-
-/**
- * Ends flows, all by one process, in a namespace or on the host; one that has ended already is none the worse. Each
- * line is what `conntrack -D` would be told. They go through a file in `directory`, since conntrack cannot read a
- * socket, which is what a child's standard input is here.
- */
-export async function cut(
-  namespace: string | undefined,
-  lines: readonly string[],
-  directory: string,
-  signal: AbortSignal,
-): Promise<void> {
-  if (!lines.length) return
-  const file = join(directory, `cut-${namespace ?? 'host'}`)
-  await writeFile(file, `${lines.join('\n')}\n`, { mode: 0o600 })
-  try {
-    const command = ['conntrack', '-R', file]
-    await (namespace ? runIn(namespace, command, { signal }) : run(command, { signal }))
-  } finally {
-    await rm(file, { force: true })
-  }
-}
-
-/** Ends tracked connections of a namespace. */
-export const cutFlows = (
-  namespace: string,
-  flows: readonly Flow[],
-  directory: string,
-  signal: AbortSignal,
-): Promise<void> => cut(namespace, flows.map(deletion), directory, signal)

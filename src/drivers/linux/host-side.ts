@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import type { HostPlan } from '#cloud/network/network.driver.ts'
 import type { Log } from '#lib/log.ts'
-import { cut } from './flows.ts'
+import { cut } from './cut.ts'
 import { keepDockerOpen, releaseDocker } from './docker-user.ts'
 import {
   clashesText,

@@ -12,7 +12,8 @@ import { CloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import { makeLink, removeLinkOf } from './attach.ts'
 import { checkHostPlan, checkVpcPlan } from './check.ts'
-import { cutFlows, flowsToCut, mayRevoke, readFlows } from './flows.ts'
+import { cut, cutLines } from './cut.ts'
+import { flowsToCut, mayRevoke, readFlows } from './flows.ts'
 import { createHeldPlans, type Held } from './held.ts'
 import { createHostSide, hostMtu, type Shared } from './host-side.ts'
 import { createLanes, inParallel } from './lanes.ts'
@@ -121,10 +122,10 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     if (!it.swept || mayRevoke(it.swept, it.plan)) {
       const namespace = names.namespace(it.plan.vpc)
       const flows = await readFlows(namespace, setting.signal)
-      const cut = flowsToCut(flows, it.swept, it.plan, setting.host)
-      await cutFlows(namespace, cut, options.directory, setting.signal)
-      if (cut.length)
-        log.info('flows ended that are not allowed any more', { vpc: it.plan.vpc, flows: cut.length })
+      const gone = flowsToCut(flows, it.swept, it.plan, setting.host)
+      await cut(namespace, cutLines(flows, gone), options.directory, setting.signal)
+      if (gone.length)
+        log.info('flows ended that are not allowed any more', { vpc: it.plan.vpc, flows: gone.length })
     }
     it.swept = it.plan
   }

@@ -20,7 +20,7 @@ export type PlanFiles = {
 }
 
 const VPC_FILE = /^vpc-([0-9a-f-]{36})\.json$/
-const OURS = /^(vpc-[0-9a-f-]{36}|host)\.json(\.next)?$/
+const OURS = /^(vpc-[0-9a-f-]{36}|host)\.json(\.next)?$|^cut-/
 const FORMAT = 1
 
 /** Writes a file so that after a crash it is the old one or the new one, readable by us alone. */
