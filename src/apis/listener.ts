@@ -215,6 +215,8 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     const peer = plainAddress(socket.remoteAddress)
     silent.delete(socket)
     if (secure && first === TLS_HANDSHAKE) {
+      // A client that leaves during the handshake is gone: half a connection is of no use to TLS.
+      socket.allowHalfOpen = false
       // TLS takes what was read from the socket itself.
       secure.emit('connection', socket)
     } else if (!secure || isLoopback(peer) || options.plainFrom(peer)) {

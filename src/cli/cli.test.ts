@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { PassThrough } from 'node:stream'
+import { Duplex, PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parse } from 'yaml'
+import { systemClock } from '#lib/clock.ts'
 import { servedCloud, type ServedCloud } from '#apis/native/native.testing.ts'
+import { ensureCertificate } from '#apis/tls.ts'
 import { shell, type Shell } from './cli.testing.ts'
 
 const SHOP = `
@@ -137,6 +140,38 @@ test('exec passes standard input on, and ends with the exit code of the command'
   assert.equal((await it.user.spawn(['exec', 'web', '--', 'false', '1'])).code, 1)
   const noTerminal = await it.user.spawn(['exec', '-it', 'web', '--', 'cat'])
   assert.deepEqual([noTerminal.code, /-t needs a terminal/.test(noTerminal.err)], [2, true])
+})
+
+test('exec -it gives the command this terminal: its size, its keys, its exit code', async () => {
+  await using it = await place()
+  await it.user.run(['apply', '-f', '-', '--wait'], { input: SHOP })
+  const asked: unknown[] = []
+  let typed = ''
+  it.served.it.compute.exec = async (_id, how) => {
+    asked.push(how)
+    const input = new PassThrough()
+    const output = new PassThrough()
+    output.write('ready> ')
+    input.on('data', (text: Buffer) => {
+      typed += text.toString()
+      if (typed.endsWith('q')) output.end()
+    })
+    const stream = Duplex.from({ readable: output, writable: input } as never)
+    const exitCode = new Promise<number>((resolve) => output.once('end', () => resolve(3)))
+    return await Promise.resolve({ stream, exitCode, resize: async () => await Promise.resolve() })
+  }
+  const command = `stty rows 33 cols 99; ${process.execPath} ${join(import.meta.dirname, 'cli.ts')} exec -it web -- sh`
+  const env = {
+    PATH: process.env['PATH'],
+    HOME: it.user.home,
+    ARCUS_URL: it.served.url,
+    ARCUS_TOKEN: it.token,
+  }
+  const terminal = spawn('script', ['-qefc', command, '/dev/null'], { env, timeout: 30_000 })
+  terminal.stdout.once('data', () => terminal.stdin.write('ab\u0003\rq'))
+  const [code] = (await once(terminal, 'close')) as [number]
+  assert.deepEqual([code, typed], [3, 'ab\u0003\rq'])
+  assert.deepEqual(asked, [{ command: ['sh'], tty: true, width: 99, height: 33 }])
 })
 
 test('delete waits until it is gone; what is in the way is named', async () => {
@@ -332,6 +367,28 @@ test('the administrator’s file of this machine is used, and for this machine a
   assert.deepEqual([strange.code, seen], [1, [undefined]])
   assert.match(strange.err, /not JSON/)
   other.close()
+})
+
+test('a cloud with a certificate of its own is trusted by its authority’s file, and only then', async () => {
+  await using user = await shell()
+  const certificate = async () =>
+    await ensureCertificate({ folder: user.home, names: [], clock: systemClock })
+  await using served = await servedCloud({ certificate })
+  const { token } = await served.it.tenant('acme')
+  const env = { ARCUS_URL: served.url, ARCUS_TOKEN: token }
+  assert.match(served.url, /^https:/)
+  const doubted = await user.spawn(['whoami'], { env })
+  assert.deepEqual(
+    [doubted.code, /cannot trust .*\n {2}.*--ca FILE/.test(doubted.err)],
+    [3, true],
+    doubted.err,
+  )
+  const { authorityFile } = await certificate()
+  await user.spawn(['apply', '-f', '-'], { env: { ...env, ARCUS_CA: authorityFile }, input: SHOP })
+  await served.it.settle()
+  assert.match((await user.spawn(['whoami', '--ca', authorityFile], { env })).out, /acme/)
+  const ran = await user.spawn(['exec', '--ca', authorityFile, 'web', '--', 'ls'], { env })
+  assert.deepEqual([ran.code, ran.out], [0, 'simulated ls\n'], ran.err)
 })
 
 test('leaks is empty when the host is as the records say, and says what differs when not', async () => {

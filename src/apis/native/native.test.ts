@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { credential } from '#cloud/identity/credential.kind.ts'
+import { issue } from '#cloud/identity/identity.verbs.ts'
 import { servedCloud, type ServedCloud } from './native.testing.ts'
 
 type Body = any
@@ -322,4 +323,54 @@ test('a credential that was revoked opens nothing', async () => {
     async (verbs) => await verbs.remove(credential, caller.credential),
   )
   assert.equal((await served.call('GET', '/vpc', { token })).status, 401)
+})
+
+test('every operation but the login asks for a credential', async () => {
+  await using served = await servedCloud()
+  const document = (await (await fetch(`${served.url}/openapi/native.json`)).json()) as Body
+  let asked = 0
+  for (const [path, operations] of Object.entries<Body>(document.paths))
+    for (const method of Object.keys(operations)) {
+      if (path === '/login') continue
+      const { status, body } = await served.call(method.toUpperCase(), path.replace(/\{\w+\}/g, 'x'), {
+        token: '',
+      })
+      assert.deepEqual([status, body.error.code], [401, 'unauthenticated'], `${method} ${path}`)
+      asked++
+    }
+  assert.ok(asked > served.it.cloud.kinds.size * 5)
+})
+
+test('a viewer sees everything of the tenant and changes nothing', async () => {
+  await using served = await servedCloud()
+  const { token: owner, id: tenant } = await withSubnet(served)
+  const subject = tenant
+  const token = await served.it.engine.transact(
+    async (draft) =>
+      await Promise.resolve(
+        issue(draft, { scope: 'tenant', subject, tenant, role: 'viewer', name: 'viewer' }),
+      ),
+  )
+  const before = (await served.call('GET', '/vpc', { token: owner })).body
+  assert.deepEqual((await served.call('GET', '/vpc', { token })).body.items, before.items)
+  const writes: [string, string, Body?][] = [
+    ['POST', '/vpc', { name: 'mine' }],
+    ['POST', '/subnet', { name: 'mine', spec: { vpc: before.items[0].id, cidr: '10.0.5.0/24' } }],
+    ['POST', '/topology', { resources: [{ kind: 'vpc', name: 'mine' }] }],
+    ['PATCH', '/vpc/production', { labels: { a: 'b' } }],
+    ['PATCH', '/subnet/front', { labels: { a: 'b' } }],
+    ['DELETE', '/vpc/production'],
+    ['DELETE', '/subnet/front'],
+    ['POST', '/registry-credential', { name: 'mine', spec: { server: 's', username: 'u', password: 'p' } }],
+    ['POST', '/domain', { name: 'mine.example' }],
+  ]
+  for (const [method, path, body] of writes) {
+    const refused = await served.call(method, path, { token, body })
+    assert.deepEqual([refused.status, refused.body.error.code], [403, 'forbidden'], `${method} ${path}`)
+  }
+  const after = (await served.call('GET', '/vpc', { token: owner })).body
+  assert.deepEqual(
+    [after.items, after.cursor],
+    [before.items, (await served.call('GET', '/subnet', { token: owner })).body.cursor],
+  )
 })

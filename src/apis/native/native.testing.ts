@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { systemClock } from '#lib/clock.ts'
 import { createIds } from '#lib/ids.ts'
 import { silentLog } from '#lib/log.ts'
-import { createHttp, type Dialect, type Http } from '#apis/http.ts'
+import { createHttp, type Http, type HttpOptions } from '#apis/http.ts'
 import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
 import { native } from './server.ts'
 
@@ -25,7 +25,7 @@ export type ServedCloud = AsyncDisposable & {
 
 /** A whole cloud with simulated drivers, served on a free port. */
 export async function servedCloud(
-  how: Parameters<typeof testCloud>[0] & { dialects?: readonly Dialect[] } = {},
+  how: Parameters<typeof testCloud>[0] & Partial<Pick<HttpOptions, 'dialects' | 'certificate'>> = {},
 ): Promise<ServedCloud> {
   const it = await testCloud(how)
   const http = await createHttp({
@@ -34,6 +34,7 @@ export async function servedCloud(
     log: silentLog,
     clock: systemClock,
     ids: createIds(systemClock),
+    ...(how.certificate ? { certificate: how.certificate } : {}),
   })
   const { url } = await http.listen({ host: '127.0.0.1', port: 0 })
   const stopping = new AbortController()
