@@ -43,8 +43,8 @@ export const succeeds = (argv: readonly string[], secondsMax: number): Promise<b
   )
 
 /**
- * Runs a command that takes long: says that it still works every ten seconds. Throws with its last lines when it fails
- * or takes longer than `secondsMax`.
+ * Runs a command that takes long: says that it still works every ten seconds. When it fails or takes longer than
+ * `secondsMax` its last lines are said, and it throws with the very last.
  */
 export async function runLong(
   argv: readonly string[],
@@ -82,7 +82,9 @@ export async function runLong(
       child.once('error', reject)
       child.once('close', (exit, signal) => resolve(exit ?? signal))
     })
-    if (code !== 0) throw new Error(`${command} ended with ${code}:\n${kept.join('\n')}`)
+    if (code === 0) return
+    for (const line of kept) how.say(`  ${line}`)
+    throw new Error(`${command} ended with ${code}: ${kept.at(-1) ?? 'it said nothing'}`)
   } finally {
     done.abort()
   }
