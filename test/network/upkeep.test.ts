@@ -1,8 +1,10 @@
 // What is kept right on a host: drift, restarts, orphans, the host's own part, and that nothing is left.
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, beforeEach, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { networkConformance, plannedHost } from '#cloud/network/network.conformance.ts'
 import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
 import { linuxNetwork, type LinuxNetwork } from '#drivers/linux/linux.ts'
@@ -253,6 +255,41 @@ describe('a restart', () => {
     assert.deepEqual(kept(), [])
     assert.equal(inventory(), bare)
   })
+})
+
+test('a process that is killed at any moment leaves nothing that the next does not put right', async () => {
+  const alive = { least: 20, most: 400 }
+  for (let round = 0; round < 8; round++) {
+    const worker = spawn(process.execPath, [join(import.meta.dirname, 'worker.ts'), PREFIX, directory], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    await new Promise((resolve) => worker.stdout.once('data', resolve))
+    // Spread over what one change takes, in steps that no change's length divides.
+    await sleep(alive.least + ((round * 157) % alive.most))
+    const ended = new Promise((resolve) => worker.once('exit', resolve))
+    worker.kill('SIGKILL')
+    await ended
+
+    const network = start()
+    await network.applyHost({ ...HOST, generation: 1 }, signal)
+    const seen = await network.list(signal)
+    for (const number of [1, 2, 3]) {
+      const { generation = 0 } = seen.find((it) => it.vpc === vpcPlan(number).vpc) ?? {}
+      const attachments = [attachment(number, 5), attachment(number, 6)]
+      await network.apply(vpcPlan(number, { generation: generation + 1, attachments }), signal)
+    }
+    const right = await network.list(signal)
+    assert.equal(right.length, 3)
+    for (const it of right) {
+      assert.deepEqual(it.drift, [], `round ${round}`)
+      const inside = `--net=/run/netns/${PREFIX}-${it.vpc.slice(-12)}`
+      const files = ['ipv4/ip_forward', 'ipv4/conf/all/proxy_arp', 'netfilter/nf_conntrack_tcp_loose']
+      const values = sh('nsenter', inside, 'cat', ...files.map((name) => `/proc/sys/net/${name}`))
+      assert.deepEqual(values.trim().split('\n'), ['1', '1', '0'], `round ${round}`)
+    }
+  }
+  await start().purge(signal)
+  assert.equal(inventory(), bare)
 })
 
 test('what no plan is held for is found and can be removed by what the list calls it', async () => {
