@@ -105,7 +105,14 @@ describe('a plan that contradicts itself is refused:', () => {
     'a backend that is no attachment': { vips: [{ ...vip, backends: ['nobody'] }] },
     'a port twice': { vips: [{ ...vip, ports: [...vip.ports, ...vip.ports] }] },
     'subnets that overlap': { subnets: [subnet, { ...subnet, id: 'other', cidr: '10.0.0.0/16' }] },
-    'a subnet in the fabric': { subnets: [{ ...subnet, cidr: '100.120.5.0/24', gateway: '100.120.5.1' }] },
+    'a subnet in the fabric': {
+      subnets: [{ ...subnet, cidr: '100.120.5.0/24', gateway: '100.120.5.1' }],
+      attachments: [],
+    },
+    'a subnet of link-local addresses': {
+      subnets: [{ ...subnet, cidr: '169.254.1.0/24', gateway: '169.254.1.1' }],
+      attachments: [],
+    },
     'an uplink that is no /31': { uplink: { host: '100.120.1.3', vpc: '100.120.1.4' } },
     'an uplink outside the fabric': { uplink: { host: '10.0.0.2', vpc: '10.0.0.3' } },
   }

@@ -1,6 +1,6 @@
 import { isIPv6 } from 'node:net'
 import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
-import { contains, overlaps, parseCidr, parseIpv4, type Cidr } from '#lib/cidr.ts'
+import { cidr, contains, overlaps, parseCidr, parseIpv4, type Cidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import { isUuid } from '#lib/ids.ts'
 import { canonical } from './links.ts'
@@ -9,6 +9,8 @@ import { canonical } from './links.ts'
 const ID = /^[A-Za-z0-9][A-Za-z0-9-]{0,63}$/
 const MAC = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i
 const INDEX_MAX = 999_999
+// This network, loopback, link-local, multicast and beyond.
+const RESERVED = ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'].map(cidr)
 
 const refuse = (what: string, value: unknown): never => {
   throw new CloudError('invalid', `network plan: ${what}: ${String(value).slice(0, 80)}`)
@@ -73,6 +75,8 @@ function checkSubnets(plan: VpcPlan, host: HostPlan): void {
     inside('gateway', range, subnet.gateway)
     network6('subnet', subnet.cidr6)
     if (overlaps(range, fabric)) refuse('subnet overlaps the fabric', subnet.cidr)
+    if (RESERVED.some((it) => overlaps(it, range)))
+      refuse('subnet in a range that hosts do not have', subnet.cidr)
     if (ranges.some((other, at) => at < index && overlaps(other, range)))
       refuse('subnet overlaps another', subnet.cidr)
     for (const route of subnet.routes ?? []) {

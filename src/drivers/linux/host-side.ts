@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import type { HostPlan } from '#cloud/network/network.driver.ts'
 import type { Log } from '#lib/log.ts'
@@ -72,11 +72,26 @@ async function listing(table: string, signal: AbortSignal): Promise<Listing | un
   }
 }
 
-async function keepForwarding(): Promise<boolean> {
-  const file = '/proc/sys/net/ipv4/ip_forward'
-  if (readFileSync(file, 'utf8').trim() === '1') return false
-  await writeFile(file, '1')
+// How many neighbours the kernel keeps is one number for all namespaces, of which its default of 1,024 is used up by
+// some 500 machines: each has its gateway and its neighbours, and its router has it.
+const NEIGHBOURS = { gc_thresh2: 16_384, gc_thresh3: 32_768 }
+
+/** Raises a setting of the kernel to at least this; a network namespace may lack what is the host's alone. */
+async function raise(setting: string, least: number): Promise<boolean> {
+  const file = `/proc/sys/net/${setting}`
+  if (!existsSync(file) || Number(readFileSync(file, 'utf8')) >= least) return false
+  await writeFile(file, String(least))
   return true
+}
+
+/** The settings of the host's kernel that VPCs need; larger ones are left as they are. */
+async function keepSettings(): Promise<string[]> {
+  const repaired: string[] = []
+  if (await raise('ipv4/ip_forward', 1)) repaired.push('forwarding off')
+  for (const [name, least] of Object.entries(NEIGHBOURS))
+    for (const family of ['ipv4', 'ipv6'])
+      if (await raise(`${family}/neigh/default/${name}`, least)) repaired.push(`${family} ${name} too small`)
+  return repaired
 }
 
 async function proxyNeighbours(signal: AbortSignal): Promise<NeighbourJson[]> {
@@ -168,7 +183,7 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
       around = surroundings((routes ?? []) as RouteJson[], names.isUplink)
       pools = plan.external.map((it) => it.cidr)
       const repaired = [
-        ...((await keepForwarding()) ? ['forwarding off'] : []),
+        ...(await keepSettings()),
         ...(await keepRules(plan, shared, signal)),
         ...(await keepResolver(prefix, plan.resolver, signal)),
         ...(await keepProxies(shared.externals, signal)),

@@ -74,7 +74,8 @@ const UNENDING = new AbortController().signal
 /**
  * Network driver of a Linux host: each VPC is a network namespace that is its router. Needs root. On the host itself it
  * keeps one nftables table, an uplink and routes per VPC, the resolver's address on `lo`, two rules in Docker's
- * `DOCKER-USER`, and switches `net.ipv4.ip_forward` on (and leaves it on); every other kernel setting is made inside
+ * `DOCKER-USER`, switches `net.ipv4.ip_forward` on and raises `neigh.default.gc_thresh2` and `3` where they are small
+ * (a purge leaves these as they are, since others may count on them by then); every other kernel setting is made inside
  * the namespaces. Calls are serialised per VPC.
  */
 export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
@@ -156,8 +157,14 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
       throw new CloudError('conflict', text, { rule: 'lost_race' })
     }
     checkVpcPlan(plan, settingFor(signal).host)
-    const other = held.all().find((it) => it.plan.index === plan.index && it.plan.vpc !== plan.vpc)
-    if (other) throw new CloudError('conflict', `index ${plan.index} belongs to VPC ${other.plan.vpc}`)
+    const namespace = names.namespace(plan.vpc)
+    for (const { plan: other } of held.all()) {
+      if (other.vpc === plan.vpc) continue
+      if (other.index === plan.index)
+        throw new CloudError('conflict', `index ${plan.index} belongs to VPC ${other.vpc}`)
+      if (names.namespace(other.vpc) === namespace)
+        throw new CloudError('conflict', `namespace ${namespace} belongs to VPC ${other.vpc}`)
+    }
     await bring(held.put(plan), signal)
     log.debug('VPC applied', { vpc: plan.vpc, generation: plan.generation, ms: clock.now() - started })
   }
