@@ -1,9 +1,9 @@
 import type { Static, TSchema } from 'typebox'
-import { Value } from 'typebox/value'
 import { formatIpv4, parseCidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import type { Kind } from '#engine/kind.ts'
 import { type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
+import { checkSpec } from '#engine/shape.ts'
 import * as compute from './compute/compute.verbs.ts'
 import { registryCredential, type RegistryCredential } from './compute/registry-credential.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
@@ -11,13 +11,13 @@ import type { Domain } from './edge/domain.kind.ts'
 import * as identity from './identity/identity.verbs.ts'
 import { tenant, type Tenant } from './identity/tenant.kind.ts'
 import * as network from './network/network.verbs.ts'
-import type { Provider } from './network/provider.kind.ts'
+import { provider, type Provider } from './network/provider.kind.ts'
 import { routeTable, type RouteTable } from './network/route-table.kind.ts'
 import * as rules from './network/rules.verbs.ts'
 import { securityGroup, type SecurityGroup } from './network/security-group.kind.ts'
 import { subnet, type Subnet } from './network/subnet.kind.ts'
 import { vpc, type Vpc } from './network/vpc.kind.ts'
-import { authorise, tenantFor } from './access.ts'
+import { authorise, ownTenant, tenantFor } from './access.ts'
 import type { VerbContext } from './context.ts'
 
 export type NewGeneric = { name: string; labels?: Record<string, string>; spec: unknown }
@@ -90,7 +90,7 @@ export type Verbs = {
 }
 
 // Made only by the verbs and reconcilers that own them.
-const NOT_BY_HAND = ['replica', 'credential', 'user', 'provider']
+const NOT_BY_HAND = ['replica', 'credential', 'user']
 
 /** The verbs bound to one commit in the making. */
 export function createVerbs(context: VerbContext): Verbs {
@@ -156,15 +156,26 @@ async function createGeneric(
   const common = { name, ...(labels ? { labels } : {}) }
   switch (kind.name) {
     case tenant.name: {
+      known(spec, ['description', 'quotas'])
       const { tenant: made } = await verbs.createTenant({
         name,
         description: textOr(spec, 'description', null),
       })
-      return made
+      if (!labels && spec['quotas'] === undefined) return made
+      const quotas = spec['quotas'] === undefined ? {} : { spec: { quotas: spec['quotas'] } }
+      return await verbs.patch(kind, made.id, { ...(labels ? { labels } : {}), ...quotas })
+    }
+    case provider.name: {
+      if (await network.currentProvider(context))
+        throw new CloudError('already_exists', 'The provider is configured already')
+      const input = { ...spec, cloudflareToken: spec['cloudflareToken'] ?? '' }
+      return (await verbs.putProvider(checked(kind, input) as Provider['spec'])).provider
     }
     case vpc.name:
+      known(spec, ['internet'], ['index', 'range6', 'natAddress'])
       return await verbs.createVpc({ ...common, internet: flag(spec, 'internet', true) })
     case subnet.name:
+      known(spec, ['vpc', 'cidr', 'gateway'], ['index6'])
       return await verbs.createSubnet({
         ...common,
         vpc: text(spec, 'vpc'),
@@ -172,22 +183,26 @@ async function createGeneric(
         gateway: textOr(spec, 'gateway', null) ?? firstAddress(text(spec, 'cidr')),
       })
     case workload.name: {
-      const { vpc: _vpc, subnet: _subnet, inbound, ...rest } = spec
-      for (const field of ['vip', 'externalAddress', 'attempt', 'change'])
-        if (field in rest)
-          throw new CloudError('invalid', 'is given by the platform', { field: `spec.${field}` })
+      const { vpc: _vpc, subnet: _subnet, inbound: _inbound, ...rest } = spec
+      known(spec, Object.keys({ ...workload.spec.properties, inbound: true }), [
+        'vip',
+        'externalAddress',
+        'attempt',
+        'change',
+      ])
       if (typeof rest['image'] !== 'string')
         throw new CloudError('invalid', 'is required', { field: 'spec.image' })
       return await verbs.createWorkload({
         ...common,
         vpc: text(spec, 'vpc'),
         subnet: text(spec, 'subnet'),
-        inbound: inbound === true,
+        inbound: flag(spec, 'inbound', false),
         // The draft checks it whole against the kind's schema.
         spec: rest as compute.NewWorkload['spec'],
       })
     }
     case registryCredential.name:
+      known(spec, ['server', 'username', 'password'])
       return await verbs.addRegistryCredential({
         name,
         server: text(spec, 'server'),
@@ -209,7 +224,7 @@ async function createGeneric(
         throw new CloudError('unsupported', `A ${kind.name} is not made by hand`)
       authorise(context.caller, 'operate')
       return context.draft.create(kind, {
-        tenant: kind.scope === 'platform' ? PLATFORM : context.caller.tenant,
+        tenant: kind.scope === 'platform' ? PLATFORM : ownTenant(context.caller),
         ...common,
         spec,
       })
@@ -237,9 +252,22 @@ async function patchGeneric(
   if (change.name !== undefined && change.name !== it.name)
     throw new CloudError('invalid', 'cannot be changed', { field: 'name' })
   const labels = mergeLabels(it.labels, change.labels)
-  const merged = change.spec === undefined ? it.spec : mergePatch(it.spec, change.spec)
+  const merged =
+    change.spec === undefined ? it.spec : withNulls(kind, mergePatch(it.spec, change.spec), change.spec)
+  if (kind.name === provider.name)
+    return draft.edit(
+      provider,
+      (await verbs.putProvider(checked(kind, merged) as Provider['spec'])).provider,
+      { labels },
+    )
   if (kind.name === workload.name)
-    return await patchWorkload(context, verbs, it as Workload, merged as Workload['spec'], labels)
+    return await patchWorkload(
+      context,
+      verbs,
+      it as Workload,
+      checked(kind, merged) as Workload['spec'],
+      labels,
+    )
   if (kind.name === securityGroup.name)
     await rules.checkRules(context, checked(kind, merged) as SecurityGroup['spec'], it.id)
   if (kind.name === routeTable.name)
@@ -320,11 +348,31 @@ function mergePatch(target: unknown, patch: unknown): unknown {
   return merged
 }
 
+/** A null removes a field, but for one whose schema knows null as a value. */
+function withNulls(kind: AnyKind, merged: unknown, patch: unknown): unknown {
+  const { properties = {} } = kind.spec as {
+    properties?: Record<string, { anyOf?: readonly { type?: string }[] }>
+  }
+  const nulls = Object.entries(objectOf(patch)).filter(
+    ([field, value]) => value === null && properties[field]?.anyOf?.some((it) => it.type === 'null'),
+  )
+  return { ...(merged as Spec), ...Object.fromEntries(nulls) }
+}
+
 function objectOf(value: unknown): Spec {
   if (value === undefined) return {}
   if (value === null || typeof value !== 'object' || Array.isArray(value))
     throw new CloudError('invalid', 'must be an object', { field: 'spec' })
   return { ...value }
+}
+
+/** Refuses fields that a caller has no say in, since to ignore them would look like success. */
+function known(spec: Spec, fields: readonly string[], given: readonly string[] = []): void {
+  for (const field of Object.keys(spec)) {
+    if (given.includes(field))
+      throw new CloudError('invalid', 'is given by the platform', { field: `spec.${field}` })
+    if (!fields.includes(field)) throw new CloudError('invalid', 'is not known', { field: `spec.${field}` })
+  }
 }
 
 function text(spec: Spec, field: string): string {
@@ -347,10 +395,8 @@ function flag(spec: Spec, field: string, otherwise: boolean): boolean {
 
 /** The spec, seen to have the kind's shape; the field that is wrong is named. */
 function checked(kind: AnyKind, spec: unknown): unknown {
-  const [error] = Value.Errors(kind.spec, spec)
-  if (!error) return spec
-  const path = error.instancePath.slice(1).replaceAll('/', '.')
-  throw new CloudError('invalid', error.message, { field: path === '' ? 'spec' : `spec.${path}` })
+  checkSpec(kind, spec)
+  return spec
 }
 
 /** The gateway a subnet has when none is named. */

@@ -207,6 +207,8 @@ test('a new tenant’s token is shown once, and its quotas count', async () => {
   assert.equal((await served.call('POST', '/vpc', { token, body: { name: 'one' } })).status, 201)
   const second = await served.call('POST', '/vpc', { token, body: { name: 'two' } })
   assert.deepEqual([second.status, second.body.error.rule], [507, 'quota'])
+  const told = await served.call('PATCH', '/tenant/small', { body: { spec: { description: null } } })
+  assert.deepEqual([told.status, told.body.spec.description], [200, null])
   const login = { username: 'small', password: 'long enough' }
   assert.equal((await served.call('POST', '/login', { token: '', body: login })).status, 200)
 })

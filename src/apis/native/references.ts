@@ -69,7 +69,8 @@ export function withValue(
 
 /** Whether a merge patch (RFC 7396) would leave a value as it is. */
 export function isWithin(value: unknown, patch: unknown): boolean {
-  if (patch === null) return value === undefined
+  // A null removes, or is the value of a field that may be null.
+  if (patch === null) return value === undefined || value === null
   if (Array.isArray(patch))
     return (
       Array.isArray(value) && value.length === patch.length && patch.every((it, at) => isSame(value[at], it))

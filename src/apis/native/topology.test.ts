@@ -21,8 +21,10 @@ const shop = [
   { kind: 'vpc', name: 'production', spec: { internet: true } },
 ]
 
-const actions = ({ body }: { body: Body }): string[] =>
-  body.items.map((it: Body) => `${it.name} ${it.action}`)
+const actions = ({ body }: { body: Body }): string[] => {
+  assert.ok(body.items, JSON.stringify(body))
+  return body.items.map((it: Body) => `${it.name} ${it.action}`)
+}
 
 async function setUp(): Promise<{
   served: ServedCloud
@@ -81,6 +83,59 @@ test('a secret that is already so is unchanged', async () => {
   assert.deepEqual(actions(await apply(login('one'))), ['private created'])
   assert.deepEqual(actions(await apply(login('one'))), ['private unchanged'])
   assert.deepEqual(actions(await apply(login('two'))), ['private changed'])
+})
+
+test('a field that nobody knows, or that the platform fills, is refused: now and later', async () => {
+  const { served, apply } = await setUp()
+  await using _ = served
+  const within = { vpc: 'production' }
+  const wrong: [string, Body, string][] = [
+    ['vpc', { internt: true }, 'internt'],
+    ['vpc', { index: 3 }, 'index'],
+    ['subnet', { ...within, cidr: '10.0.2.0/24', gatway: '10.0.2.1' }, 'gatway'],
+    ['workload', { ...within, subnet: 'front', image: 'x', vip: '10.0.1.9' }, 'vip'],
+    ['workload', { ...within, subnet: 'front', image: 'x', inbound: 'yes' }, 'inbound'],
+    ['security-group', { ...within, rules: [], more: 1 }, 'more'],
+    ['route-table', { ...within, subnets: [] }, 'routes'],
+    ['registry-credential', { server: 's', username: 'u', password: 'p', email: 'e' }, 'email'],
+  ]
+  for (const [kind, spec, field] of wrong) {
+    const { status, body } = await apply([...shop, { kind, name: 'other', spec }])
+    assert.deepEqual([status, body.error?.field], [400, `resources.3.spec.${field}`], JSON.stringify(body))
+  }
+  await apply(shop)
+  const later = await apply([{ kind: 'workload', name: 'web', spec: { ...within, replics: 4 } }])
+  assert.deepEqual([later.status, later.body.error?.field], [400, 'resources.0.spec.replics'])
+})
+
+test('the provider’s configuration is a resource too, its token never shown', async () => {
+  await using served = await servedCloud()
+  const spec = {
+    externalCidr: '203.0.113.0/24',
+    externalGateway: '203.0.113.1',
+    peeringCidr: '192.168.250.0/24',
+    nameservers: ['10.9.9.9'],
+    ndots: 2,
+    cloudflareAccountId: null,
+    cloudflareDomain: null,
+    cloudflareToken: 'never shown',
+  }
+  const apply = async (more: object = {}): Promise<Body> =>
+    await served.call('POST', '/topology', {
+      body: { resources: [{ kind: 'provider', name: 'provider', spec: { ...spec, ...more } }] },
+    })
+  const made = await apply()
+  assert.deepEqual(actions(made), ['provider created'])
+  assert.doesNotMatch(JSON.stringify(made.body), /never shown/)
+  assert.deepEqual(actions(await apply()), ['provider unchanged'])
+  assert.deepEqual(actions(await apply({ ndots: 3 })), ['provider changed'])
+  const patched = await served.call('PATCH', '/provider/provider', {
+    body: { labels: { a: 'b' }, spec: { ndots: 4 } },
+  })
+  assert.deepEqual([patched.status, patched.body.spec.ndots, patched.body.labels], [200, 4, { a: 'b' }])
+  assert.equal((await served.call('POST', '/provider', { body: { name: 'provider', spec } })).status, 409)
+  const { token } = await served.it.tenant('acme')
+  assert.equal((await served.call('PATCH', '/provider/provider', { token, body: {} })).status, 404)
 })
 
 test('one wrong item, and nothing of the document is made', async () => {
