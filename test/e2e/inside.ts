@@ -2,6 +2,7 @@
 import { createSocket, type SocketType } from 'node:dgram'
 import { createServer, get } from 'node:http'
 import { connect } from 'node:net'
+import { decode, encode } from 'dns-packet'
 
 export type Action =
   /** One new connection for each of `times` requests, one after the other. */
@@ -14,6 +15,8 @@ export type Action =
   | { do: 'udp-listen'; host: string; port: number }
   /** Prints `{"ready":true}`, then answers every request with the caller's address, until ended. */
   | { do: 'http-listen'; host: string; port: number }
+  /** Prints `{"ready":true}`, then answers each question for an IPv4 address with `address`, others with nothing. */
+  | { do: 'dns-listen'; host: string; port: number; address: string }
 
 export type HttpSeen = { status: number; body: string } | { error: string }
 /** `connected`, `timeout`, or the code of the refusal. */
@@ -96,6 +99,20 @@ async function act(action: Action): Promise<void> {
       socket.on('message', (text, from) => {
         print({ text: text.toString(), from: from.address })
         socket.send(`heard ${text.toString()}`, from.port, from.address)
+      })
+      socket.bind(action.port, action.host, () => print({ ready: true }))
+      return
+    }
+    case 'dns-listen': {
+      const socket = createSocket('udp4')
+      socket.on('message', (text, from) => {
+        const { id = 0, questions = [] } = decode(text)
+        const [asked] = questions
+        print({ text: asked?.name ?? '', from: from.address })
+        const answers =
+          asked?.type === 'A' ? [{ type: 'A' as const, name: asked.name, ttl: 1, data: action.address }] : []
+        const answer = encode({ type: 'response', id, flags: 1 << 7, questions, answers })
+        socket.send(answer, from.port, from.address)
       })
       socket.bind(action.port, action.host, () => print({ ready: true }))
       return

@@ -12,6 +12,9 @@ export const PROVIDER = {
   external_subnet_cidr: '203.0.113.0/24',
   external_subnet_gateway: '203.0.113.1',
   peering_subnet_cidr: '172.30.0.0/24',
+  // Where the network outside has its resolver, see makeOutside.
+  pod_dns_nameservers: ['198.18.77.7'],
+  pod_dns_ndots: 3,
 }
 export const EXTERNAL = /^203\.0\.113\.\d+$/
 
@@ -145,6 +148,23 @@ export function networkScenarios(cloud: () => TestCloud, beyond: () => Outside):
       }
     }
     await Promise.all([t.remove(), other.remove()])
+  })
+
+  test('names outside go to the provider’s resolvers, with its ndots', async () => {
+    const outside = beyond()
+    assert.deepEqual(PROVIDER.pod_dns_nameservers, [outside.far])
+    const at = { do: 'dns-listen', host: outside.far, port: 53, address: '192.0.2.55' } as const
+    await using resolver = await listenIn(outside, at)
+    const t = await cloud().tenant()
+    const subnet = await t.subnet(await t.vpc('production'))
+    const pod = await t.running(await t.pod(subnet, 'web'))
+    assert.match((await askProbe(pod, '/read?path=/etc/resolv.conf')).body, /^options ndots:3$/m)
+    const { body } = await askProbe(pod, '/resolve?name=www.example.test')
+    assert.deepEqual((JSON.parse(body) as { addresses: string[] }).addresses, ['192.0.2.55'])
+    assert.ok(resolver.heard.some((it) => it.text === 'www.example.test'))
+    assert.notEqual((await askProbe(pod, '/resolve?name=nowhere.production.internal')).status, 200)
+    assert.ok(!resolver.heard.some((it) => it.text.endsWith('.internal')), 'names of the VPC stay inside')
+    await t.remove()
   })
 
   test('14 external access: own address in and out, from the host, another VPC and beyond', async () => {

@@ -3,8 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import type { Pod } from '../client.testing.ts'
 import type { TestCloud } from '../cloud.testing.ts'
-import { containersOf } from '../host.testing.ts'
-import { answering, askProbe, listening } from '../probe.testing.ts'
+import { containersOf, tcpFrom } from '../host.testing.ts'
+import { answering, askProbe, listening, placeOf } from '../probe.testing.ts'
 import { eventually } from '../wait.testing.ts'
 import { EXTERNAL } from './networks.ts'
 
@@ -202,6 +202,11 @@ export function podScenarios(cloud: () => TestCloud): void {
     const back = await t.running(healed)
     assert.deepEqual(back.ip_addresses, healed.ip_addresses)
     await t.until(plain, 'is stopped', (it) => it.status === 'stopped', SETTLES_MS)
+    assert.equal(
+      await tcpFrom(await placeOf(back), plain.vip, 80),
+      'ECONNREFUSED',
+      'nobody is ready: refused at once',
+    )
     await t.call('PATCH', `/pods/${plain.id}/config`, 409, { auto_healing: true })
     await t.call('POST', `/pods/${plain.id}/replicas`, 409)
     const restarted = await t.call<{ status: string }>('POST', `/pods/${plain.id}/restart`, 200)
