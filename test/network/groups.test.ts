@@ -6,7 +6,18 @@ import { linuxNetwork } from '#drivers/linux/linux.ts'
 import { systemClock } from '#lib/clock.ts'
 import { jsonLog } from '#lib/log.ts'
 import { enterSandbox, folder, sh, tryTo } from './sandbox.ts'
-import { attach, attachment, HOST, INTERNET, plugIn, surroundHost, uuid, vip, vpcPlan } from './world.ts'
+import {
+  attach,
+  attachment,
+  HOST,
+  INTERNET,
+  plugIn,
+  refused,
+  surroundHost,
+  uuid,
+  vip,
+  vpcPlan,
+} from './world.ts'
 
 await enterSandbox(import.meta.filename)
 
@@ -66,12 +77,10 @@ test('a member gets only what a group of its allows, others everything', async (
   })
   assert.deepEqual(await m2.ask(a1.address, 80), { text: `a1 ${a2.address}` })
   assert.deepEqual(await m2.ask(a1.address6, 80), { text: `a1 ${a2.address6}` })
-  assert.ok((await m2.ask(a1.address, 81)).error)
-  assert.ok((await m2.ask(a1.address6, 81)).error)
+  await refused(m2.ask(a1.address, 81), m2.ask(a1.address6, 81))
   assert.equal(m2.ping(a1.address), false)
   // No rule lets it begin anything; answers to what was let in pass all the same.
-  assert.ok((await m1.ask(a2.address, 80)).error)
-  assert.ok((await m1.ask(INTERNET, 80)).error)
+  await refused(m1.ask(a2.address, 80), m1.ask(INTERNET, 80))
   assert.deepEqual(await m2.ask(a3.address, 81), { text: `a3 ${a2.address}` })
   // The platform's own way in is not the tenant's to close, nor is DNS.
   assert.deepEqual(await host.ask(a1.fabric, 81), { text: 'a1 100.120.0.2' })
@@ -82,9 +91,7 @@ test('a member of a group without rules, or of one the plan lacks, is closed', a
     attachments: [{ ...a1, groups: [WEB] }, { ...a2, groups: [OTHER] }, a3],
     groups: [{ id: WEB, rules: [] }],
   })
-  assert.ok((await m3.ask(a1.address, 80)).error)
-  assert.ok((await m3.ask(a2.address, 80)).error)
-  assert.ok((await m2.ask(a3.address, 80)).error)
+  await refused(m3.ask(a1.address, 80), m3.ask(a2.address, 80), m2.ask(a3.address, 80))
 })
 
 test('several groups are a union, and a peer can be a group', async () => {
@@ -105,10 +112,10 @@ test('several groups are a union, and a peer can be a group', async () => {
   })
   assert.deepEqual(await m2.ask(a1.address, 80), { text: `a1 ${a2.address}` })
   assert.deepEqual(await m2.ask(a1.address6, 80), { text: `a1 ${a2.address6}` })
-  assert.ok((await m3.ask(a1.address, 80)).error, 'a3 is no client')
+  await refused(m3.ask(a1.address, 80))
   assert.ok(m3.ping(a1.address))
   assert.ok(!m2.ping(a1.address), 'clients may begin TCP only')
-  assert.ok((await m1.ask(INTERNET, 80)).error, 'its egress rule names the VPC only')
+  await refused(m1.ask(INTERNET, 80))
   assert.deepEqual(await m2.ask(INTERNET, 80), { text: 'internet 203.0.113.2' })
 })
 
@@ -124,9 +131,7 @@ test('a VIP does not lead around the groups of its backends', async () => {
   })
   assert.deepEqual(await m2.ask(front.address, 80), { text: `a1 ${a2.address}` })
   assert.deepEqual(await m2.ask('100.72.0.9', 80), { text: `a1 ${a2.address}` })
-  assert.ok((await m3.ask(front.address, 80)).error)
-  assert.ok((await m3.ask(front.address6, 80)).error)
-  assert.ok((await internet.ask('100.72.0.9', 80)).error)
+  await refused(m3.ask(front.address, 80), m3.ask(front.address6, 80), internet.ask('100.72.0.9', 80))
 })
 
 test('a rule that is removed ends exactly the flows it allowed', async () => {
@@ -143,9 +148,7 @@ test('a rule that is removed ends exactly the flows it allowed', async () => {
   await change({ attachments, groups: groups(udp54) })
   assert.deepEqual(await m2.say('kept'), { text: `a1 ${a2.address}` })
   assert.deepEqual(await m1.say('out'), { text: 'still there' })
-  assert.ok((await m2.say('web')).error)
-  assert.ok((await m2.say('web6')).error)
-  assert.ok((await m2.say('gone')).error)
+  await refused(m2.say('web'), m2.say('web6'), m2.say('gone'))
   // The other side must not bring it to life again, although it may begin what it likes.
   assert.doesNotMatch(flows(), /dst=(10.0.1.5|fd00:0:1:1::5) sport=\d+ dport=80 /)
 })
@@ -161,7 +164,7 @@ test('a datagram client goes on with another backend when its own leaves', async
   await change({ vips: udp([a2.id]) })
   assert.deepEqual(await m3.say('client'), { text: `a2 ${a3.address}` })
   await change({ vips: udp([]) })
-  assert.ok((await m3.say('client')).error)
+  await refused(m3.say('client'))
   await change({ vips: udp([a1.id]) })
   await m3.say('client')
   assert.deepEqual(await m3.say('client'), { text: `a1 ${a3.address}` })
@@ -183,8 +186,7 @@ test('flows of an address that is freed or changes hands are ended', async () =>
   const heir = { ...a2, id: uuid(0x1f00000) }
   await change({ attachments: [a1, heir, a3], vips: [vip(1, 100, { backends: [heir.id] })] })
   assert.ok(!flows().includes(a2.address), flows())
-  assert.ok((await m3.say('direct')).error)
-  assert.ok((await m3.say('by vip')).error)
+  await refused(m3.say('direct'), m3.say('by vip'))
   await change({ attachments: [a1, a3] })
   assert.equal(network.attachment(heir.id), undefined)
   // The link went with the attachment; put it back for the next test.
@@ -201,12 +203,11 @@ test('losing the way out ends what went that way', async () => {
   assert.ok((await m2.open('inside', a1.address, 80)).text)
   const { egress: _, ...closed } = a1
   await change({ attachments: [closed, a2, a3] })
-  assert.ok((await m1.say('tcp')).error)
-  assert.ok((await m1.say('udp')).error)
+  await refused(m1.say('tcp'), m1.say('udp'))
   assert.deepEqual(await m2.say('inside'), { text: 'still there' })
   assert.ok((await m2.open('other', INTERNET, 53, { protocol: 'udp' })).text)
   await change({ internet: false })
-  assert.ok((await m2.say('other')).error)
+  await refused(m2.say('other'))
   assert.deepEqual(await m2.say('inside'), { text: 'still there' })
 })
 
@@ -215,7 +216,7 @@ test('a subnet with a table goes where the table says', async () => {
   if (!one || !two) throw new Error('no subnets')
   const tables = (routes: NonNullable<typeof two.routes>) => change({ subnets: [one, { ...two, routes }] })
   await tables([])
-  assert.ok((await m3.ask(INTERNET, 80)).error)
+  await refused(m3.ask(INTERNET, 80))
   // What is not routing stays: neighbours, the platform, DNS.
   assert.deepEqual(await m3.ask(a1.address, 80), { text: `a1 ${a3.address}` })
   assert.deepEqual(await host.ask(a3.fabric, 80), { text: 'a3 100.120.0.2' })
@@ -228,7 +229,7 @@ test('a subnet with a table goes where the table says', async () => {
     { cidr: '0.0.0.0/0', target: 'internet' },
     { cidr: `${INTERNET}/32`, target: 'blackhole' },
   ])
-  assert.ok((await m3.ask(INTERNET, 80)).error)
+  await refused(m3.ask(INTERNET, 80))
   assert.deepEqual(await m1.ask(INTERNET, 80), { text: 'internet 203.0.113.2' })
 })
 
@@ -240,7 +241,7 @@ test('a route to a machine of the VPC lets it be a gateway', async () => {
   await change({ attachments: [a1, a2, closed], subnets })
   // A gateway without translation would send for others, which is spoofing.
   m1.run('sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward')
-  assert.ok((await m3.ask(INTERNET, 80)).error)
+  await refused(m3.ask(INTERNET, 80))
   m1.run(
     'nft',
     'add table ip nat; add chain ip nat post { type nat hook postrouting priority 100; }; add rule ip nat post oifname eth0 ip saddr 10.0.2.0/24 masquerade',
@@ -250,7 +251,7 @@ test('a route to a machine of the VPC lets it be a gateway', async () => {
   // When the gateway's link goes, so does the way; when it is back, so is the way.
   await network.removeLink(a1.id)
   await network.apply(plan, signal)
-  assert.ok((await m3.ask(INTERNET, 80)).error)
+  await refused(m3.ask(INTERNET, 80))
   await plugIn(network, a1.id, 'm-a1')
   assert.deepEqual(await m3.ask(INTERNET, 80), { text: 'internet 203.0.113.2' })
   assert.deepEqual((await network.observe(plan.vpc, signal))?.drift, [])

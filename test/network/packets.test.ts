@@ -13,6 +13,7 @@ import {
   HOST_IN_LAN,
   INTERNET,
   LAN,
+  refused,
   surroundHost,
   vip,
   vpcPlan,
@@ -65,11 +66,6 @@ for (const it of [m1, m2, m3, n1, n2]) {
 await host.listen(53, { protocol: 'udp', address: HOST.resolver })
 await host.listen(53, { address: HOST.resolver })
 await internet.listen(53, { protocol: 'udp', address: INTERNET })
-
-/** No answer came, and none would: dropped or refused. */
-async function refused(...asked: Promise<Answer>[]): Promise<void> {
-  for (const { text, error } of await Promise.all(asked)) assert.ok(error, `was answered: ${text}`)
-}
 
 /** How many packets have come to the host from a VPC. */
 const arrived = (index: number): number =>

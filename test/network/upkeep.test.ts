@@ -259,7 +259,7 @@ describe('a restart', () => {
 
 test('a process that is killed at any moment leaves nothing that the next does not put right', async () => {
   const alive = { least: 20, most: 400 }
-  for (let round = 0; round < 8; round++) {
+  for (let round = 0; round < 5; round++) {
     const worker = spawn(process.execPath, [join(import.meta.dirname, 'worker.ts'), PREFIX, directory], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { join } from 'node:path'
@@ -8,6 +9,11 @@ import { sh, tryTo } from './sandbox.ts'
 const ASK_MS = 500
 
 export type Answer = { readonly text?: string; readonly error?: string }
+/** No answer came, and none would: dropped or refused. */
+export async function refused(...asked: Promise<Answer>[]): Promise<void> {
+  for (const { text, error } of await Promise.all(asked)) assert.ok(error, `was answered: ${text}`)
+}
+
 type Wire = { protocol?: 'tcp' | 'udp'; from?: string; fromPort?: number; ms?: number }
 
 /** A network namespace with a process in it that talks on command; without a name the host itself. */

@@ -43,6 +43,12 @@ export type Machine = {
   stop(): Promise<void>
 }
 
+/** What only tests call. */
+const TEST_NEEDS = [
+  { command: 'ping', package: 'iputils-ping' },
+  { command: 'iptables', package: 'iptables' },
+]
+
 const nothing = async (): Promise<void> => {}
 
 /** Installs what is missing and sees to it that a container engine answers. */
@@ -50,7 +56,7 @@ export async function prepareMachine(scratch: string, say: Say): Promise<Machine
   const whyNotHost = whyNotHere()
   if (whyNotHost !== undefined) return { whyNotHost, whyNoEngine: whyNotHost, stop: nothing }
   try {
-    await installPackages(missingPackages(HOST_NEEDS), say, systemClock)
+    await installPackages(missingPackages([...HOST_NEEDS, ...TEST_NEEDS]), say, systemClock)
   } catch (error) {
     return { whyNotHost: messageOf(error), whyNoEngine: messageOf(error), stop: nothing }
   }
