@@ -196,6 +196,31 @@ test('delete waits until it is gone; what is in the way is named', async () => {
   assert.equal((await it.user.run(['delete', 'vpc', 'production', '--ignore-missing'])).code, 0)
 })
 
+test('restart gives every replica a new container', async () => {
+  await using it = await place()
+  await it.user.run(['apply', '-f', '-', '--wait'], { input: SHOP })
+  const before = JSON.parse(await it.fine('get', 'replica', 'web-0', '-o', 'json'))
+  const ran = await it.user.run(['restart', 'web', '--wait', '20'])
+  assert.deepEqual([ran.code, ran.out], [0, 'workload/web is being restarted\n'], ran.err)
+  const after = JSON.parse(await it.fine('get', 'replica', 'web-0', '-o', 'json'))
+  assert.equal(after.id, before.id)
+  assert.notEqual(after.status.runtimeId, before.status.runtimeId)
+  assert.equal((await it.user.run(['restart', 'nowhere'])).code, 1)
+})
+
+test('an administrator of several tenants sees whose things are', async () => {
+  await using served = await servedCloud()
+  await using user = await shell({ ARCUS_URL: served.url, ARCUS_TOKEN: served.it.credentials.token })
+  for (const name of ['acme', 'other']) {
+    await served.it.tenant(name)
+    const made = await user.run(['apply', '-f', '-', '--tenant', name], { input: SHOP })
+    assert.equal(made.code, 0, made.err)
+  }
+  const all = await user.run(['get', 'vpc'])
+  assert.match(all.out, /^NAME +TENANT .*\nproduction +acme .*\nproduction +other /)
+  assert.doesNotMatch((await user.run(['get', 'vpc', '--tenant', 'acme'])).out, /TENANT/)
+})
+
 test('what fails for good ends the wait with 4 and the reason', async () => {
   await using it = await place()
   const input = SHOP.replace('nginx:latest', 'missing:latest')

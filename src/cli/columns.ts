@@ -42,6 +42,8 @@ export function stateOf(it: Resource): string {
 const state: Column = { title: 'STATE', cell: stateOf }
 const column = (title: string, cell: Column['cell']): Column => ({ title, cell })
 
+const tenantColumn = column('TENANT', (it, names) => names.get(it.tenant) ?? it.tenant)
+
 const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
   tenant: [
     column('STATE', (it) =>
@@ -104,13 +106,17 @@ export const REFERRED: Readonly<Record<string, readonly string[]>> = {
   credential: ['tenant'],
 }
 
+/** Only an administrator who named no tenant sees several. */
+export const severalTenants = (items: readonly Resource[]): boolean =>
+  new Set(items.map((it) => it.tenant)).size > 1
+
 /** Header and rows of resources of one kind: what matters of it, generic where nothing is said above. */
 export function rowsOf(
   kind: string,
   items: readonly Resource[],
   how: { readonly names: Names; readonly nowMs: number },
 ): { readonly header: readonly string[]; readonly rows: readonly (readonly string[])[] } {
-  const columns = COLUMNS[kind] ?? [state]
+  const columns = [...(severalTenants(items) ? [tenantColumn] : []), ...(COLUMNS[kind] ?? [state])]
   return {
     header: ['NAME', ...columns.map((it) => it.title), 'AGE', 'ID'],
     rows: items.map((it) => [

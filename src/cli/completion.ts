@@ -22,7 +22,7 @@ const plain = (text: string): string => text.replaceAll("'", '’')
 // Commands whose first word is a kind, and whose second is a name of that kind.
 const OF_KINDS = ['get', 'describe', 'delete', 'watch', 'explain']
 // Commands whose word is a workload.
-const OF_WORKLOADS = ['logs', 'exec', 'stats']
+const OF_WORKLOADS = ['restart', 'logs', 'exec', 'stats']
 
 const SCRIPTS: Record<Shell, (program: Command) => string> = {
   bash: (program) => {

@@ -1,9 +1,12 @@
 import { stringify } from 'yaml'
 import type { Client, Resource } from './client.ts'
-import { REFERRED, rowsOf } from './columns.ts'
+import { REFERRED, rowsOf, severalTenants } from './columns.ts'
 import { listAll } from './resources.ts'
 import { table } from './table.ts'
 import type { World } from './world.ts'
+
+/** Names looked up for a table; where there are more, some ids stay ids. */
+const NAMES_MAX = 1000
 
 export const FORMATS = ['table', 'json', 'yaml', 'name'] as const
 export type Format = (typeof FORMATS)[number]
@@ -22,10 +25,17 @@ export function print(world: World, format: Format, value: unknown, asTable: () 
 /** A line for the person at the terminal, beside the output. */
 export const say = (world: World, line: string): void => void world.stderr.write(`${line}\n`)
 
-/** Names of what resources of a kind refer to, for tables. */
-export async function namesFor(client: Client, kind: string): Promise<ReadonlyMap<string, string>> {
+/** Names of what resources refer to and, where they are of several tenants, of those, for tables. */
+async function namesFor(
+  client: Client,
+  kind: string,
+  items: readonly Resource[],
+): Promise<ReadonlyMap<string, string>> {
+  if (items.length === 0) return new Map()
   const lists = await Promise.all(
-    (REFERRED[kind] ?? []).map(async (it) => (await listAll(client, it, {}, 1000)).items),
+    [...(REFERRED[kind] ?? []), ...(severalTenants(items) ? ['tenant'] : [])].map(
+      async (it) => (await listAll(client, it, {}, NAMES_MAX)).items,
+    ),
   )
   return new Map(lists.flat().map((it) => [it.id, it.name]))
 }
@@ -39,7 +49,7 @@ export async function resourceTable(
 ): Promise<string> {
   if (format === 'name') return items.map((it) => `${it.kind}/${it.name}\n`).join('')
   const { header, rows } = rowsOf(kind, items, {
-    names: items.length ? await namesFor(client, kind) : new Map(),
+    names: await namesFor(client, kind, items),
     nowMs: world.clock.now(),
   })
   return table(header, rows)

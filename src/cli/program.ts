@@ -12,6 +12,7 @@ import { registerKinds } from './kinds.ts'
 import { registerLeaks } from './leaks.ts'
 import { registerLogin } from './login.ts'
 import { registerLogs } from './logs.ts'
+import { registerRestart } from './restart.ts'
 import { registerStats } from './stats.ts'
 import { registerTenants } from './tenants.ts'
 import { registerWatch } from './watch.ts'
@@ -25,6 +26,7 @@ const COMMANDS: readonly Register[] = [
   registerDelete,
   registerWatch,
   registerExplain,
+  registerRestart,
   registerLogs,
   registerExec,
   registerStats,

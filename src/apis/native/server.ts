@@ -10,6 +10,7 @@ import { streamsOf } from './streams.ts'
 import { tenantRoute } from './tenants.ts'
 import { topologyRoute } from './topology.ts'
 import { watchRoute } from './watch.ts'
+import { restartRoute } from './writes.ts'
 
 /** The native API: every kind served alike, and what goes beyond kinds. The console and the CLI are its clients. */
 export const native: Dialect = {
@@ -34,6 +35,7 @@ export const native: Dialect = {
     operationRoutes(app, cloud)
     tenantRoute(app, cloud)
     for (const kind of cloud.kinds.values()) kindRoutes(app, cloud, kind, streams)
+    restartRoute(app, cloud)
     replicaRoutes(app, cloud, streams)
   },
 }

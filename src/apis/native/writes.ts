@@ -3,6 +3,7 @@ import Type, { type Static, type TObject } from 'typebox'
 import { CloudError } from '#lib/errors.ts'
 import type { AnyKind, Resource } from '#engine/resource.ts'
 import type { Cloud, Verbs } from '#cloud/cloud.ts'
+import { workload } from '#cloud/compute/workload.kind.ts'
 import { callerOf } from './caller.ts'
 import { REFUSALS } from './errors.ts'
 import { byReference } from './lookup.ts'
@@ -40,6 +41,32 @@ async function answer(
 
 /** The kind's spec with nothing required, since the platform fills what is left out. */
 const friendly = (kind: AnyKind) => Type.Partial(kind.spec as TObject)
+
+/** New containers in every slot of a workload, with the addresses they have; also starts a stopped one. */
+export function restartRoute(app: FastifyInstance, cloud: Cloud): void {
+  app.post<ById & Write>(
+    '/workload/:id/restart',
+    {
+      schema: {
+        tags: ['workload'],
+        querystring: WriteParams,
+        summary: 'Replace every container of a workload by a new one; also starts a stopped one',
+        params: RefParams,
+        response: { 202: wireSchema(workload), 200: wireSchema(workload), ...REFUSALS },
+      },
+    },
+    async (request, reply) => {
+      const it = await byReference(cloud, callerOf(request), workload, request.params.id)
+      return await answer(
+        cloud,
+        request,
+        reply,
+        { what: 'workload.restart', kind: workload, status: 202 },
+        async (verbs) => await verbs.restartWorkload(it.id),
+      )
+    },
+  )
+}
 
 /** Create, patch and delete of one kind. */
 export function writeRoutes(app: FastifyInstance, cloud: Cloud, kind: AnyKind): void {
