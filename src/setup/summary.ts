@@ -43,7 +43,7 @@ export function summary(it: {
     ...it.warnings.map((warning) => `Missing: ${warning}.`),
     ...(it.warnings.length > 0 ? [''] : []),
     'Next:',
-    `  curl -H "X-Admin-Token: ${it.admin.token}" ${it.url}/circloud/topology`,
+    `  curl -H "X-Admin-Token: ${it.admin.token}" ${it.url}/circloud/tenants`,
     `  ${it.command} --help`,
     '',
   ].join('\n')
