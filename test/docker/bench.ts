@@ -19,10 +19,17 @@ const SCRIPT =
 const byte = (value: number): string => value.toString(16).padStart(2, '0')
 
 /** A VPC with attachments that nobody uses yet. */
-export type Room = { readonly plan: VpcPlan; wish(change?: Partial<ContainerWish>): ContainerWish }
+export type Room = {
+  readonly net: number
+  readonly plan: VpcPlan
+  wish(change?: Partial<ContainerWish>): ContainerWish
+}
 
-/** Two with the same `cidr` overlap, as VPCs of different tenants may. */
-export function makeRoom(index: number, cidr = '10.77.0.0/24'): Room {
+/**
+ * Two with the same `cidr` overlap, as VPCs of different tenants may. `net` is the second byte of the test file's own
+ * fabric, `index` differs within the file.
+ */
+export function makeRoom(net: number, index: number, cidr = '10.77.0.0/24'): Room {
   const subnet = { id: ids.next(), cidr, gateway: cidr.replace('.0/24', '.1'), cidr6: `fd77:${index}::/64` }
   const [vpc, tenant] = [ids.next(), ids.next()]
   const places = Array.from({ length: PLACES }, (_, n) => ({
@@ -31,7 +38,7 @@ export function makeRoom(index: number, cidr = '10.77.0.0/24'): Room {
     address: cidr.replace('.0/24', `.${n + 5}`),
     address6: `fd77:${index}::${(n + 5).toString(16)}`,
     mac: `02:77:00:00:${byte(index)}:${byte(n + 5)}`,
-    fabric: `100.126.${index}.${n + 5}`,
+    fabric: `100.${net}.${index}.${n + 5}`,
     groups: [],
   }))
   const plan: VpcPlan = {
@@ -41,7 +48,7 @@ export function makeRoom(index: number, cidr = '10.77.0.0/24'): Room {
     index: 9000 + index,
     internet: false,
     range6: `fd77:${index}::/48`,
-    uplink: { host: `100.126.200.${index * 2}`, vpc: `100.126.200.${index * 2 + 1}` },
+    uplink: { host: `100.${net}.200.${index * 2}`, vpc: `100.${net}.200.${index * 2 + 1}` },
     subnets: [subnet],
     attachments: places,
     vips: [],
@@ -49,6 +56,7 @@ export function makeRoom(index: number, cidr = '10.77.0.0/24'): Room {
   }
   let next = 0
   return {
+    net,
     plan,
     wish(change = {}) {
       const place = places[next++]
@@ -86,10 +94,11 @@ export const fabricOf = ({ plan }: Room, id: string): string =>
 
 /** Puts the rooms on the host. */
 export async function furnish(network: NetworkDriver, rooms: readonly Room[]): Promise<void> {
+  const fabric = `100.${rooms[0]?.net}`
   const host = {
     generation: 1,
-    fabric: '100.126.0.0/16',
-    resolver: '100.126.255.254',
+    fabric: `${fabric}.0.0/16`,
+    resolver: `${fabric}.255.254`,
     external: [],
     allowed: [],
   }

@@ -19,7 +19,7 @@ let host: LocalHost
 let remote: ReturnType<typeof remoteDrivers>
 
 before(async () => {
-  daemon = stack.use(await openDaemon('atc'))
+  daemon = stack.use(await openDaemon('atc', 96))
   missingImage = `127.0.0.1:${await emptyRegistry()}/nobody/has-this:1`
   const { path } = stack.use(await scratch())
   host = await localHost({
@@ -62,7 +62,7 @@ async function emptyRegistry(): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-const room = makeRoom(1)
+const room = makeRoom(96, 1)
 let missingImage = ''
 const bench = (driver: ComputeDriver): ComputeBench => ({
   driver,

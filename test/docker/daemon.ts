@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { openSync, readFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { existsSync, openSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,7 +11,6 @@ import { CACHE_DEFAULT, ensureFixtures } from '../fixtures/build.ts'
 
 const START_MS_MAX = 30_000
 const STOP_MS_MAX = 30_000
-const BRIDGE_ADDRESS = '172.31.250.1/28'
 
 export const run = promisify(execFile)
 
@@ -22,6 +21,38 @@ export async function until(what: string, look: () => Promise<boolean>, ms = 20_
     if (performance.now() > end) throw new Error(`not within ${ms / 1000} s: ${what}`)
     await sleep(50)
   }
+}
+
+async function end(child: ChildProcess | undefined, signal: NodeJS.Signals): Promise<void> {
+  if (!child || child.exitCode !== null || child.signalCode !== null) return
+  const ended = once(child, 'exit')
+  child.kill(signal)
+  await Promise.race([ended, sleep(STOP_MS_MAX, undefined, { ref: false })])
+}
+
+/** A daemon that was killed leaves its mounts behind. */
+async function unmountBelow(folder: string): Promise<void> {
+  const mounts = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((path) => path.startsWith(`${folder}/`))
+  for (const path of mounts.toReversed()) await run('umount', [path])
+}
+
+/** As a machine has it: beside Docker, so that containers outlive a daemon that is killed. */
+async function startContainerd(
+  folder: string,
+  log: number,
+): Promise<{ socket: string; child: ChildProcess }> {
+  const socket = join(folder, 'containerd.sock')
+  const config = join(folder, 'containerd.toml')
+  await writeFile(config, 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+  const folders = ['--root', join(folder, 'containerd'), '--state', join(folder, 'containerd-state')]
+  const child = spawn('containerd', ['--config', config, '--address', socket, ...folders], {
+    stdio: ['ignore', log, log],
+  })
+  await until('containerd listens', () => Promise.resolve(existsSync(socket)), START_MS_MAX)
+  return { socket, child }
 }
 
 /** A Docker daemon of these tests alone, which they can stop and kill as they like. */
@@ -35,22 +66,24 @@ export type Daemon = AsyncDisposable & {
 
 /**
  * A daemon with folders and a bridge of its own, so that nothing is shared with the machine's; it still looks for plugins
- * where all do.
+ * where all do. `net` is the third byte of its bridge's network.
  */
-export async function openDaemon(name: string): Promise<Daemon> {
+export async function openDaemon(name: string, net: number): Promise<Daemon> {
   const folder = await mkdtemp(join(tmpdir(), `${name}-docker-`))
   const socket = join(folder, 'docker.sock')
   const client = new Docker({ socketPath: socket })
   const bridge = `${name}br`
+  await run('ip', ['link', 'del', bridge]).catch(() => {})
   await run('ip', ['link', 'add', bridge, 'type', 'bridge'])
-  await run('ip', ['addr', 'add', BRIDGE_ADDRESS, 'dev', bridge])
+  await run('ip', ['addr', 'add', `172.31.${net}.1/28`, 'dev', bridge])
+  const log = openSync(join(folder, 'log'), 'a')
+  const runtime = await startContainerd(folder, log)
   let child: ChildProcess | undefined
 
   const start = async (): Promise<number> => {
     const began = performance.now()
-    const log = openSync(join(folder, 'log'), 'a')
     const folders = ['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec')]
-    const files = ['--pidfile', join(folder, 'pid'), '-H', `unix://${socket}`]
+    const files = ['--pidfile', join(folder, 'pid'), '-H', `unix://${socket}`, '--containerd', runtime.socket]
     const network = ['--bridge', bridge, '--iptables=false', '--ip6tables=false', '--ip-forward=false']
     child = spawn('dockerd', [...folders, ...files, ...network], { stdio: ['ignore', log, log] })
     const answers = () =>
@@ -65,12 +98,7 @@ export async function openDaemon(name: string): Promise<Daemon> {
     })
     return performance.now() - began
   }
-  const stop = async (signal: NodeJS.Signals): Promise<void> => {
-    if (!child || child.exitCode !== null || child.signalCode !== null) return
-    const ended = once(child, 'exit')
-    child.kill(signal)
-    await Promise.race([ended, sleep(STOP_MS_MAX, undefined, { ref: false })])
-  }
+  const stop = (signal: NodeJS.Signals): Promise<void> => end(child, signal)
   await start()
   await ensureFixtures(client, { cache: CACHE_DEFAULT, say: () => {} } as never, ['idle:latest'])
   return {
@@ -80,7 +108,9 @@ export async function openDaemon(name: string): Promise<Daemon> {
     stop,
     async [Symbol.asyncDispose]() {
       await stop('SIGTERM')
+      await end(runtime.child, 'SIGTERM')
       await run('ip', ['link', 'del', bridge])
+      await unmountBelow(folder)
       await rm(folder, { recursive: true, force: true })
     },
   }

@@ -2,7 +2,7 @@ import { rm, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContainerEvent, SeenContainer } from '#cloud/compute/compute.driver.ts'
 import type { Clock } from '#lib/clock.ts'
-import { isCloudError, messageOf } from '#lib/errors.ts'
+import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { writeAtomically } from '#lib/files.ts'
 import type { Log } from '#lib/log.ts'
 import type { Links } from './attach.ts'
@@ -25,6 +25,7 @@ import {
   wasStable,
 } from './plan.ts'
 import { type Session, followDocker } from './session.ts'
+import { endProcesses } from './leftover.ts'
 import type { Volumes } from './volumes.ts'
 import type { Held, KeptWish, Wishes } from './wishes.ts'
 
@@ -250,7 +251,10 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
   const start = async (id: string, runtimeId: string): Promise<void> => {
     const attached = links.attachment(id)
     if (attached) await networks.within(attached.subnet.id, () => networks.ensure(attached))
-    await slot(() => api.start(runtimeId))
+    await slot(async () => {
+      if (!(await stays(id))) throw new CloudError('unavailable', 'Docker is going down')
+      await api.start(runtimeId)
+    })
     trackOf(id).witnessed.add(runtimeId)
   }
 
@@ -274,16 +278,23 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
     }
   }
 
-  const judge = async (id: string, held: Held, step: Extract<Step, { do: 'judge' }>): Promise<void> => {
+  /**
+   * True when Docker is there to stay, for all that can be seen. A daemon that is shutting down still serves connections
+   * that are open: it stops containers, and what is started then is lost to it.
+   */
+  const stays = async (id: string): Promise<boolean> => {
+    if (await session.confirm()) return true
+    // It took the container along, which so did not end by itself.
     const track = trackOf(id)
-    if (await session.confirm()) {
-      const now = wishes.get(id)
-      if (now && now.wish.attempt === held.wish.attempt) await wishes.put({ ...now, ended: step.ended })
-      return
-    }
-    // Docker is going down and took the container along: it did not end by itself.
     delete track.died
     track.witnessed.clear()
+    return false
+  }
+
+  const judge = async (id: string, held: Held, step: Extract<Step, { do: 'judge' }>): Promise<void> => {
+    if (!(await stays(id))) return
+    const now = wishes.get(id)
+    if (now && now.wish.attempt === held.wish.attempt) await wishes.put({ ...now, ended: step.ended })
   }
 
   const forget = async (id: string, held: Held | undefined): Promise<void> => {
@@ -316,6 +327,9 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
         return
       case 'judge':
         return held && judge(id, held, step)
+      case 'fail':
+        if (held && wishStands(id, held)) await wishes.put({ ...held, failed: step.message })
+        return
       case 'forget':
         return forget(id, held)
       case 'rest':
@@ -343,6 +357,7 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
       return
     }
     if (status === 404) delete track.fetched
+    if (step.do === 'start' && TASK_LEFT.test(message)) await endProcesses(step.runtimeId)
     if (step.do === 'start' || step.do === 'create') networks.doubt()
     if (isCloudError(error, 'unavailable') && session.current() === undefined) return
     track.retry = { at: clock.now() + backoffMs(times, RETRY_BACKOFF), times, message, of: step.do }
@@ -365,6 +380,7 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
       tell(id)
       if (step.do === 'rest') return
       if (step.do === 'wait') return wakeAt(id, step.untilMs)
+      log.debug('container step', { id, step: step.do })
       try {
         await act(id, held, step)
         delete track.retry
@@ -504,10 +520,14 @@ const DOING: Readonly<Record<Step['do'], Activity['doing']>> = {
   discard: undefined,
   update: undefined,
   judge: undefined,
+  fail: undefined,
   forget: undefined,
   rest: undefined,
   wait: undefined,
 }
+
+/** Docker's words when it lost sight of a container that still runs; it starts it once its processes have ended. */
+const TASK_LEFT = /task \w+.*already exists/
 
 const fetchKey = (held: Held): string => `${held.wish.attempt} ${held.wish.image}`
 

@@ -12,6 +12,13 @@ export const JUDGE_MS = 1500
 /** How often it is looked whether the plan of a container's network arrived. */
 export const NETWORK_POLL_MS = 300
 
+/** A first start that ends so soon with one of these codes never began to run. */
+const UNRUNNABLE_MS = 1000
+const UNRUNNABLE = new Map([
+  [126, 'it is not executable'],
+  [127, 'there is no such program in the image'],
+])
+
 export const backoffMs = (times: number, how: { readonly firstMs: number; readonly maxMs: number }): number =>
   Math.min(how.firstMs * 2 ** Math.min(Math.max(0, times - 1), 30), how.maxMs)
 
@@ -89,6 +96,7 @@ export type Step =
   | { readonly do: 'discard'; readonly runtimeId: string }
   | { readonly do: 'update'; readonly runtimeId: string }
   | { readonly do: 'judge'; readonly ended: Ended }
+  | { readonly do: 'fail'; readonly message: string }
   | { readonly do: 'forget' }
 
 const rest: Step = { do: 'rest' }
@@ -154,6 +162,8 @@ function planEnded(held: Held, real: Real, facts: Facts): Step {
   // Nobody saw it die while Docker was up: Docker or the host went down under it, whatever its wish says of healing.
   const byItself = isEnded(held, real) || facts.diedAt !== undefined
   if (!byItself) return begin(real, facts)
+  const unrunnable = held.starts <= 1 && !isEnded(held, real) ? whyUnrunnable(held.wish, real) : undefined
+  if (unrunnable !== undefined) return { do: 'fail', message: unrunnable }
   if (held.wish.healing) {
     const at = msOf(real.finishedAt) + backoffMs(facts.crashes, RESTART_BACKOFF)
     return at > facts.now ? { do: 'wait', untilMs: at } : begin(real, facts)
@@ -163,6 +173,14 @@ function planEnded(held: Held, real: Real, facts: Facts): Step {
   if (at > facts.now) return { do: 'wait', untilMs: at }
   const { runtimeId, finishedAt, exitCode } = real
   return { do: 'judge', ended: { runtimeId, finishedAt, exitCode } }
+}
+
+/** With an init process it is that one which starts and finds no program to run: codes as a shell has them. */
+function whyUnrunnable(wish: KeptWish, real: Real): string | undefined {
+  const why = UNRUNNABLE.get(real.exitCode)
+  if (why === undefined || msOf(real.finishedAt) - msOf(real.startedAt) > UNRUNNABLE_MS) return undefined
+  const [program = 'its command'] = [...(wish.entrypoint ?? []), ...(wish.command ?? [])]
+  return `${program} cannot be run: ${why} (code ${real.exitCode})`
 }
 
 const isEnded = (held: Held, real: Real): boolean =>
