@@ -209,6 +209,13 @@ test('the platform reaches every machine by its fabric address, and nobody else 
   await refused(...[m2, m3, n1, n2, o1, lan, internet].map((it) => it.ask(a1.fabric, 80)))
 })
 
+test('a private address is reached through a translation only, by the host too', async () => {
+  const uplink = ['via', '100.120.0.3', 'dev', 'tpkt-u1']
+  host.run('ip', 'route', 'add', `${a1.address}/32`, ...uplink)
+  await refused(host.ask(a1.address, 80))
+  host.run('ip', 'route', 'del', `${a1.address}/32`, ...uplink)
+})
+
 test('nothing of the host can be reached from a VPC', async () => {
   for (const address of [HOST_IN_LAN, '203.0.113.2', '100.120.0.2', '100.120.0.4', HOST.resolver]) {
     await refused(m1.ask(address, 80), n1.ask(address, 80))
@@ -234,4 +241,13 @@ test('the router itself cannot be logged into or spoken to', async () => {
 
 test('nothing of all this is drift', async () => {
   for (const it of await network.list(signal)) assert.deepEqual(it.drift, [])
+})
+
+test('a router that has lost its rules sends nothing untranslated past the host', async () => {
+  await internet.heard()
+  host.run('nsenter', `--net=/run/netns/tpkt-${first.vpc.slice(-12)}`, 'nft', 'flush', 'ruleset')
+  await refused(m3.ask(INTERNET, 53, { protocol: 'udp' }), m1.ask(INTERNET, 53, { protocol: 'udp' }))
+  assert.deepEqual(await internet.heard(), [])
+  await network.apply(first, signal)
+  assert.deepEqual(await m1.ask(INTERNET, 53, { protocol: 'udp' }), { text: 'internet 203.0.113.2' })
 })

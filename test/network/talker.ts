@@ -8,10 +8,11 @@ const held = new Map<string, Socket | Datagrams>()
 const servers = new Set<Server | Datagrams>()
 // Who sent a datagram since the last time somebody asked.
 let heard: string[] = []
+const clients = new Set<Socket>()
 
 type Order = {
   id: number
-  do: 'listen' | 'heard' | 'ask' | 'open' | 'say' | 'end'
+  do: 'listen' | 'heard' | 'push' | 'ask' | 'open' | 'say' | 'end'
   protocol: 'tcp' | 'udp'
   address: string
   port: number
@@ -30,6 +31,7 @@ function listen({ protocol, address, port }: Order): Promise<Answer> {
     if (protocol === 'tcp') {
       const server = createServer((socket) => {
         socket.on('error', () => {})
+        clients.add(socket)
         socket.write(`${name} ${plain(socket.remoteAddress)}\n`)
         socket.on('data', (data) => socket.write(data))
       })
@@ -103,6 +105,10 @@ async function obey(order: Order): Promise<Answer> {
   if (order.do === 'listen') return listen(order)
   if (order.do === 'open') return open(order)
   if (order.do === 'say') return say(order)
+  if (order.do === 'push') {
+    for (const it of clients) it.write('pushed\n')
+    return { text: 'ok' }
+  }
   if (order.do === 'heard') {
     const text = heard.join(' ')
     heard = []

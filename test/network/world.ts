@@ -26,6 +26,8 @@ export type Machine = {
   /** A connection that stays; `say` uses it again. */
   open(key: string, address: string, port: number, wire?: Wire): Promise<Answer>
   say(key: string, ms?: number): Promise<Answer>
+  /** Sends something to everyone who has connected to it. */
+  push(): Promise<void>
   /** Who sent it a datagram since the last time this was asked. */
   heard(): Promise<string[]>
   /** True when a ping is answered. */
@@ -69,6 +71,7 @@ export function machine(name: string, namespace?: string): Machine {
     ask: (address, port, wire) => order({ do: 'ask', address, port, ...wire }),
     open: (key, address, port, wire) => order({ do: 'open', key, address, port, ...wire }),
     say: (key, ms = ASK_MS) => order({ do: 'say', key, ms }),
+    push: async () => void (await order({ do: 'push' })),
     heard: async () => ((await order({ do: 'heard' })).text ?? '').split(' ').filter(Boolean),
     ping: (address) => tryTo(...within, 'ping', '-n', '-c1', '-W1', address).includes('1 received'),
     run: (...command) => sh(...within, ...command),
