@@ -5,7 +5,15 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { messageOf } from '#lib/errors.ts'
 import { hostSnapshot } from './e2e/host.testing.ts'
-import { clean, type Machine, MARK, prepareMachine, whatIsLeft } from './runner/host.ts'
+import {
+  clean,
+  type Machine,
+  MARK,
+  prepareMachine,
+  readableCheckout,
+  type Run,
+  whatIsLeft,
+} from './runner/host.ts'
 import { type Outcome, runSuite, secondsMaxOf, SUITES, type Suite } from './runner/suites.ts'
 
 const HELP = `Usage: arcus test [--soak] [SUITE]...
@@ -40,42 +48,55 @@ function whyLeftOut(suite: Suite, machine: Machine | undefined): string | undefi
   return suite.needs.includes('engine') ? machine?.whyNoEngine : undefined
 }
 
-async function runAll(
-  suites: readonly Suite[],
-  soak: boolean,
-  signal: AbortSignal,
-): Promise<{ results: Result[]; left: string[] }> {
-  const mark = randomUUID()
+type Results = { readonly results: readonly Result[]; readonly left: readonly string[] }
+
+async function runAll(suites: readonly Suite[], soak: boolean, signal: AbortSignal): Promise<Results> {
   const scratch = mkdtempSync(join(tmpdir(), 'arcus-test-'))
   // Accounts of services pass through it to what tests put below.
   chmodSync(scratch, 0o711)
-  const env = { ...process.env, TMPDIR: scratch, [MARK]: mark, ...(soak ? { ARCUS_SOAK: '1' } : {}) }
-  const results: Result[] = []
-  let left: string[] = []
+  const run: Run = { mark: randomUUID(), scratch }
+  const left: string[] = []
+  let results: Result[] = []
   let machine: Machine | undefined
   try {
     if (suites.some((it) => it.needs.length > 0)) machine = await prepareMachine(scratch, say)
+    const changeable = machine !== undefined && machine.whyNotHost === undefined
     const hasEngine = machine !== undefined && machine.whyNoEngine === undefined
-    const before = machine && machine.whyNotHost === undefined ? await hostSnapshot(hasEngine) : undefined
-    for (const suite of suites) {
-      const leftOut = whyLeftOut(suite, machine)
-      if (leftOut !== undefined) results.push({ suite, leftOut })
-      if (leftOut !== undefined || signal.aborted) continue
-      say(`\n=== ${suite.name}`)
-      const outcome = await runSuite(suite, { root: ROOT, scratch, env, soak, signal })
-      const limit = secondsMaxOf(suite, soak)
-      say(
-        `--- ${suite.name}: ${outcome.seconds.toFixed(1)} s of ${limit} s${outcome.note ? `, ${outcome.note}` : ''}`,
-      )
-      results.push({ suite, outcome })
-    }
-    if (before && !signal.aborted) left = await whatIsLeft(before, { mark, scratch }, hasEngine)
-    if (before && (signal.aborted || left.length > 0)) await clean(ROOT, { mark, scratch }, say)
+    const before = changeable ? await hostSnapshot(hasEngine) : undefined
+    const root = changeable ? await readableCheckout(ROOT, scratch) : ROOT
+    results = await runEach(suites, { machine, run, root, soak, signal })
+    if (before && !signal.aborted) left.push(...(await whatIsLeft(before, run, hasEngine)))
+    if (before && (signal.aborted || left.length > 0)) await clean(run, say)
   } finally {
     await machine?.stop()
-    rmSync(scratch, { recursive: true, force: true })
+    try {
+      rmSync(scratch, { recursive: true, force: true })
+    } catch (error) {
+      left.push(`folder ${scratch}: ${messageOf(error)}`)
+    }
   }
   return { results, left }
+}
+
+async function runEach(
+  suites: readonly Suite[],
+  how: { machine: Machine | undefined; run: Run; root: string; soak: boolean; signal: AbortSignal },
+): Promise<Result[]> {
+  const { machine, run, root, soak, signal } = how
+  const { scratch } = run
+  const env = { ...process.env, TMPDIR: scratch, [MARK]: run.mark, ...(soak ? { ARCUS_SOAK: '1' } : {}) }
+  const results: Result[] = []
+  for (const suite of suites) {
+    const leftOut = whyLeftOut(suite, machine)
+    if (leftOut !== undefined) results.push({ suite, leftOut })
+    if (leftOut !== undefined || signal.aborted) continue
+    say(`\n=== ${suite.name}`)
+    const outcome = await runSuite(suite, { root, scratch, env, soak, signal })
+    const note = outcome.note ? `, ${outcome.note}` : ''
+    say(`--- ${suite.name}: ${outcome.seconds.toFixed(1)} s of ${secondsMaxOf(suite, soak)} s${note}`)
+    results.push({ suite, outcome })
+  }
+  return results
 }
 
 /** Says what everything came to and gives the exit code. The closing line is for machines too. */

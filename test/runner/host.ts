@@ -6,8 +6,9 @@ import { commandExists, run, runLong, type Say } from '#setup/command.ts'
 import { ENGINE, ENGINE_PID_FILE, engineAnswers, ensureEngine, hasSystemd } from '#setup/engine.ts'
 import { machineLayout } from '#setup/layout.ts'
 import { DEFAULT_DATA } from '#setup/options.ts'
-import { enginePackages, HOST_NEEDS, installPackages, missingPackages } from '#setup/packages.ts'
+import { enginePackages, HOST_NEEDS, installPackages, missingPackages, type Need } from '#setup/packages.ts'
 import { runningParent } from '#setup/parent.ts'
+import { canRead, CLOUD_USER, userOrNumbers } from '#setup/users.ts'
 import { unitsExist } from '#setup/units.ts'
 import { identify } from '#supervise/identity.ts'
 import { stopProcess } from '#supervise/stop.ts'
@@ -16,6 +17,10 @@ import { hostSnapshot } from '../e2e/host.testing.ts'
 
 const STOP_SECONDS_MAX = 120
 const PURGE_SECONDS_MAX = 120
+const COPY_SECONDS_MAX = 120
+const HOST_PROGRAM = join(import.meta.dirname, '../../src/host.ts')
+/** What suites call besides what a cloud needs. */
+const TEST_NEEDS: readonly Need[] = [{ command: 'ping', package: 'iputils-ping' }]
 const GOES_MS_MAX = 15_000
 const POLL_MS = 250
 /** In the environment of everything that a run starts, however far down. */
@@ -142,16 +147,31 @@ export async function whatIsLeft(
   }
 }
 
+/** The checkout, or a copy of it when accounts of services cannot read it, as below /root. */
+export async function readableCheckout(root: string, scratch: string): Promise<string> {
+  if (await canRead(userOrNumbers(CLOUD_USER), join(root, 'package.json'))) return root
+  const copy = join(scratch, 'checkout')
+  await run(['cp', '-R', root, copy], COPY_SECONDS_MAX)
+  await run(['chmod', '-R', 'go+rX', copy], COPY_SECONDS_MAX)
+  return copy
+}
+
 /** Ends what a run started and removes what it made on the machine, as far as that can be found. */
-export async function clean(root: string, it: Run, say: Say): Promise<void> {
+export async function clean(it: Run, say: Say): Promise<void> {
   for (const pid of processesOf(it)) {
     const found = identify(pid)
     if (found) await stopProcess(found, 0, systemClock)
   }
-  const purge = [process.execPath, join(root, 'src/host.ts'), '--data', join(it.scratch, 'purge'), '--purge']
+  const purge = [process.execPath, HOST_PROGRAM, '--data', join(it.scratch, 'purge'), '--purge']
   await runLong(purge, { env: {}, secondsMax: PURGE_SECONDS_MAX, say, clock: systemClock }).catch(
     (error: unknown) => {
       say(`what is left could not be removed: ${messageOf(error)}`)
     },
   )
+  const mounts = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+  for (const mount of mounts.filter((path) => path.startsWith(`${it.scratch}/`)).toReversed()) {
+    await run(['umount', '--lazy', mount], COPY_SECONDS_MAX).catch((error: unknown) => say(messageOf(error)))
+  }
 }

@@ -54,13 +54,14 @@ export const secondsMaxOf = (suite: Suite, soak: boolean): number =>
   suite.secondsMax * (soak ? SOAK_FACTOR : 1)
 
 function commandOf(suite: Suite, root: string, countsFile: string): string[] {
+  const node = join(root, 'node_modules/.bin/node')
   if ('tool' in suite.does) {
     const [tool = '', ...args] = suite.does.tool
-    return [process.execPath, join(root, 'node_modules/.bin', tool), ...args]
+    return [node, join(root, 'node_modules/.bin', tool), ...args]
   }
   const reporter = join(root, 'test/runner/counts.ts')
   return [
-    process.execPath,
+    node,
     '--test',
     `--test-concurrency=${suite.does.atOnce}`,
     '--test-reporter=spec',
