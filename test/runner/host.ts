@@ -19,8 +19,6 @@ const STOP_SECONDS_MAX = 120
 const PURGE_SECONDS_MAX = 120
 const COPY_SECONDS_MAX = 120
 const HOST_PROGRAM = join(import.meta.dirname, '../../src/host.ts')
-/** What suites call besides what a cloud needs. */
-const TEST_NEEDS: readonly Need[] = [{ command: 'ping', package: 'iputils-ping' }]
 const GOES_MS_MAX = 15_000
 const POLL_MS = 250
 /** In the environment of everything that a run starts, however far down. */
@@ -49,7 +47,7 @@ export type Machine = {
 }
 
 /** What only tests call. */
-const TEST_NEEDS = [
+const TEST_NEEDS: readonly Need[] = [
   { command: 'ping', package: 'iputils-ping' },
   { command: 'iptables', package: 'iptables' },
 ]
