@@ -110,9 +110,10 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     }
   }
 
-  const keepHost = (signal: AbortSignal): Promise<void> =>
+  /** Looks at the host's part and puts it right; with `once`, only if nobody has since the start. */
+  const keepHost = (signal: AbortSignal, once = false): Promise<void> =>
     lane(HOST_LANE, async () => {
-      if (!hostPlan) return
+      if (!hostPlan || (once && hostKept)) return
       mtu = hostMtu()
       await host.keep(hostPlan, shared(), signal)
       hostKept = true
@@ -133,7 +134,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
 
   /** Makes a router what the held plan says, and keeps the plan when it is. */
   async function bring(it: Held, signal: AbortSignal): Promise<void> {
-    if (!hostKept) await keepHost(signal)
+    await keepHost(signal, true)
     const setting = settingFor(signal)
     const { loaded, made } = await converge(setting, it.plan, it.loaded)
     it.loaded = loaded
