@@ -22,8 +22,8 @@ export type Origin = {
   readonly requestId: string
 }
 
-/** `read` sees, `write` changes what a tenant owns, `operate` changes the installation itself. */
-export type Right = 'read' | 'write' | 'operate'
+/** `read` sees, `write` changes what a tenant has, `own` says who may act in it, `operate` changes the installation itself. */
+export type Right = 'read' | 'write' | 'own' | 'operate'
 
 /** May this caller do this? Throws `forbidden` when not. Which resources it reaches is decided by `tenantFor`. */
 export function authorise(caller: Caller, right: Right): void {
@@ -31,6 +31,8 @@ export function authorise(caller: Caller, right: Right): void {
     throw new CloudError('forbidden', "A workload's credential opens only its own API")
   if (caller.scope === 'admin') return
   if (right === 'operate') throw new CloudError('forbidden', 'Only an administrator may do this')
+  if (right === 'own' && caller.role !== 'owner')
+    throw new CloudError('forbidden', 'Only an owner of the tenant may do this')
   if (right === 'write' && caller.role === 'viewer')
     throw new CloudError('forbidden', 'Your role may look but not change anything')
 }

@@ -462,7 +462,7 @@ async function* watch(
     // Before reading, so that a commit between the read and the wait is not slept through.
     const next = nextChange(engine, signal)
     const page = await engine.store.changes(cursor, CHANGES_PAGE)
-    const valid = await engine.get(credential, PLATFORM, caller.credential)
+    const valid = await engine.get(credential, ALL, caller.credential)
     if (!valid || valid.deletedAt !== undefined) return next.stop()
     for (const change of page.changes) {
       const kind = engine.kinds.get(change.kind)

@@ -8,8 +8,10 @@ import * as compute from './compute/compute.verbs.ts'
 import { registryCredential, type RegistryCredential } from './compute/registry-credential.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
 import type { Domain } from './edge/domain.kind.ts'
+import { credential, type Credential } from './identity/credential.kind.ts'
 import * as identity from './identity/identity.verbs.ts'
 import { tenant, type Tenant } from './identity/tenant.kind.ts'
+import { type Role, user, type User } from './identity/user.kind.ts'
 import * as network from './network/network.verbs.ts'
 import { provider, type Provider } from './network/provider.kind.ts'
 import { routeTable, type RouteTable } from './network/route-table.kind.ts'
@@ -43,6 +45,18 @@ export type Verbs = {
   }): Promise<{ tenant: Tenant; token: string }>
   deleteTenant(id: string): Promise<Tenant>
   addDomain(tenant: string, domain: string): Promise<Domain>
+  /** A further credential of the caller's tenant, in a role; the token is returned once. */
+  issueCredential(input: {
+    name: string
+    role: Role
+    expiresAt?: number
+  }): Promise<{ credential: Credential; token: string }>
+  createUser(input: {
+    name: string
+    password: string
+    admin: boolean
+    memberships: User['spec']['memberships']
+  }): Promise<User>
   /** Replaces the whole configuration; `cloudflareToken` undefined keeps the stored one. `created` on the first. */
   putProvider(
     input: Omit<Provider['spec'], 'cloudflareToken'> & { cloudflareToken?: string },
@@ -89,7 +103,8 @@ export type Verbs = {
   ): Promise<Resource<Static<S>, Static<T>> | undefined>
 }
 
-// Made only by the verbs and reconcilers that own them.
+const PASSWORD_LENGTH_MIN = 8
+// Made and changed only by the verbs and reconcilers that own them.
 const NOT_BY_HAND = ['replica', 'credential', 'user']
 
 /** The verbs bound to one commit in the making. */
@@ -104,6 +119,8 @@ export function createVerbs(context: VerbContext): Verbs {
   const verbs: Verbs = {
     createTenant: async (input) => await identity.createTenant(context, input),
     deleteTenant: async (id) => await identity.deleteTenant(context, id),
+    issueCredential: async (input) => await Promise.resolve(identity.issueCredential(context, input)),
+    createUser: async (input) => await identity.createUser(context, input),
     addDomain: async (id, domain) => await identity.addDomain(context, id, domain),
     putProvider: async (input) => await network.putProvider(context, input),
     createVpc: async (input) => await network.createVpc(context, input),
@@ -118,7 +135,10 @@ export function createVerbs(context: VerbContext): Verbs {
     create: async (kind, input) => await createGeneric(context, verbs, kind, input),
     patch: async (kind, id, change) => await patchGeneric(context, verbs, kind, id, change),
     async remove(kind, id) {
-      authorise(caller, kind.scope === 'platform' ? 'operate' : 'write')
+      authorise(
+        caller,
+        kind.scope === 'platform' ? 'operate' : kind.name === credential.name ? 'own' : 'write',
+      )
       if (kind.name === 'replica') throw new CloudError('invalid', 'Scale its workload instead')
       if (kind.name === tenant.name) return await verbs.deleteTenant(id)
       if (kind.name === vpc.name) return await verbs.deleteVpc(id)
@@ -164,6 +184,21 @@ async function createGeneric(
       if (!labels && spec['quotas'] === undefined) return made
       const quotas = spec['quotas'] === undefined ? {} : { spec: { quotas: spec['quotas'] } }
       return await verbs.patch(kind, made.id, { ...(labels ? { labels } : {}), ...quotas })
+    }
+    case user.name: {
+      known(spec, ['password', 'admin', 'memberships'], ['passwordHash'])
+      const password = text(spec, 'password')
+      if (password.length < PASSWORD_LENGTH_MIN)
+        throw new CloudError('invalid', `must have at least ${PASSWORD_LENGTH_MIN} characters`, {
+          field: 'spec.password',
+        })
+      const memberships = spec['memberships'] ?? []
+      const shape = checked(user, {
+        passwordHash: '',
+        admin: flag(spec, 'admin', false),
+        memberships,
+      }) as User['spec']
+      return await verbs.createUser({ name, password, admin: shape.admin, memberships: shape.memberships })
     }
     case provider.name: {
       if (await network.currentProvider(context))

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { credential } from '#cloud/identity/credential.kind.ts'
-import { issue } from '#cloud/identity/identity.verbs.ts'
 import { servedCloud, type ServedCloud } from './native.testing.ts'
 
 type Body = any
@@ -345,14 +344,11 @@ test('every operation but the login asks for a credential', async () => {
 
 test('a viewer sees everything of the tenant and changes nothing', async () => {
   await using served = await servedCloud()
-  const { token: owner, id: tenant } = await withSubnet(served)
-  const subject = tenant
-  const token = await served.it.engine.transact(
-    async (draft) =>
-      await Promise.resolve(
-        issue(draft, { scope: 'tenant', subject, tenant, role: 'viewer', name: 'viewer' }),
-      ),
-  )
+  const { token: owner } = await withSubnet(served)
+  const body = { name: 'viewer', spec: { role: 'viewer' } }
+  const given = await served.call('POST', '/credential', { token: owner, body })
+  assert.equal(given.status, 201)
+  const { token, id: credential } = given.body
   const before = (await served.call('GET', '/vpc', { token: owner })).body
   assert.deepEqual((await served.call('GET', '/vpc', { token })).body.items, before.items)
   const writes: [string, string, Body?][] = [
@@ -365,6 +361,8 @@ test('a viewer sees everything of the tenant and changes nothing', async () => {
     ['DELETE', '/subnet/front'],
     ['POST', '/registry-credential', { name: 'mine', spec: { server: 's', username: 'u', password: 'p' } }],
     ['POST', '/domain', { name: 'mine.example' }],
+    ['POST', '/credential', { name: 'mine', spec: { role: 'owner' } }],
+    ['DELETE', `/credential/${credential}`],
   ]
   for (const [method, path, body] of writes) {
     const refused = await served.call(method, path, { token, body })
@@ -374,5 +372,33 @@ test('a viewer sees everything of the tenant and changes nothing', async () => {
   assert.deepEqual(
     [after.items, after.cursor],
     [before.items, (await served.call('GET', '/subnet', { token: owner })).body.cursor],
+  )
+  assert.equal((await served.call('DELETE', `/credential/${credential}`, { token: owner })).status, 202)
+  assert.equal((await served.call('GET', '/vpc', { token })).status, 401)
+})
+
+test('a user logs in with the role of the membership, and only administrators make users', async () => {
+  await using served = await servedCloud()
+  const { token: owner, id: tenant } = await withSubnet(served)
+  const spec = { password: 'long-enough', memberships: [{ tenant, role: 'editor' }] }
+  const refused = await served.call('POST', '/user', { token: owner, body: { name: 'ann', spec } })
+  assert.equal(refused.status, 403)
+  const made = await served.call('POST', '/user', { body: { name: 'ann', spec } })
+  assert.equal(made.status, 201)
+  assert.doesNotMatch(JSON.stringify(made.body), /argon2|long-enough/)
+  const short = await served.call('POST', '/user', {
+    body: { name: 'bob', spec: { password: 'x' } },
+  })
+  assert.deepEqual([short.status, short.body.error.field], [400, 'spec.password'])
+  const login = await served.call('POST', '/login', {
+    token: '',
+    body: { username: 'ann', password: 'long-enough' },
+  })
+  const { token } = login.body
+  assert.equal((await served.call('POST', '/vpc', { token, body: { name: 'hers' } })).status, 201)
+  assert.equal(
+    (await served.call('POST', '/credential', { token, body: { name: 'x', spec: { role: 'owner' } } }))
+      .status,
+    403,
   )
 })

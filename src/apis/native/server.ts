@@ -2,6 +2,7 @@ import type { Dialect } from '#apis/http.ts'
 import { answerErrors } from '#apis/errors.ts'
 import { authenticateIn } from './caller.ts'
 import { challenge, shape } from './errors.ts'
+import { credentialRoute } from './credentials.ts'
 import { identityRoutes } from './identity.ts'
 import { kindListRoute, kindRoutes } from './kinds.ts'
 import { operationRoutes } from './operations.ts'
@@ -34,6 +35,7 @@ export const native: Dialect = {
     watchRoute(app, cloud, streams)
     operationRoutes(app, cloud)
     tenantRoute(app, cloud)
+    credentialRoute(app, cloud)
     for (const kind of cloud.kinds.values()) kindRoutes(app, cloud, kind, streams)
     restartRoute(app, cloud)
     replicaRoutes(app, cloud, streams)

@@ -4,6 +4,7 @@ import { CloudError } from '#lib/errors.ts'
 import type { AnyKind, Resource } from '#engine/resource.ts'
 import type { Cloud, Verbs } from '#cloud/cloud.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
+import { user } from '#cloud/identity/user.kind.ts'
 import { callerOf } from './caller.ts'
 import { REFUSALS } from './errors.ts'
 import { byReference } from './lookup.ts'
@@ -40,7 +41,13 @@ async function answer(
 }
 
 /** The kind's spec with nothing required, since the platform fills what is left out. */
-const friendly = (kind: AnyKind) => Type.Partial(kind.spec as TObject)
+const friendly = (kind: AnyKind) => Type.Partial(kind.name === user.name ? NewUser : (kind.spec as TObject))
+
+const NewUser = Type.Object({
+  password: Type.String({ minLength: 8, maxLength: 1024, description: 'Never shown.' }),
+  admin: user.spec.properties.admin,
+  memberships: user.spec.properties.memberships,
+})
 
 /** New containers in every slot of a workload, with the addresses they have; also starts a stopped one. */
 export function restartRoute(app: FastifyInstance, cloud: Cloud): void {
@@ -74,8 +81,8 @@ export function writeRoutes(app: FastifyInstance, cloud: Cloud, kind: AnyKind): 
   const { name } = kind
   const common = { tags: [name], querystring: WriteParams }
 
-  // A tenant's creation answers with its token too: see tenants.ts.
-  if (name !== 'tenant')
+  // These answer with a token too: see tenants.ts and credentials.ts.
+  if (name !== 'tenant' && name !== 'credential')
     app.post<Write & { Body: Static<typeof NewBody> }>(
       `/${name}`,
       {

@@ -1,6 +1,6 @@
 import { CloudError } from '#lib/errors.ts'
 import type { Engine } from '#engine/engine.ts'
-import { PLATFORM } from '#engine/resource.ts'
+import { ALL, PLATFORM } from '#engine/resource.ts'
 import type { Caller, Origin } from '#cloud/access.ts'
 import { createAttempts } from './attempts.ts'
 import { credential } from './credential.kind.ts'
@@ -32,18 +32,18 @@ export function createAuthenticator(engine: Engine): Authenticator {
     async authenticate(token, origin) {
       if (token === '' || token.length > TOKEN_LENGTH_MAX) return undefined
       const claim = await engine.store.claim('credential', hashToken(token))
-      const it = claim && (await engine.get(credential, PLATFORM, claim.owner))
+      const it = claim && (await engine.get(credential, ALL, claim.owner))
       if (!it || it.deletedAt !== undefined) return undefined
       const { spec } = it
       if (spec.expiresAt !== undefined && spec.expiresAt <= engine.clock.now()) return undefined
-      if (spec.tenant !== undefined) {
-        const of = await engine.get(tenant, PLATFORM, spec.tenant)
+      if (it.tenant !== PLATFORM) {
+        const of = await engine.get(tenant, PLATFORM, it.tenant)
         if (!of || of.deletedAt !== undefined || of.spec.suspended) return undefined
       }
       return {
         scope: spec.scope,
         subject: spec.subject,
-        tenant: spec.tenant ?? PLATFORM,
+        tenant: it.tenant,
         role: spec.role,
         credential: it.id,
         origin,

@@ -5,11 +5,10 @@ import { ROLES } from './user.kind.ts'
 
 /**
  * The right to act, proved by a token of which only the SHA-256 is kept. One works in every dialect; `scope` keeps an
- * administrator's, a tenant's and a workload's apart.
+ * administrator's, a tenant's and a workload's apart. It belongs to its tenant, an administrator's to the installation.
  */
 export const credential = defineKind({
   name: 'credential',
-  scope: 'platform',
   spec: Type.Object(
     {
       /** SHA-256 of the token, hex. */
@@ -17,8 +16,6 @@ export const credential = defineKind({
       scope: Type.Enum(['admin', 'tenant', 'workload']),
       /** Id of the user, tenant or workload it stands for. */
       subject: Type.String(),
-      /** The tenant it acts in; absent for an administrator's. */
-      tenant: Type.Optional(Type.String()),
       role: Type.Enum([...ROLES]),
       /** Milliseconds since 1970; absent: until revoked. */
       expiresAt: Type.Optional(Type.Integer()),
@@ -29,12 +26,8 @@ export const credential = defineKind({
   initial: {},
   immutable: ['hash', 'scope', 'subject'],
   claims: (r) => [{ pool: 'credential', value: r.spec.hash, ends: 'deletion' }],
-  refs: (r) => [
-    { to: r.spec.subject, onDelete: 'cascade' },
-    ...(r.spec.tenant && r.spec.tenant !== r.spec.subject
-      ? [{ to: r.spec.tenant, onDelete: 'cascade' as const }]
-      : []),
-  ],
+  // Its tenant is referred to by belonging to it.
+  refs: (r) => (r.spec.subject === r.tenant ? [] : [{ to: r.spec.subject, onDelete: 'cascade' }]),
   terms: (r) => [`subject:${r.spec.subject}`],
 })
 export type Credential = ResourceOf<typeof credential>

@@ -1,10 +1,10 @@
 import { CloudError } from '#lib/errors.ts'
 import type { Draft } from '#engine/draft.ts'
-import { PLATFORM } from '#engine/resource.ts'
-import { authorise } from '#cloud/access.ts'
+import { ALL, PLATFORM } from '#engine/resource.ts'
+import { authorise, ownTenant } from '#cloud/access.ts'
 import { quotaPool, type VerbContext } from '#cloud/context.ts'
 import { domain, type Domain } from '#cloud/edge/domain.kind.ts'
-import { credential } from './credential.kind.ts'
+import { credential, type Credential } from './credential.kind.ts'
 import { hashPassword, hashToken, newToken } from './secrets.ts'
 import { tenant, type Tenant } from './tenant.kind.ts'
 import { type Role, user, type User } from './user.kind.ts'
@@ -34,7 +34,7 @@ export async function createTenant(
         memberships: [{ tenant: made.id, role: 'owner' }],
       },
     })
-  const token = issue(draft, {
+  const { token } = issue(draft, {
     scope: 'tenant',
     subject: made.id,
     tenant: made.id,
@@ -81,39 +81,66 @@ export function issue(
     name: string
     expiresAt?: number
   },
-): string {
+): { credential: Credential; token: string } {
   const token = newToken(input.scope === 'admin' ? 'adm' : 'tnt')
-  draft.create(credential, {
-    tenant: PLATFORM,
+  const made = draft.create(credential, {
+    tenant: input.tenant ?? PLATFORM,
     name: input.name,
     spec: {
       hash: hashToken(token),
       scope: input.scope,
       subject: input.subject,
       role: input.role,
-      ...(input.tenant === undefined ? {} : { tenant: input.tenant }),
       ...(input.expiresAt === undefined ? {} : { expiresAt: input.expiresAt }),
     },
   })
-  return token
+  return { credential: made, token }
 }
 
 /** A login's credential; the oldest go when a user has more than a named number. */
 export async function issueForUser(draft: Draft, it: User): Promise<string> {
   const had = (
-    await draft.list(credential, { tenant: PLATFORM, terms: [`subject:${it.id}`], deleted: false })
+    await draft.list(credential, { tenant: ALL, terms: [`subject:${it.id}`], deleted: false })
   ).filter((old) => old.name !== FIRST_CREDENTIAL)
   for (const old of had.slice(0, Math.max(0, had.length - CREDENTIALS_PER_USER_MAX + 1))) draft.mark(old)
-  const [membership] = it.spec.memberships
   if (it.spec.admin)
-    return issue(draft, { scope: 'admin', subject: it.id, role: 'owner', name: `${it.name} login` })
-  if (!membership) throw new CloudError('forbidden', 'This user belongs to no tenant')
-  return issue(draft, {
-    scope: 'tenant',
-    subject: it.id,
-    tenant: membership.tenant,
-    role: membership.role,
-    name: `${it.name} login`,
+    return issue(draft, { scope: 'admin', subject: it.id, role: 'owner', name: `${it.name} login` }).token
+  for (const { tenant: id, role } of it.spec.memberships) {
+    const of = await draft.get(tenant, PLATFORM, id)
+    if (of && of.deletedAt === undefined)
+      return issue(draft, { scope: 'tenant', subject: it.id, tenant: id, role, name: `${it.name} login` })
+        .token
+  }
+  throw new CloudError('forbidden', 'This user belongs to no tenant')
+}
+
+/** A further credential of the caller's tenant, for a script or a colleague; only its owners and administrators give one. */
+export function issueCredential(
+  { draft, caller }: VerbContext,
+  input: { name: string; role: Role; expiresAt?: number },
+): { credential: Credential; token: string } {
+  authorise(caller, 'own')
+  const of = ownTenant(caller)
+  if (input.expiresAt !== undefined && input.expiresAt <= draft.now)
+    throw new CloudError('invalid', 'must be in the future', { field: 'spec.expiresAt' })
+  return issue(draft, { ...input, scope: 'tenant', subject: of, tenant: of })
+}
+
+/** A person who logs in: an administrator, or a member of tenants. */
+export async function createUser(
+  { draft, caller }: VerbContext,
+  input: { name: string; password: string; admin: boolean; memberships: User['spec']['memberships'] },
+): Promise<User> {
+  authorise(caller, 'operate')
+  for (const it of input.memberships) {
+    const of = await draft.get(tenant, PLATFORM, it.tenant)
+    if (!of || of.deletedAt !== undefined) throw new CloudError('not_found', `Tenant ${it.tenant} not found`)
+  }
+  const { name, password, ...spec } = input
+  return draft.create(user, {
+    tenant: PLATFORM,
+    name,
+    spec: { ...spec, passwordHash: await hashPassword(password) },
   })
 }
 
@@ -133,6 +160,6 @@ export function createAdmin(
   })
   return {
     user: made,
-    token: issue(draft, { scope: 'admin', subject: made.id, role: 'owner', name: FIRST_CREDENTIAL }),
+    token: issue(draft, { scope: 'admin', subject: made.id, role: 'owner', name: FIRST_CREDENTIAL }).token,
   }
 }
