@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { isCloudError } from '#lib/errors.ts'
-import type { ComputeDriver, ContainerWish, SeenContainer } from './compute.driver.ts'
+import type { ComputeDriver, ContainerWish, LogEntry, SeenContainer } from './compute.driver.ts'
 
 /** A driver and the world around it, as the suite needs them. */
 export type ComputeBench = AsyncDisposable & {
@@ -184,9 +184,12 @@ export function computeConformance(name: string, open: () => Promise<ComputeBenc
       await driver.apply(it, never)
       await running(it)
       await until('a sample', async () => (await driver.samples(never)).some(({ id }) => id === it.id))
-      const entries = []
-      for await (const entry of driver.logs(it.id, { tail: 10 }, never)) entries.push(entry)
-      assert.ok(entries.length > 0)
+      let entries: LogEntry[] = []
+      await until('a line', async () => {
+        entries = []
+        for await (const entry of driver.logs(it.id, { tail: 10 }, never)) entries.push(entry)
+        return entries.length > 0
+      })
       for (const entry of entries) assert.ok(entry.cursor && entry.at > 0 && entry.line)
     })
 

@@ -76,14 +76,15 @@ export async function openImages(api: DockerApi, directory: string): Promise<Ima
     login: RegistryLogin | undefined,
     pull: Pull,
   ) => {
-    const before = await api.image(reference)
-    const wasPublic = before !== undefined && !grants.has(before)
+    const before = await api.imageIds()
     await runPull(api, reference, login, pull)
     const id = await api.image(reference)
     if (id === undefined) throw new FetchFailure('passing', 'the image was pulled and is not there')
+    // What was here for everyone stays so, though a private registry has the same under another name.
+    const isPublic = before.has(id) && !grants.has(id)
     if (holder === undefined) {
       if (grants.delete(id)) await save()
-    } else if (!(wasPublic && id === before)) {
+    } else if (!isPublic) {
       grants.set(id, [...new Set([...(grants.get(id) ?? []), holder])])
       await save()
     }

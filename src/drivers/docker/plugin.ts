@@ -107,7 +107,7 @@ async function serve(
   const verb = request.url?.slice(1) ?? ''
   const answer = await within(CALL_MS, verb, async () => {
     const call = await readCall(request)
-    const known = answers[verb]
+    const known = Object.hasOwn(answers, verb) ? answers[verb] : undefined
     if (!known) throw new CloudError('unsupported', `${verb} is no call that this plugin knows`)
     return known(call)
   }).catch((error: unknown): Answer => {

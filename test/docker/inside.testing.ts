@@ -1,0 +1,399 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import type { ContainerWish, ExecSession, LogEntry, SeenContainer } from '#cloud/compute/compute.driver.ts'
+import { systemClock } from '#lib/clock.ts'
+import { silentLog } from '#lib/log.ts'
+import { type LocalHost, localHost } from '../../src/local-host.ts'
+import { CACHE_DEFAULT } from '../fixtures/build.ts'
+import { pushTo, startRegistry } from '../fixtures/registry.ts'
+import { addressOf, ask, endBy, furnish, makeRoom, never, scratch } from './bench.ts'
+import { type Daemon, openDaemon, until } from './daemon.ts'
+
+/** What a container is made of and how it looks from inside; and looking into it from outside. */
+export function inside(): void {
+  describe('what a container is made of', { concurrency: 1 }, () => {
+    const stack = new AsyncDisposableStack()
+    const room = makeRoom(97, 1)
+    let daemon: Daemon
+    let host: LocalHost
+    let folder: string
+
+    before(async () => {
+      daemon = stack.use(await openDaemon('ati', 97))
+      folder = stack.use(await scratch()).path
+      host = await localHost({
+        directory: folder,
+        prefix: 'ati',
+        docker: daemon.socket,
+        clock: systemClock,
+        log: silentLog,
+      })
+      stack.defer(async () => {
+        await host.compute.purge(never)
+        await host.network.purge(never)
+        await host.close()
+      })
+      await furnish(host.network, [room])
+    })
+    after(() => stack.disposeAsync())
+
+    const seen = (id: string): Promise<SeenContainer | undefined> => host.compute.observe(id, never)
+
+    async function inState(wish: ContainerWish, state: SeenContainer['state']): Promise<SeenContainer> {
+      let now: SeenContainer | undefined
+      const is = async (): Promise<boolean> => {
+        now = await seen(wish.id)
+        return now?.state === state && now.attempt === wish.attempt
+      }
+      await until(`${wish.id} is ${state}`, is).catch((error: unknown) => {
+        throw new Error(`it is seen as ${JSON.stringify(now)}`, { cause: error })
+      })
+      return now ?? assert.fail()
+    }
+
+    async function begin(change: Partial<ContainerWish> = {}): Promise<ContainerWish> {
+      const wish = room.wish(change)
+      await host.compute.apply(wish, never)
+      await inState(wish, 'running')
+      return wish
+    }
+
+    async function remove({ id }: ContainerWish): Promise<void> {
+      await host.compute.remove(id, never)
+      await until('it is gone', async () => (await seen(id)) === undefined)
+    }
+
+    const inspect = async (wish: ContainerWish) =>
+      daemon.client.getContainer((await seen(wish.id))?.runtimeId ?? '').inspect()
+
+    const root = { user: '0' } as const
+
+    describe('the fence around a container', () => {
+      test('few capabilities, no new privileges, seccomp', async () => {
+        const it = await begin(root)
+        const status = await ask(host.compute, it.id, 'cat /proc/1/status')
+        // CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID NET_BIND_SERVICE SYS_CHROOT
+        const mask = [0, 1, 3, 4, 5, 6, 7, 10, 18].reduce((sum, bit) => sum + 2 ** bit, 0)
+        const hex = mask.toString(16).padStart(16, '0')
+        for (const set of ['CapPrm', 'CapEff', 'CapBnd'])
+          assert.match(status, new RegExp(`${set}:\\s+${hex}`))
+        assert.match(status, /NoNewPrivs:\s+1/)
+        assert.match(status, /Seccomp:\s+2/)
+        for (const attempt of [
+          'mount -t tmpfs none /mnt',
+          'mknod /tmp/disk b 254 0',
+          'echo 1 > /proc/sys/kernel/panic',
+          'chroot /proc/1/root mount -o remount,rw /proc/sys',
+          'echo 127.0.0.1 > /etc/resolv.conf',
+          'nsenter -t 1 -n true && ip link del eth0',
+        ]) {
+          await assert.rejects(ask(host.compute, it.id, attempt), attempt)
+        }
+        await remove(it)
+      })
+
+      test('a capability that the host allows is added, another is refused', async () => {
+        const it = await begin({ ...root, capabilities: ['NET_RAW'] })
+        assert.match(await ask(host.compute, it.id, 'cat /proc/1/status'), /CapEff:\s+00000000000424fb/)
+        const bad = { ...it, attempt: 2, capabilities: ['SYS_ADMIN'] }
+        await assert.rejects(host.compute.apply(bad, never), { code: 'invalid', message: /SYS_ADMIN/ })
+        await remove(it)
+      })
+
+      test('limits hold, and change while it runs', async () => {
+        const it = await begin({ memoryMib: 48, cpuMillicores: 250, pidsMax: 24 })
+        const before = (await inspect(it)).HostConfig
+        assert.equal(before.Memory, 48 << 20)
+        assert.equal(before.MemorySwap, 48 << 20)
+        assert.equal(before.NanoCpus, 250_000_000)
+        assert.equal(before.PidsLimit, 24)
+        assert.equal(before.RestartPolicy?.Name, 'no')
+        assert.deepEqual(before.LogConfig, {
+          Type: 'json-file',
+          Config: { 'max-file': '3', 'max-size': '10m' },
+        })
+        await host.compute.apply({ ...it, memoryMib: 64, cpuMillicores: 750 }, never)
+        await until('the new limits', async () => {
+          const { Memory, NanoCpus } = (await inspect(it)).HostConfig
+          return Memory === 64 << 20 && NanoCpus === 750_000_000
+        })
+        await assert.rejects(ask(host.compute, it.id, 'for i in $(seq 40); do sleep 20 & done'), /fork/)
+        await remove(it)
+      })
+
+      test('one that uses more than its memory is ended, and says so', async () => {
+        const hog = ['sh', '-c', 'sleep 0.5; x=abcdefghij; while true; do x=$x$x$x$x; done']
+        const it = room.wish({ memoryMib: 16, healing: false, command: hog })
+        await host.compute.apply(it, never)
+        const now = await inState(it, 'exited')
+        assert.equal(now.exitCode, 137)
+        assert.match(now.message ?? '', /memory/)
+        await remove(it)
+      })
+
+      test('name, address, hosts, resolver and environment', async () => {
+        const env = { QUOTED: `a "b" 'c' $HOME`, LINES: 'one\ntwo', EMPTY: '' }
+        const it = await begin({ env, hostname: 'db-3' })
+        const address = addressOf(room, it.id)
+        assert.equal(await ask(host.compute, it.id, 'hostname'), 'db-3')
+        assert.equal(
+          await ask(host.compute, it.id, 'echo "$QUOTED|$LINES|$EMPTY"'),
+          `a "b" 'c' $HOME|one\ntwo|`,
+        )
+        assert.match(await ask(host.compute, it.id, 'cat /etc/hosts'), new RegExp(`${address}\\s+db-3`))
+        assert.equal(
+          await ask(host.compute, it.id, 'cat /etc/resolv.conf'),
+          'nameserver 169.254.169.253\nsearch bench.internal\noptions ndots:2',
+        )
+        const links = await ask(host.compute, it.id, 'ip -o addr show eth0; ip -6 route; ip route')
+        assert.ok(links.includes(`inet ${address}/24`))
+        assert.match(links, /inet6 fd77:1::[0-9a-f]+\/128/)
+        assert.match(links, /default via fe80::1/)
+        assert.match(links, /default via 10\.77\.0\.1/)
+        const info = await inspect(it)
+        assert.match(info.Name, /^\/ati-bench-[0-9a-f]{12}$/)
+        await remove(it)
+      })
+
+      test('a volume is shared, kept and can be read-only', async () => {
+        const first = room.wish()
+        const volume = first.workload
+        const mount = { volume, path: '/data', readOnly: false }
+        const writer = await begin({ mounts: [mount] })
+        const reader = await begin({ mounts: [{ ...mount, readOnly: true }] })
+        await ask(host.compute, writer.id, 'echo kept > /data/note')
+        assert.equal(await ask(host.compute, reader.id, 'cat /data/note'), 'kept')
+        await assert.rejects(ask(host.compute, reader.id, 'echo x > /data/note'), /Read-only/)
+        await assert.rejects(host.compute.removeVolume(volume, never), { code: 'conflict' })
+        const next = { ...writer, attempt: 2 }
+        await host.compute.apply(next, never)
+        await inState(next, 'running')
+        assert.equal(await ask(host.compute, writer.id, 'cat /data/note'), 'kept')
+        await remove(writer)
+        await remove(reader)
+        await host.compute.removeVolume(volume, never)
+        assert.deepEqual(await host.compute.volumes(never), [])
+      })
+
+      test('a command that is not there fails at once', async () => {
+        const it = room.wish({ command: ['/no/such/program'] })
+        await host.compute.apply(it, never)
+        const now = await inState(it, 'failed')
+        assert.match(now.message ?? '', /\/no\/such\/program cannot be run/)
+        await remove(it)
+      })
+
+      test('its last container takes the network of the subnet along', async () => {
+        const networks = () => daemon.client.listNetworks({ filters: { label: ['arcus.instance=ati'] } })
+        const it = await begin()
+        assert.equal((await networks()).length, 1)
+        await remove(it)
+        await until('no network', async () => (await networks()).length === 0)
+      })
+    })
+
+    describe('health', () => {
+      const health = { intervalSeconds: 1, timeoutSeconds: 1, failuresMax: 2, startSeconds: 0 }
+      const serve = 'mkdir -p /tmp/w && echo ok > /tmp/w/ok && httpd -p 8080 -h /tmp/w'
+      const checks = {
+        tcp: { check: { type: 'tcp', port: 8080 }, break: 'killall httpd' },
+        http: { check: { type: 'http', port: 8080, path: '/ok' }, break: 'rm /tmp/w/ok' },
+        command: { check: { type: 'command', command: ['test', '-f', '/tmp/w/ok'] }, break: 'rm /tmp/w/ok' },
+      } as const
+      for (const [name, { check, break: harm }] of Object.entries(checks)) {
+        test(`by ${name}: ready when it passes, not when it stops passing`, async () => {
+          const it = await begin({ health: { ...health, check } })
+          assert.equal((await seen(it.id))?.ready, false)
+          await ask(host.compute, it.id, serve)
+          await until('ready', async () => (await seen(it.id))?.ready === true)
+          await ask(host.compute, it.id, harm)
+          await until('not ready', async () => (await seen(it.id))?.ready === false)
+          assert.equal((await seen(it.id))?.state, 'running')
+          await remove(it)
+        })
+      }
+    })
+
+    describe('logs', () => {
+      const collect = async (it: AsyncIterable<LogEntry>, max: number): Promise<LogEntry[]> => {
+        const entries: LogEntry[] = []
+        for await (const entry of it) if (entries.push(entry) >= max) break
+        return entries
+      }
+      const numbers = 'i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo line $i; done; sleep 1000'
+
+      test('every line once, from the start and from any cursor', async () => {
+        const it = await begin({ command: ['sh', '-c', numbers] })
+        const all = await collect(host.compute.logs(it.id, { follow: true }, never), 40)
+        const lines = all.map((entry) => entry.line)
+        assert.deepEqual(
+          lines,
+          Array.from({ length: 40 }, (_, n) => `line ${n + 1}`),
+        )
+        assert.equal(new Set(all.map((entry) => entry.cursor)).size, 40)
+        for (const at of [0, 17, 38]) {
+          const rest = await collect(host.compute.logs(it.id, { after: all[at]?.cursor ?? '' }, never), 99)
+          assert.deepEqual(
+            rest.map((entry) => entry.line),
+            lines.slice(at + 1),
+          )
+        }
+        const tail = await collect(host.compute.logs(it.id, { tail: 3 }, never), 99)
+        assert.deepEqual(
+          tail.map((entry) => entry.line),
+          lines.slice(-3),
+        )
+        await remove(it)
+      })
+
+      test('both streams, long lines, and on over a restart', async () => {
+        const script = 'echo out; echo err >&2; head -c 50000 /dev/zero | tr "\\0" x; echo; exec sleep 1000'
+        const it = await begin({ command: ['sh', '-c', script] })
+        const stop = new AbortController()
+        const following = collect(host.compute.logs(it.id, { follow: true }, stop.signal), 6)
+        await daemon.client.getContainer((await seen(it.id))?.runtimeId ?? '').kill()
+        const entries = await following
+        assert.deepEqual(entries.map(({ stream, line }) => `${stream} ${line.length}`).toSorted(), [
+          'stderr 3',
+          'stderr 3',
+          'stdout 3',
+          'stdout 3',
+          'stdout 50000',
+          'stdout 50000',
+        ])
+        stop.abort()
+        await remove(it)
+      })
+
+      test('following ends when the container has ended for good', async () => {
+        const it = await begin({ healing: false })
+        const following = collect(host.compute.logs(it.id, { follow: true }, never), 99)
+        await endBy(host.compute, it.id, 0)
+        assert.deepEqual(
+          (await following).map((entry) => entry.line),
+          ['begun'],
+        )
+        await remove(it)
+      })
+
+      test('of what is not there', async () => {
+        await assert.rejects(collect(host.compute.logs(room.wish().id, {}, never), 1), { code: 'not_found' })
+      })
+    })
+
+    describe('commands', () => {
+      const textOf = async ({ stream }: ExecSession): Promise<string> => {
+        let text = ''
+        for await (const chunk of stream) text += String(chunk)
+        return text
+      }
+
+      test('input, output of both streams, code', async () => {
+        const it = await begin()
+        const how = { command: ['sh', '-c', 'cat; echo oops >&2; exit 42'], tty: false }
+        const session = await host.compute.exec(it.id, how, never)
+        session.stream.end('some input\n')
+        assert.equal(await textOf(session), 'some input\noops\n')
+        assert.equal(await session.exitCode, 42)
+        await remove(it)
+      })
+
+      test('much output is not lost, however slowly it is read', async () => {
+        const it = await begin()
+        const how = { command: ['sh', '-c', 'head -c 3000000 /dev/zero'], tty: false }
+        const session = await host.compute.exec(it.id, how, never)
+        let size = 0
+        for await (const chunk of session.stream) size += (chunk as Buffer).length
+        assert.equal(size, 3_000_000)
+        assert.equal(await session.exitCode, 0)
+        await remove(it)
+      })
+
+      test('a terminal with a size', async () => {
+        const it = await begin()
+        const how = { command: ['sh'], tty: true, width: 100, height: 30 }
+        const session = await host.compute.exec(it.id, how, never)
+        let text = ''
+        session.stream.on('data', (chunk: Buffer) => (text += chunk.toString()))
+        session.stream.write('stty size\n')
+        await until('the first size', () => Promise.resolve(text.includes('30 100')))
+        await session.resize(120, 40)
+        session.stream.write('stty size\n')
+        await until('the second size', () => Promise.resolve(text.includes('40 120')))
+        session.stream.write('exit 3\n')
+        assert.equal(await session.exitCode, 3)
+        await remove(it)
+      })
+
+      test('one that is left alone is ended', async () => {
+        const it = await begin()
+        const stop = new AbortController()
+        await host.compute.exec(it.id, { command: ['sleep', '777'], tty: false }, stop.signal)
+        const processes = () => ask(host.compute, it.id, 'ps')
+        assert.match(await processes(), /sleep 777/)
+        stop.abort()
+        await until('it ended', async () => !(await processes()).includes('sleep 777'))
+        await remove(it)
+      })
+
+      test('in a container that has ended: refused', async () => {
+        const it = await begin({ healing: false })
+        await endBy(host.compute, it.id, 0)
+        await inState(it, 'exited')
+        const how = { command: ['true'], tty: false }
+        await assert.rejects(host.compute.exec(it.id, how, never), {
+          code: 'conflict',
+          details: { rule: 'wrong_state' },
+        })
+        await remove(it)
+      })
+    })
+
+    test('samples follow what it does', async () => {
+      const it = await begin({ cpuMillicores: 300, command: ['sh', '-c', 'while true; do :; done'] })
+      const mine = async () => (await host.compute.samples(never)).find((sample) => sample.id === it.id)
+      await mine()
+      await systemClock.sleep(1500, never)
+      const sample = await mine()
+      assert.ok(sample && sample.cpuMillicores > 30 && sample.cpuMillicores < 400, JSON.stringify(sample))
+      assert.ok(sample.memoryBytes > 0)
+      await remove(it)
+    })
+
+    test('a private image is for those who hold its login', async () => {
+      const login = { username: 'builder', password: 'correct horse battery' }
+      await using registry = await startRegistry({
+        directory: `${folder}/registry`,
+        listen: '127.0.0.1:0',
+        login,
+        cache: CACHE_DEFAULT,
+      })
+      const image = await pushTo(daemon.client, 'idle:latest', registry.address, login)
+      // Only the registry has it from now on.
+      await daemon.client.getImage('idle:latest').remove()
+      const registryLogin = { server: registry.address, ...login }
+
+      const stranger = room.wish({ image })
+      await host.compute.apply(stranger, never)
+      assert.match((await inState(stranger, 'failed')).message ?? '', /cannot pull/)
+      const wrong = room.wish({ image, registry: { ...registryLogin, password: 'guess' } })
+      await host.compute.apply(wrong, never)
+      const refused = (await inState(wrong, 'failed')).message ?? ''
+      assert.match(refused, /cannot pull/)
+      assert.doesNotMatch(refused, /guess/)
+
+      const holder = await begin({ image, registry: registryLogin })
+      // Here now, and still not for one without the login.
+      const next = { ...stranger, attempt: 2 }
+      await host.compute.apply(next, never)
+      await inState(next, 'failed')
+
+      // The holder's next container needs no registry, and its password is nowhere in the clear.
+      await registry.close()
+      const again = { ...holder, attempt: 2 }
+      await host.compute.apply(again, never)
+      await inState(again, 'running')
+      for (const wish of [stranger, wrong, holder]) await remove(wish)
+    })
+  })
+}
