@@ -142,7 +142,7 @@ export function dockerApi(socketPath: string) {
       )?.Id,
     /** Ids of every image that is here. */
     imageIds: async (): Promise<ReadonlySet<string>> => {
-      const all = await call('images', CALL_MS, (abortSignal) => docker.listImages({ abortSignal } as never))
+      const all = await call('images', CALL_MS, (abortSignal) => docker.listImages({ abortSignal }))
       return new Set(all.map((it) => it.Id))
     },
     /** Progress as Docker's JSON lines. Ends when the pull ended; a failure is a line with `error`. */
