@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Pod, TestTenant } from './client.testing.ts'
 import { startCloud, type ProcessName, type TestCloud } from './cloud.testing.ts'
 import { assertNothingLeft, containersOf, hostSnapshot, run, stopDocker } from './host.testing.ts'
-import { askProbe, fetchFrom } from './probe.testing.ts'
+import { askProbe, fetchFrom, listening } from './probe.testing.ts'
 import { always, eventually, everyStep } from './wait.testing.ts'
 
 // Every process of the cloud, and Docker, may go away alone: what runs goes on, and what went down comes back as it was.
@@ -33,6 +33,7 @@ describe('restarts', { concurrency: false }, () => {
       tenant.pod(subnet, 'plain').then((it) => tenant.running(it)),
       tenant.pod(subnet, 'client').then((it) => tenant.running(it)),
     ])) as [Pod, Pod, Pod]
+    await listening(web, plain, client)
   })
   after(async () => {
     await everyStep(
