@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import type { LiveStatus } from '../client.testing.ts'
 import type { TestCloud } from '../cloud.testing.ts'
 import { containersOf, httpFrom } from '../host.testing.ts'
+import { listening } from '../probe.testing.ts'
 import { eventually } from '../wait.testing.ts'
 
 const GROWS_WITHIN_MS = 120_000
@@ -29,12 +30,14 @@ export function autoscalingScenario(cloud: () => TestCloud): void {
     })
     assert.deepEqual([made.replica_count, made.auto_healing], [2, true])
     await t.running(made)
+    await listening(made)
     const counts = new Set<number>()
     const first = await containersOf(made.id)
     assert.equal(first.length, 2)
-    const burns = first.map((it) =>
-      httpFrom({ pid: it.pid }, 'http://127.0.0.1/burn?seconds=60', { timeoutMs: 1000 }),
-    )
+    for (const { pid } of first) {
+      const [burning] = await httpFrom({ pid }, 'http://127.0.0.1/burn?seconds=60')
+      assert.ok(burning && 'status' in burning && burning.status === 202, JSON.stringify(burning))
+    }
     let reading: LiveStatus['autoscaler'] = null
     await eventually(
       'the count grows',
@@ -47,7 +50,6 @@ export function autoscalingScenario(cloud: () => TestCloud): void {
       },
       GROWS_WITHIN_MS,
     )
-    await Promise.allSettled(burns)
     const grown = await t.running(made)
     counts.add(grown.replica_count)
     assert.ok(Math.max(...counts) <= REPLICAS_MAX)
