@@ -7,6 +7,7 @@ import { messageOf } from '#lib/errors.ts'
 import { hostSnapshot } from './e2e/host.testing.ts'
 import {
   clean,
+  hasMachineData,
   type Machine,
   MARK,
   prepareMachine,
@@ -25,6 +26,7 @@ As root it installs what they need, and starts a container engine if none answer
 
 const USAGE = 2
 const INTERRUPTED = 130
+const LEFT_SHOWN_MAX = 40
 const ROOT = join(import.meta.dirname, '..')
 const say = (line: string): void => console.log(line)
 
@@ -54,7 +56,7 @@ async function runAll(suites: readonly Suite[], soak: boolean, signal: AbortSign
   const scratch = mkdtempSync(join(tmpdir(), 'arcus-test-'))
   // Accounts of services pass through it to what tests put below.
   chmodSync(scratch, 0o711)
-  const run: Run = { mark: randomUUID(), scratch }
+  const run: Run = { mark: randomUUID(), scratch, hadData: hasMachineData() }
   const left: string[] = []
   let results: Result[] = []
   let machine: Machine | undefined
@@ -86,14 +88,16 @@ async function runEach(
   const { scratch } = run
   const env = { ...process.env, TMPDIR: scratch, [MARK]: run.mark, ...(soak ? { ARCUS_SOAK: '1' } : {}) }
   const results: Result[] = []
+  const since = performance.now()
   for (const suite of suites) {
     const leftOut = whyLeftOut(suite, machine)
     if (leftOut !== undefined) results.push({ suite, leftOut })
     if (leftOut !== undefined || signal.aborted) continue
     say(`\n=== ${suite.name}`)
-    const outcome = await runSuite(suite, { root, scratch, env, soak, signal })
+    const secondsMax = secondsMaxOf(suite, (performance.now() - since) / 1000, soak)
+    const outcome = await runSuite(suite, { root, scratch, env, secondsMax, signal })
     const note = outcome.note ? `, ${outcome.note}` : ''
-    say(`--- ${suite.name}: ${outcome.seconds.toFixed(1)} s of ${secondsMaxOf(suite, soak)} s${note}`)
+    say(`--- ${suite.name}: ${outcome.seconds.toFixed(1)} s of ${secondsMax} s${note}`)
     results.push({ suite, outcome })
   }
   return results
@@ -119,7 +123,9 @@ function report(results: readonly Result[], left: readonly string[], isCi: boole
   }
   if (left.length > 0) {
     failed++
-    say(`left on this machine by the tests:\n${left.map((it) => `  ${it}`).join('\n')}`)
+    say('left on this machine by the tests:')
+    for (const it of left.slice(0, LEFT_SHOWN_MAX)) say(`  ${it}`)
+    if (left.length > LEFT_SHOWN_MAX) say(`  and ${left.length - LEFT_SHOWN_MAX} more`)
   }
   say(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
   return failed > 0 || passed === 0 ? 1 : 0

@@ -9,6 +9,7 @@ import { DEFAULT_DATA } from '#setup/options.ts'
 import { enginePackages, HOST_NEEDS, installPackages, missingPackages, type Need } from '#setup/packages.ts'
 import { runningParent } from '#setup/parent.ts'
 import { canRead, CLOUD_USER, userOrNumbers } from '#setup/users.ts'
+import { readRecord } from '#setup/record.ts'
 import { unitsExist } from '#setup/units.ts'
 import { identify } from '#supervise/identity.ts'
 import { stopProcess } from '#supervise/stop.ts'
@@ -18,7 +19,7 @@ import { hostSnapshot } from '../e2e/host.testing.ts'
 const STOP_SECONDS_MAX = 120
 const PURGE_SECONDS_MAX = 120
 const COPY_SECONDS_MAX = 120
-const HOST_PROGRAM = join(import.meta.dirname, '../../src/host.ts')
+const SOURCE = join(import.meta.dirname, '../../src')
 const GOES_MS_MAX = 15_000
 const POLL_MS = 250
 /** In the environment of everything that a run starts, however far down. */
@@ -33,8 +34,18 @@ function whyNotHere(): string | undefined {
   return undefined
 }
 
-/** One run of the suites: a mark that its processes carry, and its folder for everything it keeps. */
-export type Run = { readonly mark: string; readonly scratch: string }
+/** Whether `up` has left anything on this machine. */
+export const hasMachineData = (): boolean => existsSync(DEFAULT_DATA) || readRecord() !== undefined
+
+/** One run of the suites. */
+export type Run = {
+  /** Carried by its processes. */
+  readonly mark: string
+  /** Its folder for everything it keeps. */
+  readonly scratch: string
+  /** Whether `up` had been here before. */
+  readonly hadData: boolean
+}
 
 /** What the machine has for the suites. */
 export type Machine = {
@@ -141,6 +152,7 @@ export async function whatIsLeft(
     const now = await hostSnapshot(hasEngine)
     const left = [...now].filter((one) => !before.has(one) && !one.startsWith('process '))
     left.push(...processesOf(it).map((pid) => `process ${pid} ${commandOf(pid)}`))
+    if (!it.hadData && hasMachineData()) left.push(`folder ${DEFAULT_DATA}`)
     if (left.length === 0 || systemClock.now() > until) return left
   }
 }
@@ -160,12 +172,14 @@ export async function clean(it: Run, say: Say): Promise<void> {
     const found = identify(pid)
     if (found) await stopProcess(found, 0, systemClock)
   }
-  const purge = [process.execPath, HOST_PROGRAM, '--data', join(it.scratch, 'purge'), '--purge']
-  await runLong(purge, { env: {}, secondsMax: PURGE_SECONDS_MAX, say, clock: systemClock }).catch(
-    (error: unknown) => {
-      say(`what is left could not be removed: ${messageOf(error)}`)
-    },
-  )
+  const node = process.execPath
+  const commands = [[node, join(SOURCE, 'host.ts'), '--data', join(it.scratch, 'purge'), '--purge']]
+  if (!it.hadData && hasMachineData()) commands.unshift([node, join(SOURCE, 'down.ts'), '--purge'])
+  for (const command of commands) {
+    await runLong(command, { env: {}, secondsMax: PURGE_SECONDS_MAX, say, clock: systemClock }).catch(
+      (error: unknown) => say(`what is left could not be removed: ${messageOf(error)}`),
+    )
+  }
   const mounts = readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
     .map((line) => line.split(' ')[1] ?? '')
