@@ -19,6 +19,8 @@ Stops the cloud on this machine; containers keep running. Safe to repeat.
 
 const say: Say = (line) => console.error(line)
 
+const tell = (stopped: boolean): void => say(stopped ? 'Arcus is stopped.' : 'Arcus was not running.')
+
 await runCommand('down', async () => {
   const values = parse(process.argv.slice(2), {
     help: { type: 'boolean', short: 'h' },
@@ -30,8 +32,8 @@ await runCommand('down', async () => {
   const data = values.data === undefined ? machine : folderOption(values.data)
   if (data === machine) {
     const layout = machineLayout(data)
-    await stopUnits()
-    await stopAll(layout, say, systemClock)
+    const units = await stopUnits()
+    tell((await stopAll(layout, systemClock)) || units)
     if (values.purge) await purgeMachine(layout, say, systemClock)
     return
   }
@@ -40,6 +42,6 @@ await runCommand('down', async () => {
     throw new CloudError('unavailable', `there is no folder ${data}`)
   }
   const layout = folderLayout(data)
-  await stopAll(layout, say, systemClock)
+  tell(await stopAll(layout, systemClock))
   if (values.purge) await purgeFolder(layout, say, systemClock)
 })

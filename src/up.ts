@@ -84,7 +84,8 @@ function read(args: readonly string[]): Asked | undefined {
 /** Sets the machine up; nothing is made before what can be refused was looked at. */
 async function prepare({ layout, listen, more }: Asked): Promise<Cloudware> {
   const parent = runningParent(layout.run)
-  const before = parent ? parent.data : readRecord()?.data
+  const record = readRecord()
+  const before = parent ? parent.data : record?.data
   const runs =
     parent !== undefined || unitsExist() || readPidFile(pidFileOf(layout.run, 'cloud')) !== undefined
   if (runs && before !== undefined && before !== layout.data) {
@@ -94,7 +95,9 @@ async function prepare({ layout, listen, more }: Asked): Promise<Cloudware> {
     )
   }
   checkData(layout.data)
-  if (!runs) for (const it of listen) await checkPort(it)
+  // What our own cloud listens on is taken, and rightly so.
+  const held = runs ? (record?.listen ?? []) : []
+  for (const it of listen) if (!held.includes(it.text)) await checkPort(it)
   await prepareHost(say, systemClock)
   const { program, users } = await prepareCloud(ROOT, layout, say)
   writeRecord({ data: layout.data, listen: listen.map((it) => it.text), more })

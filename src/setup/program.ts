@@ -9,11 +9,13 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { run } from './command.ts'
 
 const COPY_SECONDS_MAX = 120
+const GIT_SECONDS_MAX = 10
 /** What the processes need of a checkout, besides their dependencies. */
 const PARTS = ['.node-version', 'package.json', 'package-lock.json', 'src', 'console/dist']
 
@@ -72,6 +74,14 @@ async function copyParts(checkout: string, parts: readonly string[], target: str
   return next
 }
 
+/** Notes the commit that the program was made from, where that can be told. */
+async function writeCommit(checkout: string, target: string): Promise<void> {
+  const commit = await run(['git', '-C', checkout, 'rev-parse', 'HEAD'], GIT_SECONDS_MAX).catch(
+    () => undefined,
+  )
+  if (commit) writeFileSync(join(target, '.commit'), commit, { mode: 0o644 })
+}
+
 /**
  * Copies the program into `folder` under its version and gives that place. A checkout may lie where a service account
  * cannot read, and may be writable by somebody whom root must not trust. Versions with the same dependencies share them.
@@ -85,6 +95,7 @@ export async function installProgram(checkout: string, folder: string): Promise<
     renameSync(await copyParts(checkout, parts, modules), modules)
   }
   const next = await copyParts(checkout, PARTS, target)
+  await writeCommit(checkout, next)
   symlinkSync(join('..', basename(modules), 'node_modules'), join(next, 'node_modules'))
   renameSync(next, target)
   return target

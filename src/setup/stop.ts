@@ -1,8 +1,6 @@
-import { join } from 'node:path'
 import type { Clock } from '#lib/clock.ts'
 import { stopByPidFile, stopProcess } from '#supervise/stop.ts'
 import { pidFileOf } from '#supervise/supervisor.ts'
-import type { Say } from './command.ts'
 import type { Layout } from './layout.ts'
 import { removeStatus, runningParent } from './parent.ts'
 
@@ -10,8 +8,11 @@ import { removeStatus, runningParent } from './parent.ts'
 const PARENT_SECONDS_MAX = 90
 const PROGRAM_SECONDS_MAX = 20
 
-/** Ends the parent and with it the processes, then what a dead parent left; the container engine runs on. */
-export async function stopAll(layout: Layout, say: Say, clock: Clock): Promise<void> {
+/**
+ * Ends the parent and with it the processes, then what a dead parent left; the container engine runs on. True when there
+ * was anything to end.
+ */
+export async function stopAll(layout: Layout, clock: Clock): Promise<boolean> {
   const parent = runningParent(layout.run)
   if (parent) await stopProcess(parent.parent, PARENT_SECONDS_MAX, clock)
   let stopped = parent !== undefined
@@ -19,5 +20,5 @@ export async function stopAll(layout: Layout, say: Say, clock: Clock): Promise<v
     stopped = (await stopByPidFile(pidFileOf(layout.run, name), PROGRAM_SECONDS_MAX, clock)) || stopped
   }
   removeStatus(layout.run)
-  say(stopped ? 'Arcus is stopped.' : `Nothing of Arcus runs with its data in ${join(layout.data)}.`)
+  return stopped
 }

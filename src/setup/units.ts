@@ -113,10 +113,11 @@ export const unitSaid = async (name: string): Promise<string> =>
     )
   ).trim()
 
-export async function stopUnits(): Promise<void> {
+/** Stops and disables the units; true when there were any. */
+export async function stopUnits(): Promise<boolean> {
   const there = UNIT_NAMES.filter((it) => existsSync(join(UNITS, it)))
-  if (there.length === 0) return
   for (const name of there.toReversed()) await systemctl('disable', '--quiet', '--now', name)
+  return there.length > 0
 }
 
 /** Removes the files; the units must be stopped. */

@@ -126,8 +126,14 @@ describe('up and down', { skip, concurrency: false }, () => {
     assert.ok(!said.includes(token))
   })
 
-  test('a repeated up touches nothing and says the same', async () => {
+  test('a repeated up touches nothing and says the same, also when it is refused', async () => {
     const pids = allPids()
+    const { server, port } = await listening()
+    assert.equal((await arcus('up', '--detach', '--listen', `127.0.0.1:${port}`)).code, 1)
+    await new Promise((resolve) => server.close(resolve))
+    const elsewhere = await arcus('up', '--detach', '--data', `${layout.data}-other`)
+    assert.match(elsewhere.stderr, /^arcus: Arcus already runs with its data in .*arcus down/m)
+    assert.equal(elsewhere.code, 1)
     const { stdout } = await succeeds('up', '--detach')
     assert.ok(stdout.includes(url))
     assert.deepEqual(allPids(), pids)
