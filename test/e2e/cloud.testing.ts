@@ -56,7 +56,9 @@ export type TestCloud = AsyncDisposable & {
   answers(withinMs?: number): Promise<void>
   /** Ends every process of it at once, as a power cut does. */
   cut(): Promise<void>
-  /** A new start on the same data and port, after `cut` or `stop`. */
+  /** Ends the parent alone. */
+  killParent(): Promise<void>
+  /** A new start on the same data and port, after `cut`, `killParent` or `stop`. */
   again(): Promise<TestCloud>
   /** Ends as an operator does; the data folder stays when it was given. */
   stop(): Promise<void>
@@ -195,6 +197,10 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
       const all = PROCESSES.map(pid)
       process.kill(root, 'SIGKILL')
       for (const it of all) process.kill(it, 'SIGKILL')
+      await ended
+    },
+    killParent: async () => {
+      process.kill(root, 'SIGKILL')
       await ended
     },
     again: () => startCloud({ ...options, data, port: Number(new URL(url).port) }),

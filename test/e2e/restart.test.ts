@@ -123,6 +123,20 @@ describe('restarts', { concurrency: false }, () => {
     })
   }
 
+  test('the parent killed alone: the processes run on, and a new parent adopts them', async () => {
+    const before = await started()
+    const processes = (['cloud', 'agent', 'edge'] as const).map((it) => cloud.pid(it))
+    await cloud.killParent()
+    await works()
+    cloud = await cloud.again()
+    await recorded()
+    assert.deepEqual(
+      (['cloud', 'agent', 'edge'] as const).map((it) => cloud.pid(it)),
+      processes,
+    )
+    assert.deepEqual(await started(), before, 'no container was touched')
+  })
+
   test('Docker restarted with the agent up: everything comes back', async () => {
     const start = await stopDocker()
     await start()
@@ -131,10 +145,10 @@ describe('restarts', { concurrency: false }, () => {
   })
 
   test('Docker restarted with the agent a few seconds late: everything comes back', async () => {
+    const start = await stopDocker()
     const release = cloud.killAndHold('agent')
     let answering: Promise<void>
     try {
-      const start = await stopDocker()
       answering = start()
       await sleep(AGENT_LATE_MS)
     } finally {
