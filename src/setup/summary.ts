@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import { cloudData, type Layout } from './layout.ts'
+import { DEFAULT_LISTEN } from './options.ts'
 
 /** The first administrator, as the cloud made it. */
 export type Admin = { readonly username: string; readonly password: string; readonly token: string }
@@ -31,6 +32,7 @@ export function summary(it: {
   /** How the command was called, for the lines to try next. */
   readonly command: string
 }): string {
+  const there = it.url === `http://${DEFAULT_LISTEN}` ? '' : ` --url ${it.url}`
   return [
     '',
     `Arcus runs at ${it.url}`,
@@ -43,8 +45,9 @@ export function summary(it: {
     ...it.warnings.map((warning) => `Missing: ${warning}.`),
     ...(it.warnings.length > 0 ? [''] : []),
     'Next:',
-    `  curl -H "X-Admin-Token: ${it.admin.token}" ${it.url}/circloud/tenants`,
+    `  ${it.command} tenants create acme${there}   # a tenant, and its token`,
     `  ${it.command} --help`,
+    'README.md has a tour of five minutes.',
     '',
   ].join('\n')
 }
