@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { accessSync, constants, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { systemClock } from '#lib/clock.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { writeAtomically } from '#lib/files.ts'
@@ -142,7 +142,7 @@ async function nextEpoch(store: Store): Promise<number> {
 
 function openDirectory(path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 })
+    makeFolder(path)
     accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK)
   } catch (error) {
     throw new CloudError(
@@ -152,6 +152,13 @@ function openDirectory(path: string): void {
       error,
     )
   }
+}
+
+/** Makes the folder with those above it, one by one: Node's own recursion never ends where a file system refuses. */
+function makeFolder(path: string): void {
+  const missing: string[] = []
+  for (let at = resolve(path); !existsSync(at); at = dirname(at)) missing.unshift(at)
+  for (const it of missing) mkdirSync(it, { mode: 0o700 })
 }
 
 function readVersion(): { version: string; commit: string | null } {
