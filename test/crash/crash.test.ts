@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Pod, Vpc } from '../e2e/client.testing.ts'
 import { startCloud, type TestCloud } from '../e2e/cloud.testing.ts'
 import { assertNothingLeft, hostSnapshot, reachableFrom, run, tcpFrom } from '../e2e/host.testing.ts'
-import { answering, placeOf } from '../e2e/probe.testing.ts'
+import { answering, listening, placeOf } from '../e2e/probe.testing.ts'
 import { eventually, everyStep } from '../e2e/wait.testing.ts'
 import { workUntil, type Ledger } from './load.testing.ts'
 
@@ -148,6 +148,7 @@ async function works(pods: Pod[]): Promise<void> {
   const servers = pods.filter((it) => it.container_image.startsWith('arcus-probe'))
   const [first] = servers
   if (!first) return
+  await listening(...servers)
   const from = await placeOf(first)
   const vips = servers.map((it) => it.vip)
   assert.deepEqual(await reachableFrom(from, vips, 80), vips)
