@@ -67,8 +67,11 @@ async function main(args: readonly string[]): Promise<void> {
   try {
     const { network, compute } = host
     if (!socket) {
-      await compute.purge(AbortSignal.timeout(PURGE_MS_MAX))
-      await network.purge(AbortSignal.timeout(PURGE_MS_MAX))
+      try {
+        await compute.purge(AbortSignal.timeout(PURGE_MS_MAX))
+      } finally {
+        await network.purge(AbortSignal.timeout(PURGE_MS_MAX))
+      }
       return
     }
     const served = await serveDrivers({ network, compute, socket, owner, epochs: join(data, 'epoch'), log })

@@ -6,7 +6,7 @@ import { type RemoteDrivers, remoteDrivers } from '#drivers/remote/client.ts'
 import { never } from './bench.ts'
 import { until } from './daemon.ts'
 
-const HOST = join(import.meta.dirname, '../../src/host.ts')
+export const HOST = join(import.meta.dirname, '../../src/host.ts')
 
 /** A host agent as a process of its own, which tests start, stop and kill, and the cloud's end of its socket. */
 export type AgentProcess = AsyncDisposable & {

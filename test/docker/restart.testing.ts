@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ComputeDriver, ContainerWish, SeenContainer } from '#cloud/compute/compute.driver.ts'
-import { type AgentProcess, agentProcess } from './agent.ts'
+import { type AgentProcess, HOST, agentProcess } from './agent.ts'
 import { addressOf, ask, endBy, fabricOf, furnish, makeRoom, never, type Room, scratch } from './bench.ts'
 import { type Daemon, openDaemon, run, until } from './daemon.ts'
 
@@ -274,14 +274,37 @@ export function restarts(): void {
     })
 
     test('a second agent on the same folder says who holds it', async () => {
-      const host = join(import.meta.dirname, '../../src/host.ts')
-      const args = [host, '--data', join(folder, 'agent'), '--socket', join(folder, 'second.sock')]
+      const args = [HOST, '--data', join(folder, 'agent'), '--socket', join(folder, 'second.sock')]
       const error = await run(process.execPath, args).then(
         () => assert.fail('it started'),
         (failed: { stderr: string; code: number }) => failed,
       )
       assert.equal(error.code, 1)
       assert.ok(error.stderr.includes(`process ${agent.pid}`), error.stderr)
+    })
+
+    test('a purge by the program leaves nothing in Docker, on the host and where Docker looks', async () => {
+      await agent.stop('SIGTERM')
+      const purge = [
+        HOST,
+        '--data',
+        join(folder, 'agent'),
+        '--prefix',
+        PREFIX,
+        '--docker',
+        daemon.socket,
+        '--purge',
+      ]
+      await run(process.execPath, purge)
+      assert.deepEqual(await daemon.client.listContainers({ all: true }), [])
+      const networks = await daemon.client.listNetworks({ filters: { label: ['arcus.instance'] } })
+      assert.deepEqual(networks, [])
+      const left = await run('sh', [
+        '-c',
+        `ip netns; ip -br link; ls /etc/docker/plugins /run/docker/plugins`,
+      ])
+      assert.doesNotMatch(left.stdout, new RegExp(`\\b${PREFIX}(-|\\.s)`))
+      await agent.start()
     })
   })
 }

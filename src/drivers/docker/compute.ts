@@ -99,7 +99,6 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
       return
     }
     await reachable(signal)
-    await it.resyncOne(id)
     if (it.real(id)) it.discard(id)
   }
 
@@ -112,12 +111,10 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
     },
     async observe(id, signal) {
       await reachable(signal)
-      await it.synced()
       return it.view(id)
     },
     async list(signal) {
       await reachable(signal)
-      await it.synced()
       return it
         .ids()
         .map(it.view)
@@ -142,7 +139,10 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
       })
       return sample(running)
     },
-    logs: (id, how, signal) => logsOf(api, it, clock, id, how, AbortSignal.any([signal, stop.signal])),
+    async *logs(id, how, signal) {
+      await reachable(signal)
+      yield* logsOf(api, it, clock, id, how, AbortSignal.any([signal, stop.signal]))
+    },
     async exec(id, how, signal) {
       await reachable(signal)
       const real = it.real(id)
@@ -153,7 +153,9 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
     },
     events: (signal) => eventsOf(it, AbortSignal.any([signal, stop.signal])),
     async purge(signal) {
-      await reachable(signal)
+      // Nothing to ask Docker for where there never was one.
+      if (wishes.all().length || (await it.session.opened(CONNECT_MS, signal))) await reachable(signal)
+      else return removeAll(volumes)
       await purge(api, { it, wishes, volumes, networks, clock }, signal)
     },
     async close() {
@@ -249,7 +251,6 @@ async function* logsOf(
   let tail = after ? undefined : how.tail
   const follow = how.follow ?? false
   let run: string | undefined
-  if (!it.view(id)) await it.resyncOne(id)
   if (!it.view(id)) throw new CloudError('not_found', `there is no container ${id}`)
   try {
     while (!signal.aborted) {
@@ -323,7 +324,6 @@ async function purge(
   { it, wishes, volumes, networks, clock }: Purged,
   signal: AbortSignal,
 ): Promise<void> {
-  await it.resync()
   for (const held of wishes.all()) {
     await wishes.put({ ...held, removing: true })
     it.renew(held.wish.id, { stopFetch: true })
@@ -344,8 +344,11 @@ async function purge(
       throw new CloudError('unavailable', `${left.length} containers could not be removed`)
     for (const id of left) await kill(id)
     await clock.sleep(POLL_MS, signal)
-    await it.resync()
   }
   for (const subnet of await networks.list()) await networks.within(subnet, () => networks.remove(subnet))
+  await removeAll(volumes)
+}
+
+async function removeAll(volumes: Volumes): Promise<void> {
   for (const volume of await volumes.list()) await volumes.remove(volume)
 }

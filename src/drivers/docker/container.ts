@@ -5,11 +5,13 @@ import type { HeldAttachment } from './attach.ts'
 import type { KeptWish } from './wishes.ts'
 
 /**
- * Every container's capabilities: what images of servers that start as root and step down need. Docker's own list has
- * five more. NET_RAW and MKNOD open attacks on neighbours and the host, SETFCAP and SETPCAP let a process prepare
- * privileges for later, AUDIT_WRITE writes to the host's audit log; a wish can ask for the first four.
+ * Every container's capabilities: what images of servers that start as root and step down need (Debian's nginx, redis,
+ * PostgreSQL, MariaDB and sshd ran with it; sshd gives no terminal without AUDIT_WRITE). Docker's own list has four more:
+ * NET_RAW and MKNOD open attacks on the network and the kernel, SETFCAP and SETPCAP let a process prepare privileges for
+ * later. A wish can ask for each of them.
  */
 export const CAPABILITIES = [
+  'AUDIT_WRITE',
   'CHOWN',
   'DAC_OVERRIDE',
   'FOWNER',
@@ -127,6 +129,8 @@ export function createOptions(recipe: Recipe): ContainerCreateOptions {
       SecurityOpt: ['no-new-privileges'],
       Privileged: false,
       PublishAllPorts: false,
+      // With version 1 of control groups Docker would show it the host's. (The client's types lack the field.)
+      ...({ CgroupnsMode: 'private' } as object),
       // The agent starts what its plan wants; Docker's own policies give up while the network plugin is away.
       RestartPolicy: { Name: 'no' },
       LogConfig: {

@@ -13,6 +13,7 @@ export type ContainerInfo = Docker.ContainerInspectInfo
 export type ContainerSummary = Docker.ContainerInfo
 export type DockerEvent = {
   readonly Action?: string
+  readonly timeNano?: number
   readonly Actor?: { readonly ID?: string; readonly Attributes?: Readonly<Record<string, string>> }
 }
 export type RegistryLogin = {

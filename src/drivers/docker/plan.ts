@@ -147,7 +147,8 @@ const later = (facts: Facts): Step => ({ do: 'wait', untilMs: facts.retryAt ?? f
 
 function ending(real: Real, facts: Facts, graceSeconds: number): Step {
   if (isLater(facts)) return later(facts)
-  return isUp(real)
+  // Removing kills what runs.
+  return isUp(real) && graceSeconds > 0
     ? { do: 'stop', runtimeId: real.runtimeId, graceSeconds }
     : { do: 'discard', runtimeId: real.runtimeId }
 }

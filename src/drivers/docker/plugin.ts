@@ -2,7 +2,7 @@ import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http'
 import { join } from 'node:path'
 import { CloudError, messageOf } from '#lib/errors.ts'
-import { readIfThere, writeAtomically } from '#lib/files.ts'
+import { readIfThere } from '#lib/files.ts'
 import type { Log } from '#lib/log.ts'
 import type { HeldAttachment, Links } from './attach.ts'
 import { ATTACHMENT_OPTION } from './container.ts'
@@ -168,7 +168,8 @@ async function openEndpoints(directory: string): Promise<Endpoints> {
       if (!ENDPOINT.test(endpoint)) throw new CloudError('invalid', 'that is no id of an endpoint')
       for (const [other, of] of byEndpoint) if (of === attachment && other !== endpoint) await remove(other)
       byEndpoint.set(endpoint, attachment)
-      await writeAtomically(join(folder, endpoint), attachment)
+      // Not synced: Docker waits for this, and no endpoint outlives the machine.
+      await writeFile(join(folder, endpoint), attachment, { mode: 0o600 })
     },
     remove,
   }

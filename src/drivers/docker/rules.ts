@@ -18,7 +18,7 @@ export type Limits = {
 }
 
 export const DEFAULT_LIMITS: Limits = {
-  capabilities: ['AUDIT_WRITE', 'IPC_LOCK', 'MKNOD', 'NET_RAW', 'SETFCAP', 'SETPCAP', 'SYS_NICE'],
+  capabilities: ['IPC_LOCK', 'MKNOD', 'NET_RAW', 'SETFCAP', 'SETPCAP', 'SYS_NICE'],
   cpuMillicoresMax: 256_000,
   memoryMibMax: 4_194_304,
   pidsMax: 65_536,

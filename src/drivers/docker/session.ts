@@ -23,7 +23,10 @@ const EVENTS = [
 export type Session = {
   /** Counts the times that Docker answered again; undefined while it is away. What was seen holds within one. */
   current(): number | undefined
-  /** Asks Docker anew whether it is still there, as it will not be when it is shutting down. */
+  /**
+   * Asks Docker anew whether it is still there, and ends the session when not. A daemon that is shutting down still serves
+   * connections that are open: it stops containers, and what is started then is lost to it.
+   */
   confirm(): Promise<boolean>
   /** Waits for Docker to answer; false when it does not in time. */
   opened(timeoutMs: number, signal: AbortSignal): Promise<boolean>
@@ -36,7 +39,9 @@ export function followDocker(
     readonly instance: string
     readonly clock: Clock
     readonly log: Log
-    onOpen(): void
+    /** Looks at everything; the session counts as open when it ends, and does not open when it fails. */
+    onOpen(): Promise<void>
+    onOpened(): void
     onClose(): void
     onEvent(event: DockerEvent): void
   },
@@ -52,13 +57,17 @@ export function followDocker(
     how.onClose()
   }
 
+  let drop = new AbortController()
   const once = async (): Promise<void> => {
+    drop = new AbortController()
     await api.ping(PING_MS)
     const filters = { type: ['container'], label: [`${LABEL.instance}=${how.instance}`], event: EVENTS }
-    const stream = await api.events(filters, signal)
+    const stream = await api.events(filters, AbortSignal.any([signal, drop.signal]))
+    stream.on('error', () => {})
+    await how.onOpen()
     current = ++count
-    how.onOpen()
     opening.resolve()
+    how.onOpened()
     for await (const line of linesOf(stream)) if (line) how.onEvent(JSON.parse(line) as DockerEvent)
   }
   const follow = async (): Promise<void> => {
@@ -77,17 +86,28 @@ export function followDocker(
   }
   follow().catch((error: unknown) => how.log.error('following docker failed', { error }))
 
+  let confirming: Promise<boolean> | undefined
+  const confirm = async (): Promise<boolean> => {
+    const before = current
+    if (before === undefined) return false
+    try {
+      await api.ping(PING_MS)
+      return current === before
+    } catch {
+      // It still holds our connection and takes no new ones: as good as gone.
+      drop.abort()
+      if (current === before) close()
+      return false
+    }
+  }
+
   return {
     current: () => current,
-    async confirm() {
-      const before = current
-      if (before === undefined) return false
-      try {
-        await api.ping(PING_MS)
-      } catch {
-        return false
-      }
-      return current === before
+    confirm: () => {
+      confirming ??= confirm().finally(() => {
+        confirming = undefined
+      })
+      return confirming
     },
     async opened(timeoutMs, stop) {
       if (current !== undefined) return true
