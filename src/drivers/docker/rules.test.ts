@@ -17,6 +17,7 @@ describe('the rules of the host agent', () => {
     const more: Partial<ContainerWish>[] = [
       { user: '1000:1000' },
       { user: 'www-data' },
+      { hostname: `${'a'.repeat(62)}-` },
       { workdir: '/srv/app' },
       { capabilities: ['NET_RAW'] },
       { env: { A: '', 'with.dots': 'é\n' } },

@@ -98,7 +98,8 @@ const Wish = Compile(
 )
 
 const LABEL_FORM = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?'
-const HOSTNAME = new RegExp(`^${LABEL_FORM}$`, 'i')
+/** A name that was cut to 63 characters may end in a hyphen. */
+const HOSTNAME = /^[a-z0-9][a-z0-9-]{0,62}$/i
 const DOMAIN = new RegExp(`^${LABEL_FORM}(?:\\.${LABEL_FORM})*\\.?$`, 'i')
 const IMAGE = new RegExp(
   // host[:port]/ , path components, :tag, @digest
