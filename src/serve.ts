@@ -85,7 +85,7 @@ async function readableProgram(users: readonly User[], layout: Layout): Promise<
   const checkout = join(import.meta.dirname, '..')
   for (const user of users) {
     if (await canRead(user, join(checkout, 'src/main.ts'))) continue
-    const copy = await installProgram(checkout, layout.programs)
+    const copy = await installProgram(checkout, layout.programs, (line) => console.error(line))
     await checkReach(user, join(copy, 'src/main.ts'))
     return copy
   }

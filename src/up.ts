@@ -1,8 +1,9 @@
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemClock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
 import { checkData, checkPort } from '#setup/checks.ts'
-import { startParent, startUnits } from '#setup/background.ts'
+import { awaitReady, startParent, startUnits } from '#setup/background.ts'
 import type { Say } from '#setup/command.ts'
 import { hasSystemd } from '#setup/engine.ts'
 import { type Layout, machineLayout } from '#setup/layout.ts'
@@ -27,6 +28,7 @@ import { readAdmin, summary } from '#setup/summary.ts'
 import { unitsExist } from '#setup/units.ts'
 import { CLOUD_USER, EDGE_USER, ensureUser } from '#setup/users.ts'
 import { readPidFile } from '#supervise/identity.ts'
+import { type Lock, takeLock } from '#supervise/lock.ts'
 import { pidFileOf } from '#supervise/supervisor.ts'
 
 const HELP = `Usage: arcus up [--detach] [--data DIR] [--listen HOST:PORT]...
@@ -124,9 +126,12 @@ async function beParent({ layout, listen, more }: Asked): Promise<void> {
     more,
     settings,
   }
+  // No terminal is its own: what ends one must not end it.
+  process.on('SIGHUP', () => {})
   await supervise(cloudware, true, () => {})
 }
 
+/** Keeps the processes running until a signal; `onReady` is told what is missing. */
 const supervise = (
   cloudware: Cloudware,
   detached: boolean,
@@ -136,7 +141,8 @@ const supervise = (
     cloudware,
     engine: true,
     detached,
-    stop: onSignals('SIGINT', 'SIGTERM', 'SIGHUP'),
+    // A terminal that is closed ends what was started in it.
+    stop: detached ? onSignals('SIGINT', 'SIGTERM') : onSignals('SIGINT', 'SIGTERM', 'SIGHUP'),
     leave: onSignals('SIGUSR2'),
     clock: systemClock,
     say,
@@ -146,24 +152,32 @@ const supervise = (
 /** What was missing may be there by now: a new parent in the background adopts everything and looks again. */
 const mayMend = (parent: ParentStatus): boolean => parent.detached && parent.warnings.length > 0
 
-async function up(asked: Asked): Promise<void> {
-  if (asked.isParent) return await beParent(asked)
+/** Keeps a second `up` away until this one has set up and started everything. */
+function alone(run: string): Lock {
+  mkdirSync(run, { recursive: true, mode: 0o711 })
+  const lock = takeLock(join(run, 'up.lock'))
+  if (!lock) throw new CloudError('conflict', 'another `arcus up` is at work; wait for it')
+  return lock
+}
+
+async function up(asked: Asked, isStarted: () => void): Promise<void> {
   const it = await prepare(asked)
   const parent = runningParent(it.layout.run)
+  const isSame = parent?.phase === 'ready' && parent.version === versionOf(it)
   if (!parent && hasSystemd() && (asked.detach || unitsExist())) {
     print(it, await startUnits(it, say, systemClock))
-  } else if (parent?.phase === 'ready' && parent.version === versionOf(it) && !mayMend(parent)) {
+  } else if (isSame && !mayMend(parent)) {
+    await awaitReady(it.layout.run, systemClock)
     print(it, parent.warnings)
   } else if (parent && !parent.detached) {
     const where = `in the foreground as process ${parent.parent.pid}`
-    throw new CloudError(
-      'conflict',
-      `Arcus already runs ${where}, with another program or other options; end that first`,
-    )
+    const how = 'with another program or other options; end that first'
+    throw new CloudError('conflict', `Arcus already runs ${where}, ${how}`)
   } else if (parent || asked.detach) {
     print(it, await startParent(it, onSignals('SIGINT', 'SIGTERM', 'SIGHUP'), say, systemClock))
   } else {
     await supervise(it, false, (warnings) => {
+      isStarted()
       print(it, warnings)
       say('Ctrl-C stops the cloud; containers keep running.')
     })
@@ -173,6 +187,12 @@ async function up(asked: Asked): Promise<void> {
 
 await runCommand('up', async () => {
   const asked = read(process.argv.slice(2))
-  if (asked) await up(asked)
-  else console.log(HELP)
+  if (!asked) return console.log(HELP)
+  if (asked.isParent) return await beParent(asked)
+  const lock = alone(asked.layout.run)
+  try {
+    await up(asked, () => lock.release())
+  } finally {
+    lock.release()
+  }
 })

@@ -7,7 +7,7 @@ import { identify, isRunning, signalTo } from '#supervise/identity.ts'
 import { lastLines, openLog, sizeOfLog } from '#supervise/logfile.ts'
 import { logOf } from '#supervise/supervisor.ts'
 import { type Say, TOOL_PATH } from './command.ts'
-import { ensureEngine } from './engine.ts'
+import { ENGINE, ensureEngine } from './engine.ts'
 import { readStatus, removeStatus, runningParent, tellChanges } from './parent.ts'
 import { nodeOf } from './program.ts'
 import { type Cloudware, programsOf } from './programs.ts'
@@ -15,6 +15,8 @@ import { applyUnits, stopUnits, unitOf, unitSaid } from './units.ts'
 
 const START_SECONDS_MAX = 300
 const HAND_OVER_SECONDS_MAX = 60
+/** The longest pause between two starts, and the time of a start. */
+const BACK_SECONDS_MAX = 45
 const POLL_MS = 100
 const LINES_SHOWN = 3
 
@@ -30,6 +32,18 @@ async function within(
     await clock.sleep(POLL_MS, signal)
   }
   return true
+}
+
+/**
+ * Waits until every process of the parent that runs is ready, as after one died. Refused `unavailable` with what is wrong
+ * when one does not come back.
+ */
+export async function awaitReady(run: string, clock: Clock): Promise<void> {
+  const ill = () =>
+    (runningParent(run)?.programs ?? []).filter((it) => it.state !== 'ready' && it.name !== ENGINE.name)
+  if (await within(BACK_SECONDS_MAX, clock, () => ill().length === 0)) return
+  const why = ill().map((it) => `${it.name} does not run: ${it.detail ?? it.state}`)
+  throw new CloudError('unavailable', why.join('; '))
 }
 
 /** Asks the parent that runs to go and leave its processes to the next one. */

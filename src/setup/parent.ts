@@ -131,7 +131,8 @@ export async function runParent(options: {
     removeStatus(run)
   } catch (error) {
     await supervisor.stop(engineBefore ? [ENGINE.name] : [])
-    tell({ phase: 'failed', error: messageOf(error) })
+    if (options.detached) tell({ phase: 'failed', error: messageOf(error) })
+    else removeStatus(run)
     throw new CloudError('unavailable', messageOf(error), {}, error)
   } finally {
     lock.release()

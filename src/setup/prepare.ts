@@ -24,8 +24,7 @@ export async function prepareHost(say: Say, clock: Clock): Promise<void> {
 export async function prepareCloud(checkout: string, layout: Layout, say: Say): Promise<Prepared> {
   const users = { cloud: await ensureUser(CLOUD_USER), edge: await ensureUser(EDGE_USER) }
   makeFolders(layout, users)
-  say('Installing the program …')
-  const program = await installProgram(checkout, layout.programs)
+  const program = await installProgram(checkout, layout.programs, say)
   await checkReach(users.cloud, cloudData(layout))
   await checkReach(users.edge, edgeData(layout))
   await checkReach(users.cloud, program)

@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { run } from './command.ts'
+import { run, type Say } from './command.ts'
 
 const COPY_SECONDS_MAX = 120
 const GIT_SECONDS_MAX = 10
@@ -86,9 +86,10 @@ async function writeCommit(checkout: string, target: string): Promise<void> {
  * Copies the program into `folder` under its version and gives that place. A checkout may lie where a service account
  * cannot read, and may be writable by somebody whom root must not trust. Versions with the same dependencies share them.
  */
-export async function installProgram(checkout: string, folder: string): Promise<string> {
+export async function installProgram(checkout: string, folder: string, say: Say): Promise<string> {
   const target = join(folder, programVersion(checkout))
   if (existsSync(target)) return target
+  say('Installing the program …')
   const modules = join(folder, modulesName(checkout))
   if (!existsSync(modules)) {
     const parts = [...dependencies(checkout), 'node_modules/.bin/node']

@@ -6,7 +6,7 @@ import { readPidFile } from '#supervise/identity.ts'
 import { takeLock } from '#supervise/lock.ts'
 import { stopByPidFile } from '#supervise/stop.ts'
 import { createSupervisor, pidFileOf } from '#supervise/supervisor.ts'
-import { commandExists, runLong, type Say } from './command.ts'
+import { commandExists, run, runLong, type Say } from './command.ts'
 import { ENGINE, ensureEngine } from './engine.ts'
 import { agentData, type Layout } from './layout.ts'
 import { removeRecord } from './record.ts'
@@ -14,6 +14,8 @@ import { removeUnits } from './units.ts'
 import { CLOUD_USER, EDGE_USER, removeUser } from './users.ts'
 
 const PURGE_SECONDS_MAX = 300
+const TOOL_SECONDS_MAX = 20
+const NAMESPACES = '/run/netns'
 const HOST_LOCK = '/run/arcus-host/arcus.lock'
 const HOST_PROGRAM = join(import.meta.dirname, '../host.ts')
 
@@ -47,6 +49,12 @@ function removeHostLock(): void {
   if (readdirSync(dirname(HOST_LOCK)).length === 0) rmdirSync(dirname(HOST_LOCK))
 }
 
+/** iproute2 mounts a folder for the first namespace and leaves it; without namespaces nobody needs it. */
+async function removeNamespaceFolder(): Promise<void> {
+  if (!existsSync(NAMESPACES) || readdirSync(NAMESPACES).length > 0) return
+  await run(['umount', NAMESPACES], TOOL_SECONDS_MAX).catch(() => undefined)
+}
+
 /** Removes what a cloud below one folder made, and the folder. Its processes must have ended. */
 export async function purgeFolder(layout: Layout, say: Say, clock: Clock): Promise<void> {
   await purgeHost(layout, say, clock)
@@ -71,6 +79,7 @@ export async function purgeMachine(layout: Layout, say: Say, clock: Clock): Prom
   if (await stopByPidFile(docker, ENGINE.stopSecondsMax, clock))
     say('Docker, which Arcus had started, is stopped.')
   removeHostLock()
+  await removeNamespaceFolder()
   await removeUnits()
   for (const name of [CLOUD_USER, EDGE_USER]) await removeUser(name)
   remove(layout.data, layout.run, layout.logs, layout.cache, layout.programs)

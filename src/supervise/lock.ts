@@ -1,5 +1,6 @@
 import { DatabaseSync } from 'node:sqlite'
 
+/** Held until released; releasing it again does nothing. */
 export type Lock = { release(): void }
 
 /**
@@ -15,5 +16,9 @@ export function takeLock(path: string): Lock | undefined {
     if (/database is locked/.test(String(error))) return undefined
     throw error
   }
-  return { release: () => database.close() }
+  return {
+    release() {
+      if (database.isOpen) database.close()
+    },
+  }
 }

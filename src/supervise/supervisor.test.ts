@@ -16,6 +16,7 @@ import {
   pidFileOf,
   type Program,
   type ProgramState,
+  type Supervisor,
 } from './supervisor.ts'
 
 const WAIT_MS_MAX = 10_000
@@ -23,7 +24,10 @@ const QUICK = { backoffMsMin: 20, backoffMsMax: 80, readyPollMs: 10, adoptedPoll
 const root = mkdtempSync(join(tmpdir(), 'arcus-supervise-'))
 const started: Identity[] = []
 
+const supervisors: Supervisor[] = []
+
 after(async () => {
+  for (const it of supervisors) await it.stop()
   for (const it of started) await stopProcess(it, 0, systemClock)
   rmSync(root, { recursive: true })
 })
@@ -46,7 +50,7 @@ function stand(name: string, body: string, more: Partial<Program> = {}) {
     argv: [process.execPath, '-e', script],
     env: { PATH: '/usr/bin:/bin' },
     cwd: folder,
-    ready: async () => readFileSync(file('ready'), 'utf8').includes(`${pid()}\n`),
+    ready: async () => readFileSync(file('ready'), 'utf8').split('\n').includes(String(pid())),
     readySecondsMax: 5,
     stopSecondsMax: 5,
     firstStartsMax: 2,
@@ -60,14 +64,12 @@ function stand(name: string, body: string, more: Partial<Program> = {}) {
   const starts = (): number =>
     existsSync(file('starts')) ? readFileSync(file('starts'), 'utf8').trim().split('\n').length : 0
   let states: readonly ProgramState[] = []
-  const supervisor = () =>
-    createSupervisor({
-      folder,
-      logs: folder,
-      clock: systemClock,
-      limits: QUICK,
-      onChange: (now) => (states = now),
-    })
+  const supervisor = (): Supervisor => {
+    const onChange = (now: readonly ProgramState[]): void => void (states = now)
+    const made = createSupervisor({ folder, logs: folder, clock: systemClock, limits: QUICK, onChange })
+    supervisors.push(made)
+    return made
+  }
   return { folder, file, program, pid, starts, supervisor, state: () => states[0] }
 }
 

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { closeSync, mkdirSync } from 'node:fs'
+import { closeSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '#lib/clock.ts'
 import { messageOf } from '#lib/errors.ts'
@@ -116,9 +116,10 @@ export function createSupervisor(options: {
   }
 
   mkdirSync(folder, { recursive: true, mode: 0o711 })
+  mkdirSync(logs, { recursive: true, mode: 0o750 })
   const rotating = new AbortController()
   void repeat(limits.rotateMs, rotating.signal, clock, () => {
-    for (const it of all) rotateLog(logOf(logs, it.program.name))
+    for (const it of readdirSync(logs)) if (it.endsWith('.log')) rotateLog(join(logs, it))
   })
 
   const launch = async (program: Program, signal: AbortSignal): Promise<Running> => {

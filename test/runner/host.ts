@@ -61,6 +61,7 @@ export type Machine = {
 const TEST_NEEDS: readonly Need[] = [
   { command: 'ping', package: 'iputils-ping' },
   { command: 'iptables', package: 'iptables' },
+  { command: 'curl', package: 'curl' },
 ]
 
 const nothing = async (): Promise<void> => {}
@@ -141,6 +142,12 @@ export function processesOf({ mark, scratch }: Run): number[] {
     .filter((pid) => identify(pid) !== undefined && !ofEngine(pid))
 }
 
+/** What the system makes by itself and keeps: routes of links that are not ours, and iproute2's own mount. */
+function isSystems(it: string, before: ReadonlySet<string>): boolean {
+  const [, link] = /^route .* dev (\S+) .*proto kernel/.exec(it) ?? []
+  return it === 'mount /run/netns' || (link !== undefined && before.has(`link ${link}`))
+}
+
 /** What is on the machine now and was not before, after it had time to go. */
 export async function whatIsLeft(
   before: ReadonlySet<string>,
@@ -150,7 +157,9 @@ export async function whatIsLeft(
   const signal = new AbortController().signal
   for (const until = systemClock.now() + GOES_MS_MAX; ; await systemClock.sleep(POLL_MS, signal)) {
     const now = await hostSnapshot(hasEngine)
-    const left = [...now].filter((one) => !before.has(one) && !one.startsWith('process '))
+    const left = [...now].filter(
+      (one) => !before.has(one) && !isSystems(one, before) && !one.startsWith('process '),
+    )
     left.push(...processesOf(it).map((pid) => `process ${pid} ${commandOf(pid)}`))
     if (!it.hadData && hasMachineData()) left.push(`folder ${DEFAULT_DATA}`)
     if (left.length === 0 || systemClock.now() > until) return left
