@@ -68,7 +68,7 @@ async function runAll(suites: readonly Suite[], soak: boolean, signal: AbortSign
     const root = changeable ? await readableCheckout(ROOT, scratch) : ROOT
     results = await runEach(suites, { machine, run, root, soak, signal })
     if (before && !signal.aborted) left.push(...(await whatIsLeft(before, run, hasEngine)))
-    if (before && (signal.aborted || left.length > 0)) await clean(run, say)
+    if (before && (signal.aborted || left.length > 0)) await clean(before, run, hasEngine, say)
   } finally {
     await machine?.stop()
     try {

@@ -69,13 +69,16 @@ export async function purgeMachine(layout: Layout, say: Say, clock: Clock): Prom
   const supervisor = createSupervisor({ folder: layout.run, logs: layout.logs, clock })
   const docker = pidFileOf(layout.run, ENGINE.name)
   const isOurs = readPidFile(docker) !== undefined
-  if (existsSync(agentData(layout)) && commandExists('dockerd')) {
-    await ensureEngine(isOurs, () => supervisor.start(ENGINE), say).catch((error: unknown) =>
-      say(messageOf(error)),
-    )
+  try {
+    if (existsSync(agentData(layout)) && commandExists('dockerd')) {
+      await ensureEngine(isOurs, () => supervisor.start(ENGINE), say).catch((error: unknown) =>
+        say(messageOf(error)),
+      )
+    }
+    await purgeHost(layout, say, clock)
+  } finally {
+    await supervisor.leave()
   }
-  await purgeHost(layout, say, clock)
-  await supervisor.leave()
   if (await stopByPidFile(docker, ENGINE.stopSecondsMax, clock))
     say('Docker, which Arcus had started, is stopped.')
   removeHostLock()

@@ -118,9 +118,15 @@ export function createSupervisor(options: {
   mkdirSync(folder, { recursive: true, mode: 0o711 })
   mkdirSync(logs, { recursive: true, mode: 0o750 })
   const rotating = new AbortController()
-  void repeat(limits.rotateMs, rotating.signal, clock, () => {
-    for (const it of readdirSync(logs)) if (it.endsWith('.log')) rotateLog(join(logs, it))
-  })
+  let isRotating = false
+  /** Runs while there is something to keep, since it keeps this process alive. */
+  const rotate = (): void => {
+    if (isRotating) return
+    isRotating = true
+    void repeat(limits.rotateMs, rotating.signal, clock, () => {
+      for (const it of readdirSync(logs)) if (it.endsWith('.log')) rotateLog(join(logs, it))
+    })
+  }
 
   const launch = async (program: Program, signal: AbortSignal): Promise<Running> => {
     const pidFile = pidFileOf(folder, program.name)
@@ -187,6 +193,7 @@ export function createSupervisor(options: {
         const state: ProgramState = { name: program.name, state: 'starting', restarts: 0 }
         const kept: Kept = { program, stop, done: Promise.resolve(), state }
         all.push(kept)
+        rotate()
         const fail = (why: string): void => reject(new Error(`${program.name} did not start: ${why}`))
         kept.done = keep(kept, resolve, fail).catch((error: unknown) => {
           fail(stop.signal.aborted ? 'it was stopped' : messageOf(error))

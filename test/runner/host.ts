@@ -19,6 +19,9 @@ import { hostSnapshot } from '../e2e/host.testing.ts'
 const STOP_SECONDS_MAX = 120
 const PURGE_SECONDS_MAX = 120
 const COPY_SECONDS_MAX = 120
+const TOOL_SECONDS_MAX = 30
+/** What test/docker calls its own agents. */
+const PREFIXES_OF_TESTS = ['atc', 'ati', 'atr']
 const SOURCE = join(import.meta.dirname, '../../src')
 const GOES_MS_MAX = 15_000
 const POLL_MS = 250
@@ -80,8 +83,11 @@ export async function prepareMachine(scratch: string, say: Say): Promise<Machine
     if (!commandExists('dockerd')) await installPackages(enginePackages(), say, systemClock)
     // Only started, not kept running: suites stop and start it themselves.
     const supervisor = createSupervisor({ folder: scratch, logs: scratch, clock: systemClock })
-    await ensureEngine(false, () => supervisor.start(ENGINE), say)
-    await supervisor.leave()
+    try {
+      await ensureEngine(false, () => supervisor.start(ENGINE), say)
+    } finally {
+      await supervisor.leave()
+    }
     return { stop: stopEngine }
   } catch (error) {
     return { whyNoEngine: messageOf(error), stop: nothing }
@@ -175,24 +181,47 @@ export async function readableCheckout(root: string, scratch: string): Promise<s
   return copy
 }
 
+/** Links that Docker makes for containers of others. */
+const DOCKERS_LINK = /^(veth|docker|br-)/
+
+/** The command that removes one line of a snapshot; undefined for what goes with something else. */
+function removalOf(it: string): string[] | undefined {
+  const [, what = '', name = ''] = /^(namespace|link|nft table) (.+)$/.exec(it) ?? []
+  if (what === 'namespace') return ['ip', 'netns', 'delete', name]
+  if (what === 'link' && !DOCKERS_LINK.test(name)) return ['ip', 'link', 'delete', name]
+  if (what === 'nft table') return ['nft', 'delete', 'table', ...name.split(' ')]
+  return undefined
+}
+
 /** Ends what a run started and removes what it made on the machine, as far as that can be found. */
-export async function clean(it: Run, say: Say): Promise<void> {
+export async function clean(
+  before: ReadonlySet<string>,
+  it: Run,
+  hasEngine: boolean,
+  say: Say,
+): Promise<void> {
+  const tolerant = (work: Promise<unknown>): Promise<unknown> =>
+    work.catch((error: unknown) => say(`not everything could be removed: ${messageOf(error)}`))
   for (const pid of processesOf(it)) {
     const found = identify(pid)
-    if (found) await stopProcess(found, 0, systemClock)
+    if (found) await tolerant(stopProcess(found, 0, systemClock))
   }
   const node = process.execPath
-  const commands = [[node, join(SOURCE, 'host.ts'), '--data', join(it.scratch, 'purge'), '--purge']]
+  const purge = ['--data', join(it.scratch, 'purge'), '--purge']
+  const prefixes = ['arcus', ...PREFIXES_OF_TESTS]
+  const commands = prefixes.map((prefix) => [node, join(SOURCE, 'host.ts'), ...purge, '--prefix', prefix])
   if (!it.hadData && hasMachineData()) commands.unshift([node, join(SOURCE, 'down.ts'), '--purge'])
   for (const command of commands) {
-    await runLong(command, { env: {}, secondsMax: PURGE_SECONDS_MAX, say, clock: systemClock }).catch(
-      (error: unknown) => say(`what is left could not be removed: ${messageOf(error)}`),
-    )
+    await tolerant(runLong(command, { env: {}, secondsMax: PURGE_SECONDS_MAX, say, clock: systemClock }))
+  }
+  for (const one of await hostSnapshot(hasEngine)) {
+    const removal = before.has(one) || isSystems(one, before) ? undefined : removalOf(one)
+    if (removal) await tolerant(run(removal, TOOL_SECONDS_MAX))
   }
   const mounts = readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
     .map((line) => line.split(' ')[1] ?? '')
   for (const mount of mounts.filter((path) => path.startsWith(`${it.scratch}/`)).toReversed()) {
-    await run(['umount', '--lazy', mount], COPY_SECONDS_MAX).catch((error: unknown) => say(messageOf(error)))
+    await tolerant(run(['umount', '--lazy', mount], TOOL_SECONDS_MAX))
   }
 }
