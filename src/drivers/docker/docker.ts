@@ -29,7 +29,10 @@ export const statusOf = (error: unknown): number | undefined =>
 /** Docker's own words for a refusal, without the frame its client puts around them. */
 export const reasonOf = (error: unknown): string => {
   const json = (error as { json?: { message?: unknown } } | undefined)?.json
-  return typeof json?.message === 'string' ? json.message : messageOf(error).trim()
+  if (typeof json?.message === 'string') return json.message
+  return messageOf(error)
+    .replace(/^\(HTTP code \d+\) [\w /]+ - /, '')
+    .trim()
 }
 
 /** For verbs of the client whose types know only some of their forms. */

@@ -20,8 +20,8 @@ export class FetchFailure extends Error {
     this.what = what
   }
 }
-const failure = (message: string): FetchFailure =>
-  new FetchFailure(isFinal(message) ? 'final' : 'passing', message)
+const failure = (reference: string, reason: string): FetchFailure =>
+  new FetchFailure(isFinal(reason) ? 'final' : 'passing', pullMessage(reference, reason))
 
 /** With the tag that Docker means when none is given; without one its pull would fetch every tag. */
 export const referenceOf = (image: string): string =>
@@ -164,16 +164,16 @@ async function runPull(
       if (!text) continue
       timer.refresh()
       const line = JSON.parse(text) as PullLine
-      if (line.error !== undefined) throw failure(pullMessage(reference, line.error))
+      if (line.error !== undefined) throw failure(reference, line.error)
       pull.progress = addUp(layers, line)
     }
   } catch (error) {
     if (error instanceof FetchFailure) throw error
     if (pull.stop.signal.aborted) throw error
-    if (silence.signal.aborted)
-      throw failure(pullMessage(reference, 'timed out, the registry sent nothing more'))
-    const message = pullMessage(reference, reasonOf(error))
-    throw statusOf(error) === undefined ? new FetchFailure('passing', message) : failure(message)
+    if (silence.signal.aborted) throw failure(reference, 'timed out, the registry sent nothing more')
+    const reason = reasonOf(error)
+    if (statusOf(error) !== undefined) throw failure(reference, reason)
+    throw new FetchFailure('passing', pullMessage(reference, reason))
   } finally {
     clearTimeout(timer)
   }
