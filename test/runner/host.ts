@@ -20,6 +20,7 @@ const STOP_SECONDS_MAX = 120
 const PURGE_SECONDS_MAX = 120
 const COPY_SECONDS_MAX = 120
 const TOOL_SECONDS_MAX = 30
+const ANCESTORS_MAX = 64
 /** What test/docker calls its own agents. */
 const PREFIXES_OF_TESTS = ['atc', 'ati', 'atr']
 const SOURCE = join(import.meta.dirname, '../../src')
@@ -132,20 +133,29 @@ const OURS = /src\/(main|host|edge|up|serve)\.ts/
  * not handed on, as Arcus with its data in the run's own folder or in the machine's, where it did not run before.
  */
 export function processesOf({ mark, scratch }: Run): number[] {
+  const engine = engineProcess()?.pid
   const isOurs = (command: string): boolean =>
     OURS.test(command) && (command.includes(scratch) || command.includes(DEFAULT_DATA))
   const isMarked = (pid: number): boolean => readProc(pid, 'environ').split('\0').includes(`${MARK}=${mark}`)
-  const engine = engineProcess()?.pid
-  const ofEngine = (pid: number): boolean => {
-    for (let at = pid, depth = 0; at > 1 && depth < 64; at = parentOf(at), depth++)
-      if (at === engine) return true
-    return /containerd-shim/.test(commandOf(pid))
-  }
+  const isShim = (pid: number): boolean => commandOf(pid).includes('containerd-shim')
+  const isOfEngine = (pid: number): boolean =>
+    lineage(pid).some((it) => it === engine || (isShim(it) && !commandOf(it).includes(scratch)))
+  // Containers of an engine that a suite ran have nothing of ours but their shim.
+  const isOfSuite = (pid: number): boolean =>
+    lineage(pid).some((it) => isShim(it) && commandOf(it).includes(scratch))
   return readdirSync('/proc')
     .filter((it) => /^\d+$/.test(it))
     .map(Number)
-    .filter((pid) => pid !== process.pid && (isMarked(pid) || isOurs(commandOf(pid))))
-    .filter((pid) => identify(pid) !== undefined && !ofEngine(pid))
+    .filter((pid) => pid !== process.pid && identify(pid) !== undefined)
+    .filter((pid) => isMarked(pid) || isOurs(commandOf(pid)) || isOfSuite(pid))
+    .filter((pid) => !isOfEngine(pid))
+}
+
+/** A process and those above it. */
+function lineage(pid: number): number[] {
+  const found: number[] = []
+  for (let at = pid; at > 1 && found.length < ANCESTORS_MAX; at = parentOf(at)) found.push(at)
+  return found
 }
 
 /** What the system makes by itself and keeps: routes of links that are not ours, and iproute2's own mount. */
