@@ -64,9 +64,9 @@ function stand(name: string, body: string, more: Partial<Program> = {}) {
   const starts = (): number =>
     existsSync(file('starts')) ? readFileSync(file('starts'), 'utf8').trim().split('\n').length : 0
   let states: readonly ProgramState[] = []
-  const supervisor = (): Supervisor => {
+  const supervisor = (logs = folder): Supervisor => {
     const onChange = (now: readonly ProgramState[]): void => void (states = now)
-    const made = createSupervisor({ folder, logs: folder, clock: systemClock, limits: QUICK, onChange })
+    const made = createSupervisor({ folder, logs, clock: systemClock, limits: QUICK, onChange })
     supervisors.push(made)
     return made
   }
@@ -189,6 +189,28 @@ describe('a supervisor', () => {
     const pid = it.pid()
     await supervisor.stop()
     assert.equal(identify(pid), undefined)
+  })
+
+  test('starts again when starting itself failed for a while', async () => {
+    const it = stand('unwritable', SERVE)
+    const logs = it.file('logs')
+    const supervisor = it.supervisor(logs)
+    await supervisor.start(it.program)
+    rmSync(logs, { recursive: true })
+    writeFileSync(logs, 'no folder')
+    process.kill(it.pid(), 'SIGKILL')
+    await until('it says what is wrong', () => /EEXIST|ENOTDIR/.test(it.state()?.detail ?? ''))
+    rmSync(logs)
+    await until('it runs again', () => it.state()?.state === 'ready')
+    await supervisor.stop()
+  })
+
+  test('starts nothing once it was stopped', async () => {
+    const it = stand('after', SERVE)
+    const supervisor = it.supervisor()
+    await supervisor.stop()
+    await assert.rejects(supervisor.start(it.program), /after did not start: it was stopped/)
+    assert.equal(it.starts(), 0)
   })
 
   test('stops the last one started first, and leaves alone what it is told to', async () => {

@@ -117,15 +117,13 @@ export function createSupervisor(options: {
 
   mkdirSync(folder, { recursive: true, mode: 0o711 })
   mkdirSync(logs, { recursive: true, mode: 0o750 })
-  const rotating = new AbortController()
+  const ending = new AbortController()
   let isRotating = false
   /** Runs while there is something to keep, since it keeps this process alive. */
   const rotate = (): void => {
     if (isRotating) return
     isRotating = true
-    void repeat(limits.rotateMs, rotating.signal, clock, () => {
-      for (const it of readdirSync(logs)) if (it.endsWith('.log')) rotateLog(join(logs, it))
-    })
+    void repeat(limits.rotateMs, ending.signal, clock, () => rotateAll(logs))
   }
 
   const launch = async (program: Program, signal: AbortSignal): Promise<Running> => {
@@ -168,7 +166,7 @@ export function createSupervisor(options: {
       const { why, readyMs } = await live(kept, () => {
         wasReady = true
         onReady()
-      })
+      }).catch((error: unknown) => ({ why: messageOf(error), readyMs: 0 }))
       signal.throwIfAborted()
       failures = readyMs >= limits.steadyMs ? 1 : failures + 1
       if (!wasReady && failures >= kept.program.firstStartsMax) {
@@ -189,6 +187,7 @@ export function createSupervisor(options: {
     states,
     start: (program) =>
       new Promise((resolve, reject) => {
+        if (ending.signal.aborted) return reject(new Error(`${program.name} did not start: it was stopped`))
         const stop = new AbortController()
         const state: ProgramState = { name: program.name, state: 'starting', restarts: 0 }
         const kept: Kept = { program, stop, done: Promise.resolve(), state }
@@ -200,7 +199,7 @@ export function createSupervisor(options: {
         })
       }),
     async stop(leave = []) {
-      rotating.abort()
+      ending.abort()
       for (const kept of all.toReversed()) {
         await release(kept)
         if (leave.includes(kept.program.name)) continue
@@ -210,7 +209,7 @@ export function createSupervisor(options: {
       }
     },
     async leave() {
-      rotating.abort()
+      ending.abort()
       for (const kept of all) await release(kept)
     },
   }
@@ -275,6 +274,14 @@ async function untilReady(
     await clock.sleep(limits.readyPollMs, stop).catch(() => {})
   }
   return 'stopped'
+}
+
+function rotateAll(logs: string): void {
+  try {
+    for (const it of readdirSync(logs)) if (it.endsWith('.log')) rotateLog(join(logs, it))
+  } catch {
+    // A full disk or a folder that is gone must not end the parent; the next turn looks again.
+  }
 }
 
 async function repeat(everyMs: number, signal: AbortSignal, clock: Clock, work: () => void): Promise<void> {
