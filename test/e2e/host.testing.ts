@@ -262,7 +262,8 @@ export async function hostSnapshot(hasEngine = true): Promise<Set<string>> {
   const volumes = existsSync(DOCKER_VOLUMES) ? readdirSync(DOCKER_VOLUMES) : []
   const mounts = lines(readFileSync('/proc/self/mounts', 'utf8'))
     .map((line) => line.split(' ')[1] ?? '')
-    .filter((path) => /docker|arcus|netns/.test(path))
+    // The folder of namespaces itself is mounted by whoever first makes one, and stays for the next.
+    .filter((path) => /docker|arcus|netns/.test(path) && path !== '/run/netns')
   return new Set([
     ...named('container', containers),
     ...named('docker network', networks),
