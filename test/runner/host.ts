@@ -158,10 +158,10 @@ function lineage(pid: number): number[] {
   return found
 }
 
-/** What the system makes by itself and keeps: routes of links that are not ours, and iproute2's own mount. */
+/** What the kernel makes by itself: routes of links that were there before. */
 function isSystems(it: string, before: ReadonlySet<string>): boolean {
   const [, link] = /^route .* dev (\S+) .*proto kernel/.exec(it) ?? []
-  return it === 'mount /run/netns' || (link !== undefined && before.has(`link ${link}`))
+  return link !== undefined && before.has(`link ${link}`)
 }
 
 /** What is on the machine now and was not before, after it had time to go. */
