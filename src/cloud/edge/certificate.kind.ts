@@ -1,0 +1,48 @@
+import Type from 'typebox'
+import { defineKind } from '#engine/kind.ts'
+import type { ResourceOf } from '#engine/resource.ts'
+
+export const NAMES_MAX = 100
+
+/** A TLS certificate for hostnames of the tenant, kept valid: made anew at two thirds of its life unless it was given. */
+export const certificate = defineKind({
+  name: 'certificate',
+  spec: Type.Object(
+    {
+      /** Lower case; the first is the common name. `*.example.com` stands for one label. */
+      names: Type.Array(Type.String({ maxLength: 253 }), { minItems: 1, maxItems: NAMES_MAX }),
+      /** `internal`: this installation's own authority. `acme`: the authority in the edge's settings. `given`: chain and key below. */
+      source: Type.Enum(['internal', 'acme', 'given']),
+      /** PEM, leaf first; for `given`. */
+      chain: Type.Optional(Type.String({ maxLength: 65_536 })),
+      /** PEM, unencrypted; for `given`. */
+      key: Type.Optional(Type.String({ maxLength: 16_384 })),
+    },
+    { additionalProperties: false },
+  ),
+  status: Type.Object({
+    state: Type.Enum(['pending', 'issued', 'error']),
+    /** Why it is pending or in error, and what will happen next. */
+    message: Type.Optional(Type.String()),
+    /** Milliseconds since 1970, as those below. */
+    notBefore: Type.Optional(Type.Integer()),
+    notAfter: Type.Optional(Type.Integer()),
+    renewAt: Type.Optional(Type.Integer()),
+    /** When an issue or renewal is tried next. */
+    nextTryAt: Type.Optional(Type.Integer()),
+    serial: Type.Optional(Type.String()),
+    fingerprint256: Type.Optional(Type.String()),
+    issuer: Type.Optional(Type.String()),
+  }),
+  initial: { state: 'pending' },
+  secret: ['key'],
+  immutable: ['source'],
+  settleSecondsMax: 900,
+  // Whatever it was made for waits for it.
+  wakes: (r) =>
+    r.owner === undefined
+      ? []
+      : (['tunnel', 'route', 'service-tunnel'] as const).map((kind) => `${kind}/${r.owner ?? ''}` as const),
+  terms: (r) => [...r.spec.names.map((it) => `hostname:${it}`), `state:${r.status.state}`],
+})
+export type Certificate = ResourceOf<typeof certificate>
