@@ -24,6 +24,9 @@ resources:
     spec: { vpc: production, subnet: front, image: 'nginx:latest', replicas: 2 }
 `
 
+/** The first sample is taken a moment after the container runs. */
+const STATS_TRIES_MAX = 100
+
 type Place = AsyncDisposable & {
   served: ServedCloud
   user: Shell
@@ -106,7 +109,10 @@ test('get, describe, explain and stats show what there is', async () => {
   ])
     assert.match(described, line)
   assert.equal(await it.fine('explain', 'workload/web'), 'workload/web is settled\n')
-  assert.match(await it.fine('stats', 'web'), /^REPLICA +CPU.*\nweb-0 +1m +8 MiB/)
+  let stats = ''
+  for (let tries = 0; tries < STATS_TRIES_MAX && !stats.includes('1m'); tries++)
+    stats = await it.fine('stats', 'web')
+  assert.match(stats, /^REPLICA +CPU.*\nweb-0 +1m +8 MiB/)
   assert.match(await it.fine('kinds'), /^workload +tenant +vpc subnet image/m)
   assert.match(await it.fine('whoami'), /acme/)
 })
