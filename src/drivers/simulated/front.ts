@@ -1,43 +1,86 @@
 import { CloudError } from '#lib/errors.ts'
 import {
+  type Access,
   type Front,
   type FrontCertificate,
   type FrontDriver,
   LATENCY_BUCKETS_MS,
+  type RouteTraffic,
 } from '#cloud/edge/front.driver.ts'
 import type { Fault } from './network.ts'
 
-const older = (what: string, wanted: number, held: number): CloudError =>
-  new CloudError('conflict', `generation ${wanted} of ${what} is older than ${held}`, { rule: 'lost_race' })
+const ACCESSES_MAX = 10_000
 
 export type SimulatedFront = FrontDriver & {
   readonly fronts: ReadonlyMap<string, Front>
   readonly certificates: ReadonlyMap<string, FrontCertificate>
+  /** What a test makes of the traffic: counters of a route by id, in place of zeros. */
+  readonly counted: Map<string, RouteTraffic>
   /** Says how many connections an origin has open; 0 ends it. */
   occupy(origin: string, connections: number): void
+  /** What the host lacks, as a test sets it. */
+  readonly lacks: string[]
+  /** Logs an access; its cursor is given here. */
+  visit(access: Omit<Access, 'cursor'>): void
 }
 
-/** A front door that only keeps its tables: for tests and benchmarks, nothing listens. */
+/** Counters of a route that nobody asked yet. */
+const untouched = (route: string): RouteTraffic => ({
+  route,
+  since: 0,
+  requests: 0,
+  statuses: { '1': 0, '2': 0, '3': 0, '4': 0, '5': 0 },
+  receivedBytes: 0,
+  sentBytes: 0,
+  latency: Array.from({ length: LATENCY_BUCKETS_MS.length + 1 }, () => 0),
+  latencySumMs: 0,
+  active: 0,
+})
+
+/** Keeps the newest of each id; older is refused as the front door does. */
+async function keep<T extends { readonly generation: number }>(
+  held: Map<string, T>,
+  id: string,
+  it: T,
+): Promise<void> {
+  const served = held.get(id)?.generation
+  if (served !== undefined && served > it.generation) {
+    const message = `generation ${it.generation} is older than ${served}, which is served`
+    throw new CloudError('conflict', message, { rule: 'lost_race' })
+  }
+  held.set(id, it)
+  await Promise.resolve()
+}
+
+/** A front door that only keeps its tables: for tests and benchmarks, nothing answers. */
 export function simulatedFront(fault: Fault = () => {}): SimulatedFront {
   const fronts = new Map<string, Front>()
   const certificates = new Map<string, FrontCertificate>()
+  const counted = new Map<string, RouteTraffic>()
   const occupied = new Map<string, number>()
+  const lacks: string[] = []
+  const visits: Access[] = []
+  let last = 0
   return {
     fronts,
     certificates,
+    counted,
+    lacks,
     occupy(origin, connections) {
       if (connections > 0) occupied.set(origin, connections)
       else occupied.delete(origin)
     },
+    visit(access) {
+      visits.push({ ...access, cursor: String(++last) })
+      if (visits.length > ACCESSES_MAX) visits.shift()
+    },
     async missing() {
       await fault('missing', '')
-      return []
+      return [...lacks]
     },
     async apply(front) {
       await fault('apply', front.vpc)
-      const held = fronts.get(front.vpc)?.generation ?? 0
-      if (held > front.generation) throw older(`the front of ${front.vpc}`, front.generation, held)
-      fronts.set(front.vpc, front)
+      await keep(fronts, front.vpc, front)
     },
     async remove(vpc) {
       await fault('remove', vpc)
@@ -45,10 +88,7 @@ export function simulatedFront(fault: Fault = () => {}): SimulatedFront {
     },
     async applyCertificate(certificate) {
       await fault('applyCertificate', certificate.id)
-      const held = certificates.get(certificate.id)?.generation ?? 0
-      if (held > certificate.generation)
-        throw older(`certificate ${certificate.id}`, certificate.generation, held)
-      certificates.set(certificate.id, certificate)
+      await keep(certificates, certificate.id, certificate)
     },
     async removeCertificate(id) {
       await fault('removeCertificate', id)
@@ -63,27 +103,17 @@ export function simulatedFront(fault: Fault = () => {}): SimulatedFront {
     },
     async traffic() {
       await fault('traffic', '')
-      return [...fronts.values()].flatMap(({ routes }) =>
-        routes.map(({ id }) => ({
-          route: id,
-          since: 0,
-          requests: 0,
-          statuses: { 1: 0, 2: 0, 3: 0, 4: 0, 5: 0 },
-          receivedBytes: 0,
-          sentBytes: 0,
-          latency: [...LATENCY_BUCKETS_MS, Infinity].map(() => 0),
-          latencySumMs: 0,
-          active: 0,
-        })),
-      )
+      const routes = [...fronts.values()].flatMap((it) => it.routes)
+      return routes.map(({ id }) => counted.get(id) ?? untouched(id))
     },
     async open() {
       await fault('open', '')
       return Object.fromEntries(occupied)
     },
-    async accesses(after) {
+    async accesses(after, limit) {
       await fault('accesses', '')
-      return { entries: [], cursor: after ?? '0' }
+      const newer = visits.filter((it) => Number(it.cursor) > Number(after ?? 0)).slice(0, limit)
+      return { entries: newer, cursor: newer.at(-1)?.cursor ?? after ?? '0' }
     },
   }
 }
