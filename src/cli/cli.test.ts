@@ -370,6 +370,13 @@ test('login keeps a token that opens the cloud, for its owner’s eyes only', as
   assert.deepEqual([nowhere.code, /--tenant NAME/.test(nowhere.err)], [1, true], nowhere.err)
   assert.equal((await user.run(['tenants', 'use', 'acme'])).code, 0)
   assert.equal((await user.run(['apply', '-f', '-'], { input: SHOP })).code, 0)
+  assert.equal((await user.run(['tenants', 'suspend', 'acme'])).out, 'tenant/acme suspended\n')
+  assert.match((await user.run(['tenants', 'list'])).out, /^acme +suspended /m)
+  const late = await user.run(['apply', '-f', '-', '--token', token], {
+    input: 'resources: [{kind: vpc, name: late}]',
+  })
+  assert.deepEqual([late.code, /This tenant is suspended/.test(late.err)], [1, true], late.err)
+  assert.equal((await user.run(['tenants', 'resume', 'acme', '-o', 'name'])).out, 'tenant/acme\n')
   const kept = await user.run(['login', '--token-stdin'], { input: `${token}\n` })
   assert.equal(kept.code, 0, kept.err)
   assert.match((await user.run(['whoami'])).out, /Subject: +acme/)

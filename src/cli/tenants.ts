@@ -1,4 +1,4 @@
-import type { Resource } from './client.ts'
+import { pathOf, type Resource } from './client.ts'
 import { readConfig, writeConfig } from './config.ts'
 import { action, outputOption, type Register } from './context.ts'
 import { EXIT, Failure } from './failure.ts'
@@ -6,12 +6,21 @@ import { print, resourceTable, say } from './output.ts'
 import { readSecret } from './prompt.ts'
 import { getOne, listAll } from './resources.ts'
 
+const SUSPENSION = [
+  {
+    word: 'suspend',
+    suspended: true,
+    effect: 'let its callers look and change nothing; what it has runs on',
+  },
+  { word: 'resume', suspended: false, effect: 'end a suspension' },
+]
+
 type Create = { description?: string; passwordStdin?: boolean }
 
 export const registerTenants: Register = (program, world, done) => {
   const tenants = program
     .command('tenants')
-    .description('list, create and choose tenants, for administrators')
+    .description('list, create, choose, suspend and resume tenants, for administrators')
 
   tenants
     .command('list')
@@ -52,6 +61,20 @@ export const registerTenants: Register = (program, world, done) => {
         },
       ),
     )
+
+  for (const { word, suspended, effect } of SUSPENSION)
+    tenants
+      .command(word)
+      .description(effect)
+      .argument('<name>', 'name or id')
+      .addOption(outputOption())
+      .action(
+        action<[string], object>(world, done, async ({ client, format }, [name]) => {
+          const it = await client.send<Resource>('PATCH', pathOf('tenant', name), { spec: { suspended } })
+          const what = format === 'name' ? '' : suspended ? ' suspended' : ' resumed'
+          print(world, format, it, () => `tenant/${it.name}${what}\n`)
+        }),
+      )
 
   tenants
     .command('use')

@@ -10,6 +10,8 @@ export type Caller = {
   /** The tenant acted in; PLATFORM for an administrator's caller that named none. */
   readonly tenant: string
   readonly role: Role
+  /** Its tenant is suspended: it may look, and change nothing. */
+  readonly suspended?: boolean
   readonly credential: string
   readonly origin: Origin
 }
@@ -31,6 +33,12 @@ export function authorise(caller: Caller, right: Right): void {
     throw new CloudError('forbidden', "A workload's credential opens only its own API")
   if (caller.scope === 'admin') return
   if (right === 'operate') throw new CloudError('forbidden', 'Only an administrator may do this')
+  if (right !== 'read' && caller.suspended === true)
+    throw new CloudError(
+      'forbidden',
+      'This tenant is suspended: what it has runs on and can be seen, nothing can be changed; ask the administrator',
+      { rule: 'suspended' },
+    )
   if (right === 'own' && caller.role !== 'owner')
     throw new CloudError('forbidden', 'Only an owner of the tenant may do this')
   if (right === 'write' && caller.role === 'viewer')

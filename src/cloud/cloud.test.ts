@@ -3,9 +3,10 @@ import { test } from 'node:test'
 import { isCloudError } from '#lib/errors.ts'
 import type { AnyKind } from '#engine/resource.ts'
 import type { Caller } from './access.ts'
-import { testCloud, type TestCloud } from './cloud.testing.ts'
+import { testCloud, type TestCloud, testOrigin } from './cloud.testing.ts'
 import { replica } from './compute/replica.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
+import { tenant } from './identity/tenant.kind.ts'
 import { subnet } from './network/subnet.kind.ts'
 import { vpc, type Vpc } from './network/vpc.kind.ts'
 
@@ -344,4 +345,37 @@ test('what replicas use is kept a sample a minute, for their tenant alone', asyn
   for (const [at, one] of kept.entries()) assert.ok(one.at - (kept[at - 1]?.at ?? 0) >= 60_000)
   assert.equal(kept[0]?.cpuMillicores, 1)
   await assert.rejects(it.cloud.history(stranger.caller, id, {}), refused('not_found'))
+})
+
+test('a suspended tenant sees what it has, changes nothing, and is told', async () => {
+  await using it = await testCloud()
+  const acme = await it.tenant('acme')
+  const suspend = async (suspended: boolean) =>
+    await it.cloud.act(
+      it.admin,
+      'test',
+      async (verbs) => await verbs.patch(tenant, acme.id, { spec: { suspended } }),
+    )
+  const create = async (caller: Caller, name: string) =>
+    await it.cloud.act(caller, 'test', async (verbs) => await verbs.createVpc({ name, internet: true }))
+  const now = async () => {
+    const caller = await it.cloud.authenticate(acme.token, testOrigin)
+    assert.ok(caller)
+    return caller
+  }
+  const { id } = await create(await now(), 'before')
+  await suspend(true)
+  assert.equal((await it.cloud.get(await now(), vpc, id)).name, 'before')
+  await assert.rejects(
+    create(await now(), 'late'),
+    (error) => isCloudError(error, 'forbidden') && error.details.rule === 'suspended',
+  )
+  await create(await it.cloud.inTenant(it.admin, acme.id), 'by-the-administrator')
+  const { records } = await it.cloud.records(await now(), { stream: 'audit', subject: acme.id })
+  assert.deepEqual(
+    records.map((one) => one.what),
+    ['tenant.suspended'],
+  )
+  await suspend(false)
+  await create(await now(), 'after')
 })

@@ -310,7 +310,7 @@ async function patchGeneric(
   if (kind.name === vpc.name && (merged as Vpc['spec']).natAddress !== (it as Vpc).spec.natAddress)
     throw new CloudError('invalid', 'is given by the platform', { field: 'spec.natAddress' })
   const edited = draft.edit(kind, it, { spec: merged, labels })
-  if (kind.name === tenant.name) identity.setQuotas(draft, edited as Tenant)
+  if (kind.name === tenant.name) identity.tenantChanged(context, it as Tenant, edited as Tenant)
   return edited
 }
 

@@ -18,7 +18,14 @@ export const ERROR_CODES = [
 export type ErrorCode = (typeof ERROR_CODES)[number]
 
 /** The broken rule, where dialects answer the same code differently (design §8). */
-export type ErrorRule = 'wrong_state' | 'quota' | 'foreign_tenant' | 'capacity' | 'in_use' | 'lost_race'
+export type ErrorRule =
+  | 'wrong_state'
+  | 'quota'
+  | 'foreign_tenant'
+  | 'capacity'
+  | 'in_use'
+  | 'lost_race'
+  | 'suspended'
 
 export type ErrorDetails = {
   /** The field of the request that is wrong, dotted: `spec.cidr`. */

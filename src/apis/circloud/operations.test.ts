@@ -115,7 +115,7 @@ test('every operation is closed to whom it is not for, whatever is sent along', 
   assert.equal(await it.snapshot(), before)
 })
 
-test('a suspended tenant’s token opens nothing', async () => {
+test('a suspended tenant’s token opens what changes nothing', async () => {
   await using it = await testDialect()
   const acme = await it.tenant('acme')
   const tenants = it.world.cloud.kinds.get('tenant')
@@ -125,5 +125,11 @@ test('a suspended tenant’s token opens nothing', async () => {
     'test',
     async (verbs) => await verbs.patch(tenants, acme.id, { spec: { suspended: true } }),
   )
-  assert.equal((await acme.call('GET', '/pods')).status, 401)
+  assert.equal((await acme.call('GET', '/pods')).status, 200)
+  const refused = await acme.call('POST', '/vpcs', {
+    tenant_id: acme.id,
+    name: 'late',
+    enable_internet: true,
+  })
+  assert.deepEqual([refused.status, /^This tenant is suspended/.test(refused.body.detail)], [401, true])
 })

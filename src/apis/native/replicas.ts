@@ -210,7 +210,7 @@ function execRoute(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
       throw new CloudError('invalid', 'This is a WebSocket: ask with Upgrade: websocket')
     },
     wsHandler: (socket, request) => {
-      const signal = streams.open(request, socket)
+      const signal = streams.open(request, socket, 'write')
       runCommand(cloud, request, socket, signal).catch((error: unknown) => {
         if (!isCloudError(error)) streams.log.error('exec failed', { requestId: request.id, error })
         end(socket, CLOSE.failed, errorBody(error, request.id))

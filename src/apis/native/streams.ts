@@ -2,6 +2,7 @@ import type { EventEmitter } from 'node:events'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { CloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
+import { authorise, type Right } from '#cloud/access.ts'
 import type { Cloud } from '#cloud/cloud.ts'
 import { originOf, tokenOf } from './caller.ts'
 
@@ -17,8 +18,11 @@ export const BEAT_SECONDS = 15
 /** The open streams of one scope: counted, ended with their connection, their credential or the server. */
 export type Streams = {
   readonly log: Log
-  /** `connection` is what emits `close` when the client is gone: the response, or the WebSocket. */
-  open(request: FastifyRequest, connection: EventEmitter): AbortSignal
+  /**
+   * `connection` is what emits `close` when the client is gone: the response, or the WebSocket. It also ends when the caller
+   * has no longer the right it needs.
+   */
+  open(request: FastifyRequest, connection: EventEmitter, needs?: Right): AbortSignal
 }
 
 export function streamsOf(app: FastifyInstance, cloud: Cloud, log: Log): Streams {
@@ -27,7 +31,7 @@ export function streamsOf(app: FastifyInstance, cloud: Cloud, log: Log): Streams
   app.addHook('preClose', async () => ending.abort(new Error('the server is going down')))
   return {
     log,
-    open(request, connection) {
+    open(request, connection, needs = 'read') {
       if (open >= STREAMS_MAX)
         throw new CloudError('rate_limited', `${STREAMS_MAX} streams are open here; close some`, {
           retryAfterSeconds: 10,
@@ -38,8 +42,14 @@ export function streamsOf(app: FastifyInstance, cloud: Cloud, log: Log): Streams
       const origin = originOf(request)
       const look = setInterval(() => {
         cloud.authenticate(token, origin).then(
-          (caller) =>
-            caller ?? controller.abort(new CloudError('unauthenticated', 'The credential was revoked')),
+          (caller) => {
+            try {
+              if (!caller) throw new CloudError('unauthenticated', 'The credential was revoked')
+              authorise(caller, needs)
+            } catch (error) {
+              controller.abort(error)
+            }
+          },
           (error: unknown) =>
             log.warn('credential of a stream not checked', { requestId: request.id, error }),
         )

@@ -16,7 +16,7 @@ const PASSWORD_LENGTH_MAX = 1024
 export type Login = { readonly username: string; readonly password: string; readonly admin?: boolean }
 
 export type Authenticator = {
-  /** Undefined for an unknown, revoked or expired token and for a tenant that is suspended or going. */
+  /** Undefined for an unknown, revoked or expired token and for a tenant that is going. */
   authenticate(token: string, origin: Origin): Promise<Caller | undefined>
   /** `unauthenticated` for a wrong name or password alike; `rate_limited` after too many. */
   login(input: Login, origin: Origin): Promise<{ user: User; token: string }>
@@ -36,15 +36,18 @@ export function createAuthenticator(engine: Engine): Authenticator {
       if (!it || it.deletedAt !== undefined) return undefined
       const { spec } = it
       if (spec.expiresAt !== undefined && spec.expiresAt <= engine.clock.now()) return undefined
+      let suspended = false
       if (it.tenant !== PLATFORM) {
         const of = await engine.get(tenant, PLATFORM, it.tenant)
-        if (!of || of.deletedAt !== undefined || of.spec.suspended) return undefined
+        if (!of || of.deletedAt !== undefined) return undefined
+        suspended = of.spec.suspended
       }
       return {
         scope: spec.scope,
         subject: spec.subject,
         tenant: it.tenant,
         role: spec.role,
+        ...(suspended ? { suspended } : {}),
         credential: it.id,
         origin,
       }

@@ -45,9 +45,22 @@ export async function createTenant(
 }
 
 /** Sets the store's pools to the tenant's quotas; lower than what is used is allowed: nothing new fits then. */
-export function setQuotas(draft: Draft, it: Tenant): void {
+function setQuotas(draft: Draft, it: Tenant): void {
   for (const [what, max] of Object.entries(it.spec.quotas))
     draft.pool(quotaPool(it.id, what as keyof Tenant['spec']['quotas']), max)
+}
+
+/** What follows from a change of a tenant: its pools, and a note for its own eyes when it was suspended or resumed. */
+export function tenantChanged({ draft, caller }: VerbContext, before: Tenant, now: Tenant): void {
+  setQuotas(draft, now)
+  if (before.spec.suspended === now.spec.suspended) return
+  draft.record({
+    stream: 'audit',
+    tenant: now.id,
+    subject: now.id,
+    what: now.spec.suspended ? 'tenant.suspended' : 'tenant.resumed',
+    body: { subject: caller.subject, requestId: caller.origin.requestId },
+  })
 }
 
 /** Everything the tenant owns goes along. */

@@ -24,7 +24,7 @@ export const tenant = defineKind({
     {
       description: Type.Union([Type.String({ maxLength: 4096 }), Type.Null()]),
       quotas: Quotas,
-      /** No verb of its callers is allowed while set. */
+      /** While set its callers may look and change nothing; what it has runs on. An administrator sets and clears it. */
       suspended: Type.Boolean(),
     },
     { additionalProperties: false },
