@@ -77,7 +77,7 @@ const PROBLEM_STATUS = {
   exhausted: 409,
   gone: 410,
   rate_limited: 429,
-  unsupported: 501,
+  unsupported: 400,
   unavailable: 503,
   internal: 500,
 } satisfies Record<Fault['code'], number>

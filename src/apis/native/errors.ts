@@ -16,9 +16,9 @@ const STATUS: Record<FaultCode, number> = {
   gone: 410,
   rate_limited: 429,
   internal: 500,
-  unsupported: 501,
+  unsupported: 400,
   unavailable: 503,
-  exhausted: 507,
+  exhausted: 409,
 }
 
 /** What every refusal looks like; `field` is dotted, `blockers` are `kind name (id)`. */

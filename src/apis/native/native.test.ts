@@ -205,7 +205,7 @@ test('a new tenant’s token is shown once, and its quotas count', async () => {
   assert.equal((await served.call('GET', `/tenant/${body.id}`)).body.token, undefined)
   assert.equal((await served.call('POST', '/vpc', { token, body: { name: 'one' } })).status, 201)
   const second = await served.call('POST', '/vpc', { token, body: { name: 'two' } })
-  assert.deepEqual([second.status, second.body.error.rule], [507, 'quota'])
+  assert.deepEqual([second.status, second.body.error.rule], [409, 'quota'])
   const told = await served.call('PATCH', '/tenant/small', { body: { spec: { description: null } } })
   assert.deepEqual([told.status, told.body.spec.description], [200, null])
   const login = { username: 'small', password: 'long enough' }
@@ -229,7 +229,7 @@ test('what is wrong with a request is said in one shape, and nothing changes', a
     ['POST', '/vpc', { name: 'x', labels: { a: 1 } }, 400, 'invalid', 'labels.a'],
     ['POST', '/vpc', { name: 'x', spec: { internet: 'yes' } }, 400, 'invalid', 'spec.internet'],
     ['POST', '/subnet', { name: 'x', spec: { vpc: 'nope', cidr: '10.0.2.0/24' } }, 404, 'not_found'],
-    ['POST', '/replica', { name: 'x' }, 501, 'unsupported'],
+    ['POST', '/replica', { name: 'x' }, 400, 'unsupported'],
     ['PATCH', '/vpc/production', { spec: { index: 77 } }, 400, 'invalid'],
     ['PATCH', '/vpc/production', { name: 'renamed' }, 400, 'invalid', 'name'],
     ['PATCH', '/vpc/none', { labels: {} }, 404, 'not_found'],
