@@ -172,6 +172,8 @@ async function createGeneric(
   input: NewGeneric,
 ): Promise<Resource> {
   const { name, labels } = input
+  // Before anything is looked at: what there is already is not for everybody to know.
+  authorise(context.caller, kind.scope === 'platform' ? 'operate' : 'write')
   const spec = objectOf(input.spec)
   const common = { name, ...(labels ? { labels } : {}) }
   switch (kind.name) {
