@@ -36,6 +36,7 @@ export function identityRoutes(app: FastifyInstance, cloud: Cloud): void {
       config: { open: true },
       schema: {
         tags: ['identity'],
+        security: [],
         summary: 'A token for a user name and password; attempts are limited',
         body: LoginBody,
         response: { 200: Type.Object({ token: Type.String(), user: wireSchema(user) }), ...REFUSALS },

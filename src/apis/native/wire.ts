@@ -1,9 +1,23 @@
-import Type from 'typebox'
+import Type, { type TObject, type TSchema } from 'typebox'
 import { type AnyKind, isSettled, type Resource } from '#engine/resource.ts'
 import { Labels } from './schema.ts'
 
 const iso = (at: number): string => new Date(at).toISOString()
 const Time = Type.String({ format: 'date-time' })
+
+/** A kind's spec as it is shown: a secret is there only while it is empty. */
+const shownSpec = (kind: AnyKind): TSchema => {
+  const { properties } = kind.spec as TObject
+  const secrets = Object.entries(properties).filter(([field]) => kind.secret.includes(field))
+  if (secrets.length === 0) return kind.spec
+  const empty = secrets.map(([field]) => [field, Type.Optional(Type.Literal(''))])
+  return Type.Object(
+    { ...properties, ...(Object.fromEntries(empty) as TObject['properties']) },
+    {
+      additionalProperties: false,
+    },
+  )
+}
 
 /** A kind's resource as the native API shows it. */
 export const wireSchema = (kind: AnyKind) =>
@@ -17,7 +31,7 @@ export const wireSchema = (kind: AnyKind) =>
       name: Type.String(),
       owner: Type.Optional(Type.String({ description: 'Id of the resource that goes only after this one.' })),
       labels: Labels,
-      spec: kind.spec,
+      spec: shownSpec(kind),
       status: kind.status,
       generation: Type.Integer({ description: 'Moves with every change of the wish.' }),
       observed: Type.Integer({ description: 'The generation that status speaks of.' }),
