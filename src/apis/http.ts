@@ -164,6 +164,8 @@ function rootRoutes(
   app.addHook('onSend', async (request, reply, payload) => {
     void reply.header('x-request-id', request.id)
     void reply.header('x-content-type-options', 'nosniff')
+    // A refused upgrade ends its connection: said, so that no client asks the next thing on it.
+    if (request.headers.upgrade !== undefined) void reply.header('connection', 'close')
     return payload
   })
   app.get('/healthz', async () => ({ status: 'ok' }))
