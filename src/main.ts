@@ -17,10 +17,9 @@ import { createCloud, type Drivers, KINDS, RECONCILED } from '#cloud/cloud.ts'
 import { simulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { simulatedNetwork } from '#drivers/simulated/network.ts'
+import { DIALECTS } from '#apis/dialects.ts'
 import { createHttp } from '#apis/http.ts'
 import { ensureCertificate } from '#apis/tls.ts'
-import { circloud } from '#apis/circloud/server.ts'
-import { native } from '#apis/native/server.ts'
 import { type Address, clashes, type Config, hostRoutes, readConfig } from './config.ts'
 
 type Admin = { readonly username: string; readonly password: string; readonly token: string }
@@ -57,10 +56,9 @@ async function main(args: readonly string[]): Promise<void> {
     async (admin) => await writeAtomically(adminFile(config.data), `${JSON.stringify(admin, null, 2)}\n`),
     () => randomBytes(16).toString('hex'),
   )
-  const dialects = [circloud, native]
   const http = await createHttp({
     cloud,
-    dialects,
+    dialects: DIALECTS,
     log,
     clock,
     ids,
@@ -68,7 +66,7 @@ async function main(args: readonly string[]): Promise<void> {
     certificate: async () =>
       await ensureCertificate({
         folder: join(config.data, 'tls'),
-        names: [hostname(), config.listen.host, ...dialects.map((it) => `${it.name}.localhost`)],
+        names: [hostname(), config.listen.host, ...DIALECTS.map((it) => `${it.name}.localhost`)],
         clock,
       }),
   })

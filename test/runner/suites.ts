@@ -41,6 +41,7 @@ export const SUITES: readonly Suite[] = [
   tool('lint', 120, ['oxlint', '--type-aware', '--deny-warnings', 'src', 'test']),
   tool('format', 30, ['oxfmt', '--check', 'src', 'test']),
   { name: 'unit', does: { tests: 'src/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 240 },
+  { name: 'sweep', does: { tests: 'test/sweep/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 180 },
   onHost('network', 240),
   onHost('fixtures', 300, 'engine'),
   onHost('docker', 300, 'engine'),

@@ -1,0 +1,70 @@
+import type { SweptDialect } from './dialect.ts'
+
+export const circloud: SweptDialect = {
+  name: 'circloud',
+  // Tunnels come with the edge; until then their operations are unknown paths.
+  contract: {
+    file: new URL('../contracts/circloud.json', import.meta.url),
+    except: ({ path }) => path.includes('tunnel'),
+  },
+  headers: ({ security }, token) =>
+    security.includes('AdminToken') ? { 'x-admin-token': token } : { 'x-auth-token': token },
+  need({ security, method }) {
+    if (security.length === 0) return 'open'
+    if (security.includes('AdminToken')) return 'operate'
+    return method === 'GET' ? 'read' : 'write'
+  },
+  // 401 also for a token that is good and not for this tenant: the contract has no 403.
+  statuses: { unauthenticated: 401, forbidden: 401, foreign: [404, 401] },
+  refusal: {
+    type: 'object',
+    required: ['detail'],
+    properties: { detail: { type: 'string', minLength: 1 } },
+    additionalProperties: false,
+  },
+  messageOf: (body) => (body as { detail?: unknown }).detail,
+  known: ({ ids, tenant, registryCredential }, token) => ({
+    tenant_id: tenant.id,
+    token,
+    vpc_id: ids['vpc'] ?? '',
+    subnet_id: ids['subnet'] ?? '',
+    pod_id: ids['workload'] ?? '',
+    '/tenants/{tenant_id}/registry-credentials/{name} name': registryCredential,
+  }),
+  bodies: {
+    'POST /tenants/{tenant_id}/domains': (_, unique) => ({ domain: `${unique}.example` }),
+    'POST /tenants/{tenant_id}/topology': ({ token = '' }, unique) => ({
+      token,
+      vpcs: [{ name: unique, enable_internet: true }],
+      subnets: [{ name: 'web', vpc_name: unique, cidr: '10.8.0.0/24', gateway_ip: '10.8.0.1' }],
+      pods: [{ name: 'web', vpc_name: unique, subnet_name: 'web', container_image: 'nginx' }],
+    }),
+    'POST /subnets': ({ tenant_id = '', token = '', vpc_id = '' }, unique) => ({
+      tenant_id,
+      token,
+      vpc_id,
+      name: unique,
+      cidr: '10.77.0.0/24',
+      gateway_ip: '10.77.0.1',
+    }),
+    'PATCH /pods/{pod_id}/config': () => ({ persistent: true }),
+  },
+  before: {
+    'GET /provider-config': async ({ act, it }) => {
+      await act(it.admin, 'seed', async (verbs) => await verbs.putProvider(PROVIDER))
+    },
+  },
+  ownToken: ['token'],
+  notSecret: ['use_registry_credentials', 'pods[].use_registry_credentials'],
+}
+
+const PROVIDER = {
+  externalCidr: '203.0.113.0/24',
+  externalGateway: '203.0.113.1',
+  peeringCidr: '172.30.0.0/24',
+  nameservers: [],
+  ndots: null,
+  cloudflareAccountId: null,
+  cloudflareToken: '',
+  cloudflareDomain: null,
+}

@@ -1,0 +1,49 @@
+import type { Json } from './ask.ts'
+import type { Operation, Schema } from './document.ts'
+import type { Seeded, SweepWorld } from './world.ts'
+
+/**
+ * Who may do an operation. `hidden`: only an administrator knows that there is such a thing; to everybody else it is as if
+ * it did not exist.
+ */
+export type Need = 'open' | 'read' | 'write' | 'own' | 'operate' | 'hidden'
+
+/** Values for parameters and body fields by name; `vpc id` (the first part of the path, then the name) goes before `id`. */
+export type Known = Readonly<Record<string, Json>>
+
+/** What cannot be derived of a dialect from its OpenAPI document. A new dialect is swept when it has one in dialects.ts. */
+export type SweptDialect = {
+  readonly name: string
+  /** A document beside the one that is served: what it declares must be served, `except` for these operations. */
+  readonly contract?: { readonly file: URL; readonly except: (operation: Operation) => boolean }
+  /** How a caller shows a token to an operation. */
+  headers(operation: Operation, token: string): Readonly<Record<string, string>>
+  /** Headers by which a caller names the tenant to act in. */
+  inTenant?(tenant: string): Readonly<Record<string, string>>
+  need(operation: Operation): Need
+  /** The status of each refusal, as the contract wants it. `foreign` are what another tenant's id may answer. */
+  readonly statuses: {
+    readonly unauthenticated: number
+    readonly forbidden: number
+    readonly foreign: readonly number[]
+  }
+  /** The shape of every refusal. */
+  readonly refusal: Schema
+  /** The sentence in a refusal's body. */
+  messageOf(body: unknown): unknown
+  /** What names one resource of each kind in this dialect; `token` is the caller's own. */
+  known(of: Seeded, token: string): Known
+  /** A good body where a schema does not say enough to make one. */
+  readonly bodies?: Readonly<Record<string, (known: Known, unique: string) => Json>>
+  /** Good queries, for operations that need one. */
+  readonly queries?: Readonly<Record<string, string>>
+  /** Operations that are there to say no, to those who are entitled as well, with what they say. */
+  readonly always?: Readonly<Record<string, number>>
+  /** Operations over a WebSocket, whose refusals may come in its first frame. */
+  readonly sockets?: readonly string[]
+  /** Makes the world ready for the entitled call, where one of each kind is not enough. */
+  readonly before?: Readonly<Record<string, (world: SweepWorld, of: Seeded) => Promise<void>>>
+  /** Fields named like secrets that are none, and fields that repeat the caller's own token. */
+  readonly notSecret?: readonly string[]
+  readonly ownToken?: readonly string[]
+}

@@ -1,0 +1,146 @@
+import type { Json } from './ask.ts'
+import type { Known, Need, SweptDialect } from './dialect.ts'
+import type { Operation } from './document.ts'
+import type { SweepWorld } from './world.ts'
+
+const OPERATE = ['GET /leaks', 'GET /missing', 'POST /domain', 'POST /provider', 'POST /user', 'POST /tenant']
+const OWN = ['POST /credential', 'DELETE /credential/{id}']
+
+function need({ key, method, path, security }: Operation): Need {
+  if (security.length === 0) return 'open'
+  if (OPERATE.includes(key)) return 'operate'
+  if (/^\/(user|provider)\/\{id\}/.test(path)) return 'hidden'
+  if (OWN.includes(key)) return 'own'
+  if (path === '/tenant/{id}' && method !== 'GET') return 'operate'
+  return method === 'GET' && !path.endsWith('/exec') ? 'read' : 'write'
+}
+
+const PROVIDER = {
+  externalCidr: '203.0.113.0/24',
+  externalGateway: '203.0.113.1',
+  peeringCidr: '172.30.0.0/24',
+  nameservers: [],
+  ndots: null,
+  cloudflareAccountId: null,
+  cloudflareDomain: null,
+}
+
+/** There is one provider for all: made or removed, as the call that follows needs it. */
+const provider =
+  (wanted: boolean) =>
+  async ({ act, it }: SweepWorld): Promise<void> => {
+    const kind = it.cloud.kinds.get('provider')
+    if (!kind) throw new Error('there is no kind provider')
+    const [there] = await it.cloud.all(it.admin, kind, { deleted: false })
+    if (wanted && !there)
+      await act(
+        it.admin,
+        'seed',
+        async (verbs) => await verbs.putProvider({ ...PROVIDER, cloudflareToken: '' }),
+      )
+    if (!wanted && there) await act(it.admin, 'seed', async (verbs) => await verbs.remove(kind, there.id))
+    await it.settle()
+  }
+
+const spec = (name: string, it: Json): Json => ({ name, spec: it })
+const at = (known: Known, key: string): Json => known[key] ?? ''
+
+/** One creation of each kind. */
+const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>> = {
+  'POST /tenant': (_, name) => spec(name, { description: 'new', password: 'long enough' }),
+  'POST /user': (known, name) =>
+    spec(name, {
+      password: 'long enough',
+      admin: false,
+      memberships: [{ tenant: at(known, 'tenant id'), role: 'viewer' }],
+    }),
+  'POST /credential': (_, name) => spec(name, { role: 'editor' }),
+  'POST /provider': () => spec('provider', { ...PROVIDER, cloudflareToken: 'a token' }),
+  'POST /domain': (_, name) => spec(`${name}.example`, {}),
+  'POST /registry-credential': (_, name) =>
+    spec(name, { server: 'registry.test', username: 'robot', password: 'a password' }),
+  'POST /vpc': (_, name) => spec(name, { internet: true }),
+  'POST /subnet': (known, name) => spec(name, { vpc: at(known, 'vpc id'), cidr: '10.77.0.0/24' }),
+  'POST /security-group': (known, name) =>
+    spec(name, {
+      vpc: at(known, 'vpc id'),
+      rules: [{ direction: 'ingress', protocol: 'tcp', fromPort: 80 }],
+    }),
+  'POST /route-table': (known, name) =>
+    spec(name, { vpc: at(known, 'vpc id'), subnets: [at(known, 'subnet id')], routes: [] }),
+  'POST /workload': (known, name) =>
+    spec(name, {
+      vpc: at(known, 'vpc id'),
+      subnet: at(known, 'subnet id'),
+      image: 'nginx',
+      securityGroups: [at(known, 'security-group id')],
+    }),
+  'POST /replica': (_, name) => spec(name, {}),
+  'POST /topology': (known, name) => ({
+    resources: [
+      { kind: 'vpc', name },
+      { kind: 'subnet', name: 'in', spec: { vpc: name, cidr: '10.8.0.0/24' } },
+      { kind: 'subnet', name: `of-${name}`, spec: { vpc: at(known, 'vpc id'), cidr: '10.78.0.0/24' } },
+    ],
+  }),
+}
+
+const changed = { labels: { swept: 'yes' } }
+const CHANGES = Object.fromEntries(
+  [...Object.keys(CREATIONS)]
+    .filter((key) => key !== 'POST /topology')
+    .map((key) => [`${key.replace('POST', 'PATCH')}/{id}`, () => changed]),
+)
+
+export const native: SweptDialect = {
+  name: 'native',
+  headers: (_, token) => ({ authorization: `Bearer ${token}` }),
+  inTenant: (tenant) => ({ 'arcus-tenant': tenant }),
+  need,
+  statuses: { unauthenticated: 401, forbidden: 403, foreign: [404, 400] },
+  refusal: {
+    type: 'object',
+    required: ['error'],
+    properties: {
+      error: {
+        type: 'object',
+        required: ['code', 'message', 'requestId'],
+        properties: {
+          code: { type: 'string', minLength: 1 },
+          message: { type: 'string', minLength: 1 },
+          requestId: { type: 'string', minLength: 1 },
+        },
+      },
+    },
+    additionalProperties: false,
+  },
+  messageOf: (body) => (body as { error?: { message?: unknown } }).error?.message,
+  known: ({ ids }) => ({
+    ...Object.fromEntries(Object.entries(ids).map(([kind, id]) => [`${kind} id`, id])),
+    'provider id': 'provider',
+  }),
+  bodies: { ...CREATIONS, ...CHANGES },
+  queries: { 'GET /replica/{id}/exec': 'command=ls' },
+  sockets: ['GET /replica/{id}/exec'],
+  // Made and changed by the platform alone; the answer says by what to do it instead.
+  always: {
+    'POST /replica': 400,
+    'PATCH /replica/{id}': 400,
+    'DELETE /replica/{id}': 400,
+    'PATCH /credential/{id}': 400,
+    'PATCH /user/{id}': 400,
+  },
+  before: {
+    'DELETE /subnet/{id}': async ({ act, it, callerIn }, { tenant, ids }) => {
+      const caller = await callerIn(tenant.id)
+      await act(caller, 'seed', async (verbs) => await verbs.deleteWorkload(ids['workload'] ?? ''))
+      await it.settle()
+    },
+    'POST /provider': provider(false),
+    'GET /provider/{id}': provider(true),
+    'GET /provider/{id}/explain': provider(true),
+    'PATCH /provider/{id}': provider(true),
+    'DELETE /provider/{id}': provider(true),
+  },
+  notSecret: [],
+}

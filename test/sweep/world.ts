@@ -1,0 +1,202 @@
+import assert from 'node:assert/strict'
+import { DIALECTS } from '#apis/dialects.ts'
+import { createHttp } from '#apis/http.ts'
+import type { Caller } from '#cloud/access.ts'
+import { testCloud, type TestCloud, testOrigin } from '#cloud/cloud.testing.ts'
+import { credential } from '#cloud/identity/credential.kind.ts'
+import type { Role } from '#cloud/identity/user.kind.ts'
+import { hashToken, newToken } from '#cloud/identity/secrets.ts'
+import { replica } from '#cloud/compute/replica.kind.ts'
+import { ALL, type AnyKind } from '#engine/resource.ts'
+import { createIds } from '#lib/ids.ts'
+import { jsonLog } from '#lib/log.ts'
+import { openAsker, type Asker } from './ask.ts'
+import { type Operation, operationsOf, type OpenApi } from './document.ts'
+import { TABLES } from './dialects.ts'
+import type { SweptDialect } from './dialect.ts'
+
+/** A tenant with one resource of each kind, and the tokens of those who may act in it. */
+export type Seeded = {
+  readonly tenant: { readonly id: string; readonly name: string }
+  readonly owner: string
+  readonly editor: string
+  readonly viewer: string
+  /** Id of one resource by its kind. */
+  readonly ids: Readonly<Record<string, string>>
+  readonly registryCredential: string
+}
+
+export type Swept = { readonly table: SweptDialect; readonly operations: readonly Operation[] }
+
+export type SweepWorld = AsyncDisposable & {
+  readonly it: TestCloud
+  readonly url: string
+  readonly asker: Asker
+  readonly admin: string
+  readonly dialects: readonly Swept[]
+  /** Lines that were logged as errors: a bug each. */
+  readonly bugs: readonly string[]
+  /** A name nobody had before. */
+  unique(): string
+  seed(): Promise<Seeded>
+  /** Runs a work of an administrator in a tenant, or in none. */
+  act: TestCloud['cloud']['act']
+  callerIn(tenant: string): Promise<Caller>
+  /** Tokens that were good once, or are good for something else. */
+  strangers(): Promise<Readonly<Record<'garbage' | 'revoked' | 'expired' | 'workload' | 'departed', string>>>
+  /** Changes with every write of anything: resources, their queue and the records of what happened. */
+  mark(): Promise<string>
+  /** Everything of one tenant as the records hold it, secrets left out. */
+  everythingOf(tenant: string): Promise<string>
+}
+
+const REGISTRY_PASSWORD = 'a password of the registry'
+
+async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Promise<Seeded> {
+  const { it, unique } = world
+  const name = unique()
+  const { id, token } = await it.tenant(name)
+  const caller = await world.callerIn(id)
+  const kindNamed = (kind: string): AnyKind => {
+    const found = it.cloud.kinds.get(kind)
+    assert.ok(found, kind)
+    return found
+  }
+  const ids: Record<string, string> = { tenant: id }
+  const make = async (kind: string, spec: object, called = `${kind}-of-${name}`): Promise<void> => {
+    const made = await it.cloud.act(
+      caller,
+      'seed',
+      async (verbs) => await verbs.create(kindNamed(kind), { name: called, spec }),
+    )
+    ids[kind] = made.id
+  }
+  await make('vpc', { internet: true })
+  await make('subnet', { vpc: ids['vpc'], cidr: '10.9.0.0/24' })
+  await make('workload', { vpc: ids['vpc'], subnet: ids['subnet'], image: 'nginx', replicas: 2 }, 'web')
+  await make('security-group', { vpc: ids['vpc'], rules: [] })
+  await make('route-table', { vpc: ids['vpc'], subnets: [], routes: [] })
+  const registry = { server: 'registry.test', username: 'robot', password: REGISTRY_PASSWORD }
+  await make('registry-credential', registry)
+  await make('domain', {}, `${name}.example`)
+  await make('user', { password: 'long enough a word', memberships: [{ tenant: id, role: 'editor' }] })
+  const issue = async (role: Role): Promise<string> => {
+    const made = await it.cloud.act(
+      caller,
+      'seed',
+      async (verbs) => await verbs.issueCredential({ name: `${role} of ${name}`, role }),
+    )
+    ids['credential'] = made.credential.id
+    return made.token
+  }
+  const tokens = { editor: await issue('editor'), viewer: await issue('viewer') }
+  await issue('viewer')
+  await it.settle()
+  const [slot] = await it.cloud.all(caller, replica)
+  assert.ok(slot)
+  ids['replica'] = slot.id
+  return {
+    tenant: { id, name },
+    owner: token,
+    ...tokens,
+    ids,
+    registryCredential: `registry-credential-of-${name}`,
+  }
+}
+
+async function strangersIn({ it, unique, callerIn }: SweepWorld): ReturnType<SweepWorld['strangers']> {
+  const home = await it.tenant(unique())
+  const caller = await callerIn(home.id)
+  const issued = async (expiresAt?: number) =>
+    await it.cloud.act(
+      caller,
+      'seed',
+      async (verbs) =>
+        await verbs.issueCredential({
+          name: unique(),
+          role: 'owner',
+          ...(expiresAt === undefined ? {} : { expiresAt }),
+        }),
+    )
+  const revoked = await issued()
+  await it.cloud.act(caller, 'seed', async (verbs) => await verbs.remove(credential, revoked.credential.id))
+  const expired = await issued(it.clock.now() + 1000)
+  await it.clock.advance(2000)
+  const workload = newToken('tnt')
+  await it.engine.transact(async (draft) => {
+    draft.create(credential, {
+      tenant: home.id,
+      name: unique(),
+      spec: { hash: hashToken(workload), scope: 'workload', subject: home.id, role: 'owner' },
+    })
+    await Promise.resolve()
+  })
+  const gone = await it.tenant(unique())
+  await it.cloud.act(it.admin, 'seed', async (verbs) => await verbs.deleteTenant(gone.id))
+  return {
+    garbage: 'tnt_no-such-token',
+    revoked: revoked.token,
+    expired: expired.token,
+    workload,
+    departed: gone.token,
+  }
+}
+
+/** Every dialect on one port, over a whole cloud with simulated drivers and clock in this process. Nothing reconciles unless told. */
+export async function sweepWorld(): Promise<SweepWorld> {
+  const it = await testCloud()
+  const bugs: string[] = []
+  const http = await createHttp({
+    cloud: it.cloud,
+    dialects: DIALECTS,
+    log: jsonLog('warn', (line) => bugs.push(line)),
+    clock: it.clock,
+    ids: createIds(it.clock),
+  })
+  const { url } = await http.listen({ host: '127.0.0.1', port: 0 })
+  const asker = openAsker(url)
+  const dialects = await Promise.all(
+    DIALECTS.map(async ({ name }) => {
+      const table = TABLES.find((one) => one.name === name)
+      assert.ok(table, `the dialect ${name} has no table in test/sweep/dialects.ts`)
+      const { body } = await asker.ask({ method: 'GET', path: `/openapi/${name}.json` })
+      return { table, operations: operationsOf(body as OpenApi) }
+    }),
+  )
+  let count = 0
+  const { store } = it.engine
+  const newest = async (stream: 'audit' | 'event' | 'usage') =>
+    (await store.records({ stream, tenant: ALL, limit: 1, newestFirst: true })).records[0]?.cursor
+  const world: SweepWorld = {
+    it,
+    url,
+    asker,
+    admin: it.credentials.token,
+    dialects,
+    bugs,
+    unique: () => `swept-${(count++).toString(36)}`,
+    act: it.cloud.act,
+    callerIn: async (tenant) => await it.cloud.inTenant(it.admin, tenant),
+    seed: async () => await seedIn(world),
+    strangers: async () => await strangersIn(world),
+    async mark() {
+      const { cursor } = await store.changes(undefined, 1)
+      const { resources, queued } = await store.stats()
+      const records = await Promise.all([newest('audit'), newest('event'), newest('usage')])
+      return JSON.stringify({ cursor, resources, queued, records })
+    },
+    async everythingOf(tenant) {
+      const caller = await it.cloud.authenticate(it.credentials.token, testOrigin)
+      assert.ok(caller)
+      const inside = { ...caller, tenant }
+      const kinds = [...it.cloud.kinds.values()].filter((kind) => kind.scope === 'tenant')
+      return JSON.stringify(await Promise.all(kinds.map(async (kind) => await it.cloud.all(inside, kind))))
+    },
+    async [Symbol.asyncDispose]() {
+      asker[Symbol.dispose]()
+      await http.close()
+      await it[Symbol.asyncDispose]()
+    },
+  }
+  return world
+}
