@@ -120,13 +120,13 @@ async function ofAnother(sweep: Sweep): Promise<void> {
     JSON.stringify(questionFor(table, operation, { known, unique: 'x', token: 'x' }))
   for (const [name, value] of Object.entries(theirs)) {
     if (bare({ ...own, [name]: value }) === bare(own)) continue
-    const absent = String(value).length === NOBODY.length ? NOBODY : NO_NAME
+    const absent = value.length === NOBODY.length ? NOBODY : NO_NAME
     const unique = world.unique()
     const answer = await sweep.ask(attacker.owner, attacker, { known: { ...own, [name]: value }, unique })
     const nothing = await sweep.ask(attacker.owner, attacker, { known: { ...own, [name]: absent }, unique })
     refused(sweep, answer, hidden, `another tenant, with its ${name}`)
     assert.equal(
-      withoutNames(answer, [String(value)]),
+      withoutNames(answer, [value]),
       withoutNames(nothing, [absent]),
       `${operation.key} tells another tenant's ${name} from what does not exist`,
     )
@@ -169,9 +169,8 @@ async function entitled(sweep: Sweep): Promise<void> {
   await table.before?.[operation.key]?.(world, of)
   const admin = need === 'operate' || need === 'hidden'
   const token = admin ? world.admin : of.owner
-  const answer = await sweep.ask(token, of, {
-    ...(admin && table.inTenant ? { headers: table.inTenant(of.tenant.id) } : {}),
-  })
+  const headers = admin ? table.inTenant?.(of.tenant.id) : undefined
+  const answer = await sweep.ask(token, of, headers ? { headers } : {})
   const at = seenAs(`${operation.key} asked by one who may`, answer)
   const expected = table.always?.[operation.key]
   if (expected !== undefined) assert.equal(answer.status, expected, at)

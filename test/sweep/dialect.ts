@@ -9,7 +9,7 @@ import type { Seeded, SweepWorld } from './world.ts'
 export type Need = 'open' | 'read' | 'write' | 'own' | 'operate' | 'hidden'
 
 /** Values for parameters and body fields by name; `vpc id` (the first part of the path, then the name) goes before `id`. */
-export type Known = Readonly<Record<string, Json>>
+export type Known = Readonly<Record<string, string>>
 
 /** What cannot be derived of a dialect from its OpenAPI document. A new dialect is swept when it has one in dialects.ts. */
 export type SweptDialect = {

@@ -18,7 +18,7 @@ export function fits(schema: Schema, value: unknown, what: string): void {
 }
 
 /** Words of our insides, of our libraries and of stack traces: no answer has them. */
-const INTERNAL =
+export const INTERNAL =
   /\bat (?:\S+ \()?\/?\S+:\d+:\d+|node_modules|node:internal|SQLITE|sqlite|FST_ERR|[Ff]astify|\bajv\b|typebox|TypeError|RangeError|ReferenceError|SyntaxError|Cannot read prop|is not a function|is not iterable|\bE(?:NOENT|ACCES|INVAL|PIPE)\b|\[object Object\]|\bundefined\b|\bNaN\b|\/src\/\w+|\.ts\b/
 
 export const seenAs = (what: string, { status, text }: Answer): string =>

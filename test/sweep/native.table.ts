@@ -43,7 +43,7 @@ const provider =
   }
 
 const spec = (name: string, it: Json): Json => ({ name, spec: it })
-const at = (known: Known, key: string): Json => known[key] ?? ''
+const at = (known: Known, key: string): string => known[key] ?? ''
 
 /** One creation of each kind. */
 const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>> = {
@@ -87,7 +87,7 @@ const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>
 
 const changed = { labels: { swept: 'yes' } }
 const CHANGES = Object.fromEntries(
-  [...Object.keys(CREATIONS)]
+  Object.keys(CREATIONS)
     .filter((key) => key !== 'POST /topology')
     .map((key) => [`${key.replace('POST', 'PATCH')}/{id}`, () => changed]),
 )

@@ -5,7 +5,7 @@ import type { Operation, Schema } from './document.ts'
 const DEPTH_MAX = 8
 
 /** What is known for a name in an operation: of its path, of its path's first part, or of the name alone. */
-function knownFor(operation: Operation, name: string, known: Known): Json | undefined {
+function knownFor(operation: Operation, name: string, known: Known): string | undefined {
   const [, first = ''] = operation.path.split('/')
   return known[`${operation.path} ${name}`] ?? known[`${first} ${name}`] ?? known[name]
 }
@@ -84,7 +84,8 @@ export function bodyFor(
 export function pathFor(table: SweptDialect, operation: Operation, known: Known): string {
   const path = operation.path.replace(/\{(\w+)\}/g, (_, name: string) => {
     const { schema = {} } = operation.parameters.find((it) => it.in === 'path' && it.name === name) ?? {}
-    return encodeURIComponent(String(knownFor(operation, name, known) ?? sampleOf(schema)))
+    const made = knownFor(operation, name, known) ?? sampleOf(schema)
+    return encodeURIComponent(typeof made === 'string' ? made : JSON.stringify(made))
   })
   const query = table.queries?.[operation.key]
   return `/${table.name}${path}${query === undefined ? '' : `?${query}`}`

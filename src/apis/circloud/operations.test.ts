@@ -131,5 +131,6 @@ test('a suspended tenant’s token opens what changes nothing', async () => {
     name: 'late',
     enable_internet: true,
   })
-  assert.deepEqual([refused.status, /^This tenant is suspended/.test(refused.body.detail)], [401, true])
+  assert.equal(refused.status, 401)
+  assert.match(refused.body.detail, /^This tenant is suspended/)
 })
