@@ -59,6 +59,7 @@ async function main(args: readonly string[]): Promise<void> {
   const log = jsonLog(level).with({ process: 'agent' })
   const host = await localHost({
     directory: data,
+    takeOver: !socket,
     clock: systemClock,
     log,
     ...(prefix === undefined ? {} : { prefix }),

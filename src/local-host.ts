@@ -16,6 +16,8 @@ export type LocalHostOptions = {
   readonly directory: string
   /** Marks everything made on the host: names, labels, rules. 1 to 5 of a-z and 0-9. */
   readonly prefix?: string
+  /** Everything of the prefix is taken for ours, whichever folder's agent made it: only to purge it. */
+  readonly takeOver?: boolean
   /** Docker's socket. */
   readonly docker?: string
   readonly clock: Clock
@@ -73,6 +75,8 @@ export async function localHost(options: LocalHostOptions): Promise<LocalHost> {
       instance: prefix,
       plugin: prefix,
       links: network,
+      endpoints: plugin.endpoints,
+      takeOver: options.takeOver ?? false,
       seal,
       clock,
       log,

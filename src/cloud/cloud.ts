@@ -1,5 +1,4 @@
 import type { Static, TSchema } from 'typebox'
-import { Gauge, Registry } from 'prom-client'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import type { Engine, Explanation } from '#engine/engine.ts'
@@ -49,10 +48,13 @@ import {
   reconcileSubnet,
   reconcileVpc,
 } from './network/vpc.reconcile.ts'
-import { audit, type Drivers, type Leak, mend } from './observe/audit.ts'
+import { createAuditor, type Drivers } from './observe/audit.ts'
+import { AUDIT_EVERY_SECONDS, type Leak } from './observe/compare.ts'
+import { createMetrics } from './observe/metrics.ts'
 import { createVerbs, type Verbs } from './verbs.ts'
 
-export type { Drivers, Leak } from './observe/audit.ts'
+export type { Drivers } from './observe/audit.ts'
+export type { Leak } from './observe/compare.ts'
 export type { GenericChange, NewGeneric, Verbs } from './verbs.ts'
 export type { NewWorkload, WorkloadChange } from './compute/compute.verbs.ts'
 
@@ -72,7 +74,6 @@ export const KINDS: readonly AnyKind[] = [
   replica,
 ]
 
-const AUDIT_EVERY_MS = 30_000
 const SAMPLE_EVERY_MS = 5_000
 const SAMPLE_KEPT_EVERY_MS = 60_000
 const SAMPLES_KEPT_MS = 15 * 86_400_000
@@ -170,6 +171,8 @@ export type Cloud = {
   ): Promise<ExecSession>
   /** Differences between records and reality, in words, with what will mend each; administrators only. */
   leaks(caller: Caller, signal: AbortSignal): Promise<readonly Leak[]>
+  /** An audit now: puts right what can be, without waiting for the next; gives what it found. Administrators only. */
+  mend(caller: Caller, signal: AbortSignal): Promise<readonly Leak[]>
   /** Sentences naming what the host lacks; administrators only. */
   missing(caller: Caller, signal: AbortSignal): Promise<readonly string[]>
   /** Prometheus text. */
@@ -232,6 +235,11 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     if (leak.kind === 'replica') containers.distrust(leak.id)
     else routers.distrust(leak.id)
   }
+  const keepHost = async (signal: AbortSignal): Promise<void> => {
+    const [config] = (await engine.list(provider, { tenant: PLATFORM })).items
+    await drivers.network.applyHost(planHost(config, settings), signal)
+  }
+  const auditor = createAuditor({ engine, drivers, keepHost, distrust, log })
   const everything = async <S extends TSchema, T extends TSchema>(
     kind: Kind<S, T>,
     tenantId: string,
@@ -255,14 +263,8 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
   const patrols: readonly Patrol[] = [
     {
       name: 'audit',
-      everyMs: AUDIT_EVERY_MS,
-      async run(signal) {
-        const [config] = (await engine.list(provider, { tenant: PLATFORM })).items
-        await drivers.network.applyHost(planHost(config, settings), signal)
-        const leaks = await audit(engine, drivers, signal)
-        for (const leak of leaks) log.info('found a difference', leak)
-        return await mend(leaks, drivers, distrust, signal)
-      },
+      everyMs: AUDIT_EVERY_SECONDS * 1000,
+      run: async (signal) => (await auditor.pass(signal)).keys,
     },
     {
       name: 'samples',
@@ -306,14 +308,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     }
   }
 
-  const registry = new Registry()
-  const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, registers: [registry] })
-  const gauges = {
-    resources: gauge('arcus_resources', 'Resources in the store'),
-    queued: gauge('arcus_queue_keys', 'Keys in the work queue'),
-    commits: gauge('arcus_commits', 'Commits since the start'),
-    batches: gauge('arcus_commit_batches', 'Durable batches that the commits shared since the start'),
-  }
+  const metrics = createMetrics(engine.store, auditor)
   const read = async <S extends TSchema, T extends TSchema>(
     caller: Caller,
     kind: Kind<S, T>,
@@ -414,17 +409,19 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     },
     async leaks(caller, signal) {
       authorise(caller, 'operate')
-      return await audit(engine, drivers, signal)
+      return await auditor.look(signal)
+    },
+    async mend(caller, signal) {
+      authorise(caller, 'operate')
+      const { leaks, keys } = await auditor.pass(signal)
+      for (const key of keys) await engine.wake(key)
+      return leaks
     },
     async missing(caller, signal) {
       authorise(caller, 'operate')
       return [...(await drivers.network.missing(signal)), ...(await drivers.compute.missing(signal))]
     },
-    async metrics() {
-      const stats = await engine.store.stats()
-      for (const [name, it] of Object.entries(gauges)) it.set(stats[name as keyof typeof gauges])
-      return await registry.metrics()
-    },
+    metrics: metrics.text,
     async bootstrap(keep, newPassword) {
       if (await engine.store.claim('singleton', 'first admin')) return
       const password = newPassword()

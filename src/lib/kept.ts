@@ -18,6 +18,8 @@ export type Kept = {
   write(id: string, document: unknown): Promise<void>
   /** Also what is not there. Only in turn. */
   remove(id: string): Promise<void>
+  /** Of these ids those without a file, and the paths of files that are of none of them. Only in turn. */
+  compare(ids: Iterable<string>): Promise<{ readonly missing: string[]; readonly strays: string[] }>
 }
 
 /**
@@ -69,6 +71,11 @@ export async function openKept<T>(options: {
         await onDisk(() => writeAtomically(pathOf(id), JSON.stringify(file)))
       },
       remove: async (id) => await onDisk(() => rm(pathOf(id), { force: true })),
+      async compare(ids) {
+        const strays = new Set((await readdir(directory)).map((file) => join(directory, file)))
+        const missing = [...ids].filter((id) => !strays.delete(pathOf(id)))
+        return { missing, strays: [...strays] }
+      },
     },
   }
 }

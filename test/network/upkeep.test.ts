@@ -71,6 +71,12 @@ const base = vpcPlan(1, {
   vips: [vip(1, 100, { backends: [a1.id], external: '198.51.100.131' })],
 })
 const namespace = `${PREFIX}-${base.vpc.slice(-12)}`
+const noPlan = [{ what: 'orphan', thing: 'namespace', detail: 'no plan is held' }]
+const driftIn = async (network: LinuxNetwork): Promise<string[] | undefined> =>
+  (await network.observe(base.vpc, signal))?.drift.map((it) => it.detail)
+/** What an audit says beside what the list of VPCs does. */
+const found = async (network: LinuxNetwork): Promise<string[]> =>
+  (await network.audit(signal)).map((it) => `${it.what} ${it.detail}`)
 const uplink = `${PREFIX}-u1`
 
 describe('drift made by hand is seen and repaired', () => {
@@ -134,8 +140,8 @@ describe('drift made by hand is seen and repaired', () => {
       hand()
       const { drift = [] } = (await network.observe(base.vpc, signal)) ?? {}
       assert.ok(
-        drift.some((it) => words.test(it)),
-        drift.join('; '),
+        drift.some((it) => words.test(it.detail)),
+        drift.map((it) => it.detail).join('; '),
       )
       await network.apply(base, signal)
       assert.deepEqual(
@@ -149,7 +155,7 @@ describe('drift made by hand is seen and repaired', () => {
 
   test('the namespace removed: made anew, and its machines can be plugged in again', async () => {
     sh('ip', 'netns', 'del', namespace)
-    assert.deepEqual((await network.observe(base.vpc, signal))?.drift, ['namespace missing'])
+    assert.deepEqual(await driftIn(network), ['namespace missing'])
     // Docker attaches a container again without waiting for anybody to apply.
     for (const [id, name] of [
       [a1.id, 'm-a1'],
@@ -162,16 +168,23 @@ describe('drift made by hand is seen and repaired', () => {
     assert.deepEqual(await machines[1]?.ask(a1.address, 80), { text: `a1 ${a2.address}` })
   })
 
-  test("the host's part is repaired by the next look", async () => {
+  test("the host's part is found changed, and mended", async () => {
     sh('nft', 'delete', 'table', 'inet', PREFIX)
     sh('ip', 'addr', 'del', `${HOST.resolver}/32`, 'dev', 'lo')
     sh('ip', 'neigh', 'del', 'proxy', '198.51.100.130', 'dev', 'lan0')
-    await network.list(signal)
+    assert.deepEqual(await found(network), [
+      'missing table inet tupk missing',
+      `missing address ${HOST.resolver} on lo missing`,
+      'missing proxy neighbour 198.51.100.130 missing',
+    ])
+    await network.mend(signal)
     assert.match(sh('nft', 'list', 'table', 'inet', PREFIX), /from_vpc/)
     assert.match(sh('ip', 'addr', 'show', 'dev', 'lo'), new RegExp(HOST.resolver))
     assert.match(sh('ip', 'neigh', 'show', 'proxy'), /198.51.100.130/)
     sh('nft', 'add', 'element', 'inet', PREFIX, 'allowed', '{ 0.0.0.0/1 }')
-    await network.list(signal)
+    assert.deepEqual(await found(network), ['drift rules of table inet tupk changed'])
+    await network.mend(signal)
+    assert.deepEqual(await found(network), [])
     assert.doesNotMatch(sh('nft', 'list', 'set', 'inet', PREFIX, 'allowed'), /0.0.0.0/)
   })
 
@@ -244,7 +257,7 @@ describe('a restart', () => {
     const network = start()
     assert.equal(network.attachment(a1.id), undefined)
     assert.deepEqual(await network.list(signal), [
-      { vpc: base.vpc, generation: undefined, attachments: [], drift: ['no plan is held'] },
+      { vpc: base.vpc, generation: undefined, attachments: [], drift: noPlan },
     ])
     await network.apply(base, signal)
     assert.deepEqual(
@@ -302,7 +315,7 @@ test('what no plan is held for is found and can be removed by what the list call
     vpc: '0123456789ab',
     generation: undefined,
     attachments: [],
-    drift: ['no plan is held'],
+    drift: noPlan,
   })
   await network.remove('0123456789ab', signal)
   assert.deepEqual(await network.list(signal), [])
@@ -377,12 +390,12 @@ describe('on the host', () => {
       assert.deepEqual(await host.ask('172.30.0.9', 80), { text: 'new 172.30.0.1' })
       assert.ok((await machine(0).ask('172.30.0.9', 80)).error)
       assert.ok((await machine(0).ask('172.30.0.1', 80)).error)
-      await network.list(signal)
+      await applyHost({})
       assert.ok((await machine(0).ask('172.30.0.9', 80)).error)
       // A second network on the link that leads out is closed once somebody looked.
       sh('ip', 'addr', 'add', '172.31.0.1/24', 'dev', 'wan0')
       sh('ip', '-n', 'internet', 'addr', 'add', '172.31.0.9/24', 'dev', 'eth0')
-      await network.list(signal)
+      await applyHost({})
       assert.ok((await machine(0).ask('172.31.0.9', 80)).error)
       assert.deepEqual(await machine(0).ask(INTERNET, 80), { text: 'internet 203.0.113.2' })
     } finally {
@@ -426,7 +439,8 @@ describe('on the host', () => {
       await network.dockerStarted()
       assert.equal(sh('iptables', '-S', 'DOCKER-USER').match(/tupk/g)?.length, 2)
       sh('iptables', '-F', 'DOCKER-USER')
-      await network.list(signal)
+      assert.deepEqual(await found(network), ["missing rules for VPCs in Docker's chain DOCKER-USER missing"])
+      await network.mend(signal)
       assert.deepEqual(await asVpc2(), { text: 'internet 203.0.113.2' })
     } finally {
       sh('iptables', '-P', 'FORWARD', 'ACCEPT')

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import Type, { type Static } from 'typebox'
-import type { Cloud } from '#cloud/cloud.ts'
+import type { Cloud, Leak as FoundLeak } from '#cloud/cloud.ts'
+import { THINGS } from '#cloud/observe/finding.driver.ts'
 import { callerOf } from './caller.ts'
 import { REFUSALS } from './errors.ts'
 import { Flag, isOn, PAGE_DEFAULT, PAGE_MAX } from './schema.ts'
@@ -68,10 +69,20 @@ export function operationRoutes(app: FastifyInstance, cloud: Cloud): void {
 
   const Leak = Type.Object({
     what: Type.Enum(['orphan', 'missing', 'drift']),
-    kind: Type.String(),
+    thing: Type.Enum([...THINGS]),
+    kind: Type.String({ description: 'of the resource that it concerns; `host`: of none that is known' }),
     id: Type.String(),
+    culprit: Type.String({ description: 'whose it is, in words' }),
+    since: Type.Optional(Type.String({ format: 'date-time' })),
     detail: Type.String(),
-    mend: Type.String(),
+    mend: Type.String({ description: 'what will put it right, and when; or what a person has to run' }),
+  })
+  const Leaks = Type.Object({ items: Type.Array(Leak) })
+  const shown = (leaks: readonly FoundLeak[]) => ({
+    items: leaks.map(({ since, ...it }) => ({
+      ...it,
+      ...(since === undefined ? {} : { since: new Date(since).toISOString() }),
+    })),
   })
   app.get(
     '/leaks',
@@ -79,12 +90,23 @@ export function operationRoutes(app: FastifyInstance, cloud: Cloud): void {
       schema: {
         tags: ['operations'],
         summary: 'Where the host differs from the records; administrators only',
-        response: { 200: Type.Object({ items: Type.Array(Leak) }), ...REFUSALS },
+        response: { 200: Leaks, ...REFUSALS },
       },
     },
-    async (request: FastifyRequest, reply) => ({
-      items: await cloud.leaks(callerOf(request), whileConnected(reply)),
-    }),
+    async (request: FastifyRequest, reply) =>
+      shown(await cloud.leaks(callerOf(request), whileConnected(reply))),
+  )
+  app.post(
+    '/leaks/mend',
+    {
+      schema: {
+        tags: ['operations'],
+        summary: 'Audits now and puts right what can be; gives what was found; administrators only',
+        response: { 200: Leaks, ...REFUSALS },
+      },
+    },
+    async (request: FastifyRequest, reply) =>
+      shown(await cloud.mend(callerOf(request), whileConnected(reply))),
   )
   app.get(
     '/missing',

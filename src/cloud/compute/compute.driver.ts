@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import type { Audited } from '#cloud/observe/finding.driver.ts'
 
 export type HealthCheck = {
   readonly check:
@@ -94,7 +95,7 @@ export type LogEntry = {
 export type ContainerEvent = { readonly id: string; readonly what: string; readonly at: number }
 
 /** The containers of one machine. Verbs are idempotent, keyed by our ids, and never wait for slow work: `observe` shows its progress. */
-export interface ComputeDriver {
+export interface ComputeDriver extends Audited {
   /** Sentences naming what the host lacks to run containers; empty when it can. */
   missing(signal: AbortSignal): Promise<readonly string[]>
   /** Keeps the wish and works towards it, also while the cloud is away. Fields other than cpu and memory of a running attempt are used at its next start. */

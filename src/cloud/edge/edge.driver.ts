@@ -1,3 +1,5 @@
+import type { Audited } from '#cloud/observe/finding.driver.ts'
+
 /** DNS of one VPC, as the edge serves it. */
 export type Zone = {
   readonly vpc: string
@@ -17,7 +19,7 @@ export type Zone = {
 }
 
 /** The tenants' side of the platform: DNS now, later the proxy. Keeps its last tables on disk. */
-export interface EdgeDriver {
+export interface EdgeDriver extends Audited {
   apply(zone: Zone, signal: AbortSignal): Promise<void>
   remove(vpc: string, signal: AbortSignal): Promise<void>
   list(signal: AbortSignal): Promise<readonly { readonly vpc: string; readonly generation: number }[]>

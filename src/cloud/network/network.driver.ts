@@ -1,3 +1,5 @@
+import type { Audited, Difference } from '#cloud/observe/finding.driver.ts'
+
 /** The address every workload's resolv.conf names; translated in the VPC to the edge's resolver. */
 export const VPC_DNS_ADDRESS = '169.254.169.253'
 
@@ -95,12 +97,12 @@ export type SeenVpc = {
   readonly generation: number | undefined
   /** Ids of attachments in the plan that is in force. */
   readonly attachments: readonly string[]
-  /** What differs from the plan, in words (`rules flushed`, `route to 10.0.0.5 missing`); empty when nothing does. */
-  readonly drift: readonly string[]
+  /** What differs from the plan; empty when nothing does. */
+  readonly drift: readonly Difference[]
 }
 
 /** The routers of one machine. Idempotent, keyed by our ids; one apply is atomic for packets. */
-export interface NetworkDriver {
+export interface NetworkDriver extends Audited {
   /** Sentences naming what the host lacks for VPCs; empty when it can do everything. */
   missing(signal: AbortSignal): Promise<readonly string[]>
   applyHost(plan: HostPlan, signal: AbortSignal): Promise<void>

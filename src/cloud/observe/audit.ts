@@ -1,21 +1,16 @@
+import type { Log } from '#lib/log.ts'
+import { isCloudError } from '#lib/errors.ts'
 import type { Engine } from '#engine/engine.ts'
-import { ALL, type AnyKind, type Key, type Resource } from '#engine/resource.ts'
+import { ALL, type AnyKind, type Key, PLATFORM, type Resource } from '#engine/resource.ts'
 import type { ComputeDriver } from '#cloud/compute/compute.driver.ts'
-import { replica, type Replica } from '#cloud/compute/replica.kind.ts'
+import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
+import { tenant } from '#cloud/identity/tenant.kind.ts'
 import type { NetworkDriver } from '#cloud/network/network.driver.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
-
-/** A difference between the records and what is real. */
-export type Leak = {
-  /** `orphan`: real and not in the records. `missing`: in the records and not real. `drift`: both, and they differ. */
-  readonly what: 'orphan' | 'missing' | 'drift'
-  readonly kind: string
-  readonly id: string
-  readonly detail: string
-  readonly mend: string
-}
+import { compare, type Leak, leakKey, type Part, type Reality, type Records } from './compare.ts'
+import type { Audited, Finding } from './finding.driver.ts'
 
 export type Drivers = {
   readonly network: NetworkDriver
@@ -23,62 +18,180 @@ export type Drivers = {
   readonly edge: EdgeDriver
 }
 
-const MENDS_ITSELF = 'Arcus mends it by itself; `arcus explain` says why it has not yet'
+/** What an audit has to do with beside records and drivers. */
+export type AuditorOptions = {
+  readonly engine: Engine
+  readonly drivers: Drivers
+  /** Brings the host's own part up to date, which repairs it. */
+  readonly keepHost: (signal: AbortSignal) => Promise<void>
+  /** Drops what is remembered of a resource, since it was seen to differ. */
+  readonly distrust: (leak: Leak) => void
+  readonly log: Log
+}
 
-/** Compares one listing of each driver with the records, both ways. What is real is listed first: a record always comes before its thing. */
-export async function audit(engine: Engine, drivers: Drivers, signal: AbortSignal): Promise<readonly Leak[]> {
-  const [routers, containers, volumes, zones] = await Promise.all([
+/** Compares records and reality, both ways, and puts right what differs. */
+export type Auditor = {
+  /** Looks and changes nothing. What only one of two looks sees was in motion and is left out. */
+  look(signal: AbortSignal): Promise<readonly Leak[]>
+  /**
+   * Looks, tells what is new in event records, removes what nobody knows, and gives the keys whose resources have to be
+   * looked at for the rest. One at a time.
+   */
+  pass(signal: AbortSignal): Promise<{ readonly leaks: readonly Leak[]; readonly keys: readonly Key[] }>
+  /** What the last pass found and has not seen gone. */
+  known(): readonly Leak[]
+  /** Differences that were put right since the start, by thing. */
+  repairs(): ReadonlyMap<string, number>
+}
+
+/** A driver of an older program that does not audit has found nothing. */
+const findingsOf = async (driver: Audited, signal: AbortSignal): Promise<readonly Finding[]> => {
+  try {
+    return await driver.audit(signal)
+  } catch (error) {
+    if (isCloudError(error, 'unsupported')) return []
+    throw error
+  }
+}
+
+export function createAuditor(options: AuditorOptions): Auditor {
+  const { engine, drivers, log } = options
+  let known = new Map<string, Leak>()
+  const repairs = new Map<string, number>()
+  let turn: Promise<unknown> = Promise.resolve()
+
+  async function lookOnce(signal: AbortSignal): Promise<Leak[]> {
+    const reality = await observe(drivers, signal)
+    return compare(reality, await readRecords(engine))
+  }
+
+  async function look(signal: AbortSignal): Promise<readonly Leak[]> {
+    const first = await lookOnce(signal)
+    if (!first.length) return []
+    const again = new Set((await lookOnce(signal)).map(leakKey))
+    return first.filter((it) => again.has(leakKey(it))).map(dated)
+  }
+
+  const dated = (it: Leak): Leak => {
+    const since = it.since ?? known.get(leakKey(it))?.since
+    return since === undefined ? it : { ...it, since }
+  }
+
+  /** Event records of what is found for the first time, and of what was found before and is gone. */
+  async function tell(appeared: readonly Leak[], gone: readonly Leak[]): Promise<void> {
+    for (const it of gone) repairs.set(it.thing, (repairs.get(it.thing) ?? 0) + 1)
+    for (const { by: _, ...it } of appeared) log.info('found a difference', it)
+    for (const { kind, id, thing, detail } of gone)
+      log.info('a difference is gone', { kind, id, thing, detail })
+    if (!appeared.length && !gone.length) return
+    await engine.transact(async (draft) => {
+      const record = (it: Leak, what: string): void =>
+        draft.record({
+          stream: 'event',
+          tenant: it.tenant ?? PLATFORM,
+          ...(it.id === '' ? {} : { subject: it.id }),
+          what: `${it.kind}.${what}`,
+          body: { what: it.what, thing: it.thing, detail: it.detail },
+        })
+      for (const it of appeared) record(it, it.what === 'orphan' ? 'orphaned' : 'drifted')
+      for (const it of gone) record(it, it.what === 'orphan' ? 'removed' : 'repaired')
+      await Promise.resolve()
+    })
+  }
+
+  /** The host's own part is looked at first, since bringing it up to date repairs it. */
+  async function lookAtHost(signal: AbortSignal): Promise<Leak[]> {
+    try {
+      const network = (await findingsOf(drivers.network, signal)).filter((it) => it.of === undefined)
+      return compare(
+        { routers: [], containers: [], volumes: [], zones: [], findings: { network, compute: [], edge: [] } },
+        { vpcs: new Map(), replicas: new Map(), workloads: new Map(), tenants: new Map() },
+      )
+    } finally {
+      await options.keepHost(signal)
+    }
+  }
+
+  async function pass(signal: AbortSignal): Promise<{ leaks: readonly Leak[]; keys: readonly Key[] }> {
+    const ofHost = await lookAtHost(signal)
+    const now = engine.clock.now()
+    const found = new Map(
+      [...ofHost, ...(await look(signal))].map((it) => [leakKey(it), { since: now, ...it }]),
+    )
+    const leaks = [...found.values()]
+    await tell(
+      leaks.filter((it) => !known.has(leakKey(it))),
+      [...known.values()].filter((it) => !found.has(leakKey(it))),
+    )
+    known = found
+    const mended = await mend(leaks, options, signal)
+    // What a driver mended it has seen right; the rest is told when a later pass sees it gone.
+    const gone = leaks.filter((it) => mended.has(leakKey(it)))
+    for (const it of gone) known.delete(leakKey(it))
+    await tell([], gone)
+    const keys = leaks.flatMap((it): Key[] => {
+      options.distrust(it)
+      return it.by === 'resource' ? [`${it.kind}/${it.id}`] : []
+    })
+    return { leaks, keys }
+  }
+
+  return {
+    look,
+    pass(signal) {
+      const done = turn.then(() => pass(signal))
+      turn = done.catch(() => {})
+      return done
+    },
+    known: () => [...known.values()],
+    repairs: () => repairs,
+  }
+}
+
+/** Removes what is an orphan and lets the drivers mend what is theirs; gives the keys of the latter. */
+async function mend(
+  leaks: readonly Leak[],
+  { drivers }: AuditorOptions,
+  signal: AbortSignal,
+): Promise<ReadonlySet<string>> {
+  const mended = new Set<string>()
+  for (const part of ['network', 'compute', 'edge'] as const satisfies readonly Part[]) {
+    const theirs = leaks.filter((it) => it.by === part)
+    if (!theirs.length) continue
+    const done = new Set((await drivers[part].mend(signal)).map((it) => `${it.thing} ${it.detail}`))
+    for (const it of theirs) if (done.has(`${it.thing} ${it.detail}`)) mended.add(leakKey(it))
+  }
+  for (const it of leaks) {
+    if (it.by !== 'removal') continue
+    if (it.kind === 'vpc') await drivers.network.remove(it.id, signal)
+    else if (it.kind === 'replica') await drivers.compute.remove(it.id, signal)
+    else if (it.kind === 'volume') await drivers.compute.removeVolume(it.id, signal)
+    else if (it.kind === 'zone') await drivers.edge.remove(it.id, signal)
+  }
+  return mended
+}
+
+async function observe(drivers: Drivers, signal: AbortSignal): Promise<Reality> {
+  const [routers, containers, volumes, zones, network, compute, edge] = await Promise.all([
     drivers.network.list(signal),
     drivers.compute.list(signal),
     drivers.compute.volumes(signal),
     drivers.edge.list(signal),
+    findingsOf(drivers.network, signal),
+    findingsOf(drivers.compute, signal),
+    findingsOf(drivers.edge, signal),
   ])
-  const vpcs = await everything(engine, vpc)
-  const replicas = await everything(engine, replica)
-  const workloads = await everything(engine, workload)
-  const leaks: Leak[] = []
-  const orphan = (kind: string, id: string, detail: string): void =>
-    void leaks.push({ what: 'orphan', kind, id, detail, mend: 'Arcus removes it at its next audit' })
-  for (const it of routers) {
-    if (!vpcs.has(it.vpc)) orphan('vpc', it.vpc, 'a router that no VPC has')
-    else if (it.drift.length)
-      leaks.push({ what: 'drift', kind: 'vpc', id: it.vpc, detail: it.drift.join('; '), mend: MENDS_ITSELF })
-  }
-  for (const it of containers) {
-    const record = replicas.get(it.id) as Replica | undefined
-    if (!record) orphan('replica', it.id, 'a container that no replica has')
-    else if (!it.wanted || differs(record, it.state === 'running'))
-      leaks.push({
-        what: 'drift',
-        kind: 'replica',
-        id: it.id,
-        detail: `the container is ${it.state}`,
-        mend: MENDS_ITSELF,
-      })
-  }
-  for (const id of volumes) if (!workloads.has(id)) orphan('volume', id, 'a volume whose workload is gone')
-  for (const it of zones) if (!vpcs.has(it.vpc)) orphan('zone', it.vpc, 'names of a VPC that is gone')
-  const missing = (kind: string, settled: ReadonlyMap<string, Resource>, real: ReadonlySet<string>): void => {
-    for (const [id, it] of settled)
-      if (isReal(it) && !real.has(id))
-        leaks.push({
-          what: 'missing',
-          kind,
-          id,
-          detail: `${it.name} is in the records and not on the host`,
-          mend: MENDS_ITSELF,
-        })
-  }
-  missing('vpc', vpcs, new Set(routers.map((it) => it.vpc)))
-  missing('zone', vpcs, new Set(zones.map((it) => it.vpc)))
-  missing('replica', replicas, new Set(containers.map((it) => it.id)))
-  return leaks
+  return { routers, containers, volumes, zones, findings: { network, compute, edge } }
 }
 
-const isReal = (it: Resource): boolean => it.deletedAt === undefined && it.observed === it.generation
-
-const differs = (it: Replica, running: boolean): boolean =>
-  isReal(it) && it.status.phase === 'running' && !running
+async function readRecords(engine: Engine): Promise<Records> {
+  return {
+    vpcs: await everything(engine, vpc),
+    replicas: await everything(engine, replica),
+    workloads: await everything(engine, workload),
+    tenants: await everything(engine, tenant),
+  }
+}
 
 async function everything(engine: Engine, kind: AnyKind): Promise<Map<string, Resource>> {
   const all = new Map<string, Resource>()
@@ -89,23 +202,4 @@ async function everything(engine: Engine, kind: AnyKind): Promise<Map<string, Re
     after = page.next
   } while (after !== undefined)
   return all
-}
-
-/** Removes what is an orphan and answers the keys to look at again for everything else. */
-export async function mend(
-  leaks: readonly Leak[],
-  drivers: Drivers,
-  distrust: (leak: Leak) => void,
-  signal: AbortSignal,
-): Promise<readonly Key[]> {
-  const keys: Key[] = []
-  for (const it of leaks) {
-    distrust(it)
-    if (it.what !== 'orphan') keys.push(it.kind === 'zone' ? `vpc/${it.id}` : `${it.kind}/${it.id}`)
-    else if (it.kind === 'vpc') await drivers.network.remove(it.id, signal)
-    else if (it.kind === 'replica') await drivers.compute.remove(it.id, signal)
-    else if (it.kind === 'volume') await drivers.compute.removeVolume(it.id, signal)
-    else if (it.kind === 'zone') await drivers.edge.remove(it.id, signal)
-  }
-  return keys
 }

@@ -16,6 +16,8 @@ export type Links = {
    * the name of that other end.
    */
   createLink(id: string): Promise<{ readonly containerLink: string }>
+  /** Makes the link anew for the container whose process `pid` is, which runs and has lost it. */
+  plugIn(id: string, pid: number): Promise<void>
   /** Fine when it is not there. */
   removeLink(id: string): Promise<void>
   /** Docker has started, or started anew. */

@@ -7,16 +7,20 @@ import type {
   LogEntry,
   SeenContainer,
 } from '#cloud/compute/compute.driver.ts'
+import { auditedBy, type Repair } from '#cloud/observe/finding.driver.ts'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import type { Links } from './attach.ts'
+import { lookAround } from './audit.ts'
 import { type Convergence, converge } from './converge.ts'
 import { type DockerApi, type RegistryLogin, dockerApi } from './docker.ts'
 import { startExec } from './exec.ts'
 import { openImages } from './images.ts'
 import { entriesOf, placeOf, sinceOf } from './logs.ts'
 import { dockerNetworks } from './networks.ts'
+import { openOwner } from './owner.ts'
+import type { Endpoints } from './plugin.ts'
 import { DEFAULT_LIMITS, type Limits, refusal } from './rules.ts'
 import { sampler } from './samples.ts'
 import { type Volumes, openVolumes } from './volumes.ts'
@@ -41,6 +45,10 @@ export type DockerComputeOptions = {
   /** Name of our network plugin in Docker. */
   readonly plugin: string
   readonly links: Links
+  /** Of the network plugin. */
+  readonly endpoints?: Endpoints
+  /** Another folder's containers of this name are taken for ours: only to purge them. */
+  readonly takeOver?: boolean
   readonly limits?: Limits
   /** Seals registry passwords on disk. */
   readonly seal: Seal
@@ -60,7 +68,8 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
   const wishes = await openWishes(join(options.directory, 'wishes'), log)
   const images = await openImages(api, options.directory)
   const volumes = await openVolumes(options.volumes ?? join(options.directory, 'volumes'))
-  const networks = dockerNetworks(api, instance, options.plugin)
+  const owner = await openOwner(options.directory, options.takeOver)
+  const networks = dockerNetworks(api, instance, options.plugin, owner)
   const stop = new AbortController()
   const directory = join(options.directory, 'resolv')
   const it = converge(
@@ -73,6 +82,7 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
       links: options.links,
       login: (wish) => loginOf(wish, options.seal),
       instance,
+      owner,
       directory,
       init: hasInit,
       clock,
@@ -98,11 +108,39 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
       it.renew(id, { stopFetch: true })
       return
     }
+    // Its wish may be one that could not be read.
+    await wishes.forget(id)
     await reachable(signal)
     if (it.real(id)) it.discard(id)
   }
 
+  const look = async (signal: AbortSignal): Promise<readonly Repair[]> => {
+    await reachable(signal)
+    const folders = { wishes: join(options.directory, 'wishes'), resolv: directory, all: options.directory }
+    const { steps, ids, real } = it
+    return lookAround(
+      {
+        api,
+        wishes,
+        networks,
+        links: options.links,
+        endpoints: options.endpoints,
+        owner,
+        instance,
+        folders,
+        steps,
+        ids,
+        real,
+        now: clock.now,
+      },
+      signal,
+    )
+  }
+
   return {
+    ...auditedBy(look, (finding, error) =>
+      log.warn('what was found cannot be mended', { ...finding, error }),
+    ),
     missing: () => missingOf(api, options.socket),
     async apply(wish) {
       const why = refusal(wish, limits)

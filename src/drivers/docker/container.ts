@@ -34,6 +34,8 @@ const NS_PER_SECOND = 1_000_000_000
 
 export const LABEL = {
   instance: 'arcus.instance',
+  /** Of the data folder whose agent made it: another one leaves it alone. */
+  owner: 'arcus.owner',
   id: 'arcus.id',
   tenant: 'arcus.tenant',
   workload: 'arcus.workload',
@@ -87,6 +89,7 @@ export const resolvConf = (dns: KeptWish['dns']): string =>
 
 export type Recipe = {
   readonly instance: string
+  readonly owner: string
   readonly wish: KeptWish
   readonly attached: HeldAttachment
   /** Host path of its resolv.conf. */
@@ -113,6 +116,7 @@ export function createOptions(recipe: Recipe): ContainerCreateOptions {
     StopTimeout: Math.min(Math.max(wish.stopGraceSeconds, STOP_SECONDS.least), STOP_SECONDS.most),
     Labels: {
       [LABEL.instance]: instance,
+      [LABEL.owner]: recipe.owner,
       [LABEL.id]: wish.id,
       [LABEL.tenant]: wish.tenant,
       [LABEL.workload]: wish.workload,

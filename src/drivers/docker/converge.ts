@@ -8,7 +8,7 @@ import { FetchFailure } from './images.ts'
 import { endProcesses } from './leftover.ts'
 import { type Activity, RETRY_BACKOFF, type Real, type Step, backoffMs, planContainer } from './plan.ts'
 import { type Session, followDocker } from './session.ts'
-import { type StepsOptions, createSteps, slots } from './steps.ts'
+import { type Steps, type StepsOptions, createSteps, slots } from './steps.ts'
 import { type Tracks, createTracks } from './tracks.ts'
 import type { Held } from './wishes.ts'
 
@@ -28,6 +28,7 @@ export type ConvergeOptions = Omit<StepsOptions, 'tracks' | 'stays'> & {
 /** Works, container by container, until Docker shows what the wishes say; alone, whoever is away. */
 export type Convergence = {
   readonly session: Session
+  readonly steps: Pick<Steps, 'release' | 'writeResolvConf'>
   /** Looks at it now. */
   wake(id: string): void
   /** Its wish changed or was withdrawn: what failed before counts no more. */
@@ -46,7 +47,7 @@ export type Convergence = {
 type Turn = { again: boolean; eventAt: number; done: Promise<void> }
 
 export function converge(options: ConvergeOptions, signal: AbortSignal): Convergence {
-  const { api, wishes, networks, links, clock, log, instance } = options
+  const { api, wishes, networks, links, clock, log, instance, owner } = options
   const tracks = createTracks(options, signal)
   const busy = new Map<string, Turn>()
   const timers = new Map<string, AbortController>()
@@ -140,8 +141,13 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
       })
   }
 
+  /** One that a wish is held for is ours, whoever made it: the folder may have been restored. */
+  const isOurs = (labels: Readonly<Record<string, string>>): boolean =>
+    owner.owns(labels[LABEL.owner]) || wishes.get(labels[LABEL.id] ?? '') !== undefined
+
   /** Takes in Docker's whole list: which containers there are, and which of them differ from what is known. */
-  const survey = async (found: readonly ContainerSummary[]): Promise<readonly string[]> => {
+  const survey = async (listed: readonly ContainerSummary[]): Promise<readonly string[]> => {
+    const found = listed.filter((it) => isOurs(it.Labels))
     const byId = new Map<string, ContainerSummary[]>()
     for (const it of found) {
       const id = it.Labels[LABEL.id]
@@ -182,8 +188,9 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
       },
       onClose: () => tracks.lost(),
       onEvent: (event) => {
-        const id = event.Actor?.Attributes?.[LABEL.id]
-        if (!id) return
+        const labels = event.Actor?.Attributes ?? {}
+        const id = labels[LABEL.id]
+        if (!id || !isOurs(labels)) return
         const track = tracks.of(id)
         if (event.Actor?.ID) track.runtimeIds.add(event.Actor.ID)
         const at = Math.floor((event.timeNano ?? 0) / 1_000_000)
@@ -212,6 +219,7 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
 
   return {
     session,
+    steps,
     wake,
     renew(id, { stopFetch }) {
       const track = tracks.of(id)

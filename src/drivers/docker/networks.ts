@@ -2,6 +2,7 @@ import type { NetworkCreateOptions } from 'dockerode'
 import type { HeldAttachment } from './attach.ts'
 import { LABEL, networkName } from './container.ts'
 import { type DockerApi, statusOf } from './docker.ts'
+import type { Owner } from './owner.ts'
 
 /** Option of a network and of its pools that tells the plugin which subnet they are. */
 export const SUBNET_OPTION = 'arcus.subnet'
@@ -22,7 +23,7 @@ export type Networks = {
   doubt(): void
 }
 
-export function dockerNetworks(api: DockerApi, instance: string, plugin: string): Networks {
+export function dockerNetworks(api: DockerApi, instance: string, plugin: string, owner: Owner): Networks {
   const known = new Set<string>()
   const turns = new Map<string, Promise<unknown>>()
   const ours = [`${LABEL.instance}=${instance}`]
@@ -44,7 +45,7 @@ export function dockerNetworks(api: DockerApi, instance: string, plugin: string)
       const there = await api.networks([...ours, `${LABEL.subnet}=${subnet}`])
       if (!there.length) {
         try {
-          await api.createNetwork(networkOptions(instance, plugin, attached))
+          await api.createNetwork(networkOptions(instance, plugin, owner, attached))
         } catch (error) {
           if (statusOf(error) !== 409) throw error
         }
@@ -61,13 +62,18 @@ export function dockerNetworks(api: DockerApi, instance: string, plugin: string)
     list: async () =>
       (await api.networks(ours)).flatMap((it) => {
         const subnet = it.Labels?.[LABEL.subnet]
-        return subnet === undefined ? [] : [subnet]
+        return subnet === undefined || !owner.owns(it.Labels?.[LABEL.owner]) ? [] : [subnet]
       }),
     doubt: () => known.clear(),
   }
 }
 
-function networkOptions(instance: string, plugin: string, attached: HeldAttachment): NetworkCreateOptions {
+function networkOptions(
+  instance: string,
+  plugin: string,
+  owner: Owner,
+  attached: HeldAttachment,
+): NetworkCreateOptions {
   const { subnet, vpc } = attached
   const options = { [SUBNET_OPTION]: subnet.id }
   return {
@@ -76,7 +82,12 @@ function networkOptions(instance: string, plugin: string, attached: HeldAttachme
     Driver: plugin,
     EnableIPv6: true,
     Options: options,
-    Labels: { [LABEL.instance]: instance, [LABEL.vpc]: vpc, [LABEL.subnet]: subnet.id },
+    Labels: {
+      [LABEL.instance]: instance,
+      [LABEL.owner]: owner.label,
+      [LABEL.vpc]: vpc,
+      [LABEL.subnet]: subnet.id,
+    },
     IPAM: {
       Driver: plugin,
       Options: options,

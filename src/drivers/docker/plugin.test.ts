@@ -22,6 +22,7 @@ describe("Docker's network plugin", () => {
       made.push(`create ${id}`)
       return Promise.resolve({ containerLink: 'veth-of-it' })
     },
+    plugIn: () => Promise.resolve(),
     removeLink(id) {
       made.push(`remove ${id}`)
       return Promise.resolve()

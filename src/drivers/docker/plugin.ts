@@ -30,6 +30,7 @@ export type PluginOptions = {
 }
 
 export type NetworkPlugin = {
+  readonly endpoints: Endpoints
   /** Stops answering. Docker still knows the plugin by its spec file, and waits for it. */
   close(): Promise<void>
   /** After close: Docker no longer knows it. */
@@ -63,7 +64,8 @@ export async function networkPlugin(options: PluginOptions): Promise<NetworkPlug
   const socket = join(socketFolder, `${options.name}.sock`)
   const spec = join(specFolder, `${options.name}.spec`)
   const log = options.log.with({ part: 'plugin' })
-  const answers = answersOf(options.links, await openEndpoints(options.directory))
+  const endpoints = await openEndpoints(options.directory)
+  const answers = answersOf(options.links, endpoints)
   const server = createServer((request, response) => {
     serve(request, response, answers, log).catch((error: unknown) => {
       log.error('plugin call broke', { error })
@@ -75,6 +77,7 @@ export async function networkPlugin(options: PluginOptions): Promise<NetworkPlug
   await writeFile(spec, `unix://${socket}\n`, { mode: 0o644 })
   await listen(server, socket)
   return {
+    endpoints,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
@@ -146,7 +149,8 @@ async function readCall(request: IncomingMessage): Promise<Call> {
 }
 
 /** Which endpoint of Docker is which attachment's, on disk. An attachment has one: the last made. */
-type Endpoints = {
+export type Endpoints = {
+  all(): readonly { readonly endpoint: string; readonly attachment: string }[]
   attachmentOf(endpoint: string): string | undefined
   put(endpoint: string, attachment: string): Promise<void>
   remove(endpoint: string): Promise<void>
@@ -163,6 +167,7 @@ async function openEndpoints(directory: string): Promise<Endpoints> {
     if (byEndpoint.delete(endpoint)) await rm(join(folder, endpoint), { force: true })
   }
   return {
+    all: () => [...byEndpoint].map(([endpoint, attachment]) => ({ endpoint, attachment })),
     attachmentOf: (endpoint) => byEndpoint.get(endpoint),
     async put(endpoint, attachment) {
       if (!ENDPOINT.test(endpoint)) throw new CloudError('invalid', 'that is no id of an endpoint')

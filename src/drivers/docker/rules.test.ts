@@ -146,6 +146,7 @@ describe('the rules of the host agent', () => {
         if (refusal(wish, DEFAULT_LIMITS) !== undefined) return
         const { HostConfig: host } = createOptions({
           instance: 'arcus',
+          owner: 'somebody',
           wish,
           attached: testAttachment,
           resolvConfPath: '/state/resolv/x',

@@ -6,6 +6,7 @@ import { LABEL, containerName, createOptions, limitsOf, resolvConf } from './con
 import type { DockerApi, RegistryLogin } from './docker.ts'
 import type { Images, Progress } from './images.ts'
 import type { Networks } from './networks.ts'
+import type { Owner } from './owner.ts'
 import type { Step } from './plan.ts'
 import { type Tracks, fetchKey } from './tracks.ts'
 import type { Volumes } from './volumes.ts'
@@ -25,6 +26,7 @@ export type StepsOptions = {
   /** The login of a wish for its registry, opened. */
   readonly login: (wish: KeptWish) => RegistryLogin | undefined
   readonly instance: string
+  readonly owner: Owner
   /** Folder for the containers' resolv.conf files. */
   readonly directory: string
   /** Docker has an init process for containers. */
@@ -38,6 +40,8 @@ export type Steps = {
   take(id: string, held: Held | undefined, step: Step): Promise<void>
   /** Removes Docker's network of a subnet that neither a wish nor a container needs. */
   release(subnet: string): Promise<void>
+  /** In place, since the container sees the file and not its name. */
+  writeResolvConf(wish: KeptWish): Promise<void>
 }
 
 export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
@@ -71,6 +75,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
     await writeResolvConf(wish)
     const body = createOptions({
       instance,
+      owner: options.owner.label,
       wish,
       attached,
       resolvConfPath: resolvPath(wish.id),
@@ -137,6 +142,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
 
   return {
     release,
+    writeResolvConf,
     async take(id, held, step) {
       switch (step.do) {
         case 'fetch':

@@ -2,6 +2,7 @@ import { Agent, type IncomingMessage, request as send } from 'node:http'
 import { CloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
+import type { Finding } from '#cloud/observe/finding.driver.ts'
 import { BODY_BYTES_MAX, PROTOCOL, PROTOCOL_HEADER, speaks, unpackError } from './protocol.ts'
 
 const CONNECTIONS_MAX = 4
@@ -23,6 +24,9 @@ async function readJson(response: IncomingMessage): Promise<unknown> {
   }
   return JSON.parse(Buffer.concat(chunks).toString())
 }
+
+const findingsOf = (answer: unknown): readonly Finding[] =>
+  (answer as { readonly findings: readonly Finding[] }).findings
 
 /** The edge process behind its socket. While it is away every verb fails as `unavailable`; it serves on meanwhile. */
 export function remoteEdge(options: {
@@ -88,6 +92,8 @@ export function remoteEdge(options: {
       }
       return zones
     },
+    audit: async (signal) => findingsOf(await ask('GET', '/audit', signal)),
+    mend: async (signal) => findingsOf(await ask('POST', '/mend', signal)),
     // oxlint-disable-next-line typescript/require-await -- closing others may take time
     async close() {
       agent.destroy()

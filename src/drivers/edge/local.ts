@@ -1,5 +1,6 @@
 import type { Clock } from '#lib/clock.ts'
 import type { Log } from '#lib/log.ts'
+import { auditedBy, type Repair } from '#cloud/observe/finding.driver.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
 import { createDns, type Listen } from './dns.ts'
 import { hostNameservers } from './nameservers.ts'
@@ -30,10 +31,19 @@ export async function localEdge(options: {
   const table = await openTable({ directory, log })
   const nameservers = hostNameservers(options.resolvConf ?? RESOLV_CONF, clock, log)
   const dns = createDns({ listen, table, hostNameservers: nameservers, clock, log })
+  const look = async (): Promise<readonly Repair[]> => {
+    const repairs = await table.look()
+    if (dns.bound()) return repairs
+    const detail = `resolver does not listen at ${listen.address} port ${listen.port}; it tries again each second`
+    return [...repairs, { finding: { what: 'missing', thing: 'socket', detail, mend: 'driver' } }]
+  }
   return {
     apply: async (zone) => await table.apply(parseZone(zone)),
     remove: async (vpc) => await table.remove(vpc),
     list: async () => await Promise.resolve(table.list()),
+    ...auditedBy(look, (finding, error) =>
+      log.warn('what was found cannot be mended', { ...finding, error }),
+    ),
     resolver: () => dns.bound(),
     close: () => dns.close(),
   }

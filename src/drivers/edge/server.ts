@@ -30,7 +30,7 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-/** What is asked: `GET /zones`, `PUT /zones/VPC`, `DELETE /zones/VPC`; `GET /` tells the version to anybody. */
+/** What is asked: `GET /zones`, `PUT /zones/VPC`, `DELETE /zones/VPC`, `GET /audit`, `POST /mend`; `GET /` tells the version to anybody. */
 async function handle(request: IncomingMessage, edge: EdgeDriver): Promise<unknown> {
   const { method, url = '/', headers } = request
   if (method === 'GET' && url === '/') return { protocol: PROTOCOL }
@@ -40,6 +40,8 @@ async function handle(request: IncomingMessage, edge: EdgeDriver): Promise<unkno
     throw new CloudError('unsupported', message)
   }
   const signal = AbortSignal.timeout(VERB_MS_MAX)
+  if (method === 'GET' && url === '/audit') return { findings: await edge.audit(signal) }
+  if (method === 'POST' && url === '/mend') return { findings: await edge.mend(signal) }
   const [, folder, vpc, ...rest] = url.split('/')
   if (folder === 'zones' && !rest.length) {
     if (method === 'GET' && vpc === undefined) return { zones: await edge.list(signal) }

@@ -1,7 +1,9 @@
+import { rm } from 'node:fs/promises'
 import { CloudError } from '#lib/errors.ts'
 import { openKept } from '#lib/kept.ts'
 import type { Log } from '#lib/log.ts'
 import type { Zone } from '#cloud/edge/edge.driver.ts'
+import type { Repair } from '#cloud/observe/finding.driver.ts'
 import { parseZone, type ServedZone, serveZone } from './zone.ts'
 
 /** The zones being served, each also a file (0600), so that a restart serves them while the cloud is away. */
@@ -12,6 +14,8 @@ export type Table = {
   apply(zone: Zone): Promise<void>
   remove(vpc: string): Promise<void>
   list(): readonly { readonly vpc: string; readonly generation: number }[]
+  /** How the files differ from what is served. */
+  look(): Promise<readonly Repair[]>
 }
 
 /** Reads what is on disk. A file that cannot be used is said and left out: the cloud applies every zone after its start. */
@@ -55,5 +59,34 @@ export async function openTable(options: { readonly directory: string; readonly 
         forget(vpc)
       }),
     list: () => [...zones.values()].map(({ zone: { vpc, generation } }) => ({ vpc, generation })),
+    look: () =>
+      kept.inTurn(async (): Promise<Repair[]> => {
+        const { missing, strays } = await kept.compare(zones.keys())
+        const again = async (vpc: string): Promise<void> => {
+          const zone = zones.get(vpc)?.zone
+          if (zone) await kept.write(vpc, zone)
+        }
+        return [
+          ...missing.map((vpc) => ({
+            finding: {
+              what: 'missing' as const,
+              thing: 'zone' as const,
+              detail: 'its names are served and not on disk',
+              of: { kind: 'vpc' as const, id: vpc },
+              mend: 'driver' as const,
+            },
+            fix: () => kept.inTurn(() => again(vpc)),
+          })),
+          ...strays.map((path) => ({
+            finding: {
+              what: 'orphan' as const,
+              thing: 'file' as const,
+              detail: `file ${path} is of no zone`,
+              mend: 'driver' as const,
+            },
+            fix: () => kept.inTurn(() => rm(path, { force: true })),
+          })),
+        ]
+      }),
   }
 }

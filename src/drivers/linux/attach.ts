@@ -1,6 +1,7 @@
 import { access } from 'node:fs/promises'
-import type { VpcPlan } from '#cloud/network/network.driver.ts'
-import { itemsInside } from './links.ts'
+import type { Attachment, PlannedSubnet, VpcPlan } from '#cloud/network/network.driver.ts'
+import { cidr } from '#lib/cidr.ts'
+import { GATEWAY6, itemsInside } from './links.ts'
 import type { Setting } from './look.ts'
 import { routerLink, type Names } from './names.ts'
 import { LINK_GROUP } from './router.ts'
@@ -42,6 +43,30 @@ export async function makeLink(setting: Setting, plan: VpcPlan, id: string): Pro
     { signal },
   )
   return containerLink
+}
+
+/** The name that Docker gives a container's first link. */
+const CONTAINERS_LINK = 'eth0'
+
+/** Puts a link's end, which is on the host, into the network namespace of a process and sets it up as Docker does. */
+export async function moveLink(
+  containerLink: string,
+  pid: number,
+  { plan, subnet }: { readonly plan: Attachment; readonly subnet: PlannedSubnet },
+  signal: AbortSignal,
+): Promise<void> {
+  await run(['ip', 'link', 'set', 'dev', containerLink, 'netns', String(pid)], { signal })
+  const lines = [
+    `link set dev ${containerLink} name ${CONTAINERS_LINK}`,
+    `link set dev ${CONTAINERS_LINK} address ${plan.mac}`,
+    `addr replace ${plan.address}/${cidr(subnet.cidr).prefix} dev ${CONTAINERS_LINK}`,
+    `addr replace ${plan.address6}/128 dev ${CONTAINERS_LINK} nodad`,
+    `link set dev ${CONTAINERS_LINK} up`,
+    `route replace default via ${subnet.gateway} dev ${CONTAINERS_LINK}`,
+    `route replace default via ${GATEWAY6} dev ${CONTAINERS_LINK}`,
+  ]
+  const command = ['nsenter', `--net=/proc/${pid}/ns/net`, 'ip', '-batch', '-']
+  await run(command, { signal, input: `${lines.join('\n')}\n` })
 }
 
 /**

@@ -19,21 +19,19 @@ async function chainRules(signal: AbortSignal): Promise<string[] | undefined> {
   }
 }
 
+/** Those of our rules that Docker's chain lacks; none where there is no such chain. */
+export async function missingInDocker(prefix: string, signal: AbortSignal): Promise<readonly string[][]> {
+  const there = await chainRules(signal)
+  return there ? rulesFor(prefix).filter((rule) => !there.includes(`-A ${CHAIN} ${rule.join(' ')}`)) : []
+}
+
 /**
  * Docker's forward policy drops what it does not know. Where its chain for the owner's rules exists, ours let through
  * what goes to and from VPCs; what may go there our own table decides, and a drop there is final.
- * Gives whether something had to be added.
  */
-export async function keepDockerOpen(prefix: string, signal: AbortSignal): Promise<boolean> {
-  const there = await chainRules(signal)
-  if (!there) return false
-  let added = false
-  for (const rule of rulesFor(prefix)) {
-    if (there.includes(`-A ${CHAIN} ${rule.join(' ')}`)) continue
+export async function keepDockerOpen(prefix: string, signal: AbortSignal): Promise<void> {
+  for (const rule of await missingInDocker(prefix, signal))
     await run(['iptables', ...WAIT, '-I', CHAIN, ...rule], { signal })
-    added = true
-  }
-  return added
 }
 
 /** Takes our rules out of Docker's chain, however often they are there. */

@@ -10,7 +10,7 @@ import {
 import { cidr, contains, parseIpv4 } from '#lib/cidr.ts'
 import { canonical } from './links.ts'
 import { leaving } from './render.ts'
-import { runIn } from './run.ts'
+import { run, runIn } from './run.ts'
 
 /** A tracked connection of a VPC's namespace: as it was begun, and as its answers come. */
 export type Flow = {
@@ -250,11 +250,7 @@ export function flowsToCut(
   const now = holders(plan)
   const freed = new Set<string>()
   for (const [address, id] of before ? holders(before) : []) if (now.get(address) !== id) freed.add(address)
-  return flows.filter(
-    (flow) =>
-      [flow.source, flow.destination, flow.replySource, flow.replyDestination].some((it) => freed.has(it)) ||
-      !isAllowed(index, flow),
-  )
+  return flows.filter((flow) => endsOf(flow).some((it) => freed.has(it)) || !isAllowed(index, flow))
 }
 
 /** False when nothing that `before` allowed can be forbidden by `plan`, so that no flow has to be looked at. */
@@ -272,6 +268,34 @@ export function mayRevoke(before: VpcPlan, plan: VpcPlan): boolean {
   )
 }
 
-/** The tracked connections of a namespace. */
-export const readFlows = async (namespace: string, signal: AbortSignal): Promise<Flow[]> =>
-  parseFlows(await runIn(namespace, ['conntrack', '-L'], { signal }))
+/** The tracked connections of a namespace, or of the host. */
+export async function readFlows(namespace: string | undefined, signal: AbortSignal): Promise<Flow[]> {
+  const command = ['conntrack', '-L']
+  return parseFlows(
+    await (namespace === undefined ? run(command, { signal }) : runIn(namespace, command, { signal })),
+  )
+}
+
+/** The addresses of a flow, as it was begun and as its answers come. */
+export const endsOf = (it: Flow): string[] => [it.source, it.destination, it.replySource, it.replyDestination]
+
+/** Those of `flows` that have an address inside `ranges` which nobody of `known` has: what was freed and not ended. */
+export function flowsOfNobody(
+  flows: readonly Flow[],
+  ranges: readonly string[],
+  known: ReadonlySet<string>,
+): Flow[] {
+  const networks = ranges.map(networkOf)
+  return flows.filter((flow) =>
+    endsOf(flow).some((it) => !known.has(it) && networks.some((network) => holds(network, it))),
+  )
+}
+
+/** Every address inside a VPC's ranges and the fabric that its router may have flows of. */
+export const addressesOf = (plan: VpcPlan): Set<string> =>
+  new Set([
+    ...holders(plan).keys(),
+    ...plan.subnets.map((it) => it.gateway),
+    plan.uplink.host,
+    plan.uplink.vpc,
+  ])

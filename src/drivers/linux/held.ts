@@ -13,6 +13,8 @@ export type Held = {
   swept: VpcPlan | undefined
   /** True when this process has made the router, or seen that it is right. */
   brought: boolean
+  /** The last look found it changed by somebody else: the next one leaves nothing out. */
+  suspect: boolean
   /** What is in the file. */
   saved: string | undefined
 }
@@ -47,6 +49,7 @@ export function createHeldPlans(): HeldPlans {
         loaded: known?.loaded ?? old?.loaded,
         swept: known?.swept ?? old?.swept,
         brought: old?.brought ?? false,
+        suspect: old?.suspect ?? false,
         saved: known?.saved ?? old?.saved,
       }
       forget(old)

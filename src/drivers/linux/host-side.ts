@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import type { HostPlan } from '#cloud/network/network.driver.ts'
+import type { Difference } from '#cloud/observe/finding.driver.ts'
 import type { Log } from '#lib/log.ts'
 import { cut } from './cut.ts'
-import { keepDockerOpen, releaseDocker } from './docker-user.ts'
+import { keepDockerOpen, missingInDocker, releaseDocker } from './docker-user.ts'
 import {
   clashesText,
   clashKey,
@@ -45,13 +46,24 @@ export function hostMtu(): number {
 /** What the host's part holds of all VPCs: the ranges behind each uplink, and the external addresses in use. */
 export type Shared = { readonly ranges: readonly Clash[]; readonly externals: readonly string[] }
 
+/**
+ * Something of the host's own part that is to be made. With a `difference` somebody else changed it; without one it is only
+ * not done yet: a new plan, a network that appeared, a first look after a start.
+ */
+export type HostGap = {
+  readonly difference?: Difference
+  readonly fix: (signal: AbortSignal) => Promise<unknown>
+}
+
 /** The host's own part: table, sets, proxy neighbours, the resolver's address, forwarding, Docker's chain. Calls must not overlap. */
 export type HostSide = {
-  /** Looks at the host and repairs what differs from the plan. Gives what it repaired. */
-  keep(plan: HostPlan, shared: Shared, signal: AbortSignal): Promise<readonly string[]>
+  /** Looks at the host; changes nothing. */
+  look(plan: HostPlan, shared: Shared, signal: AbortSignal): Promise<readonly HostGap[]>
+  /** Looks at the host and repairs what differs from the plan. */
+  keep(plan: HostPlan, shared: Shared, signal: AbortSignal): Promise<void>
   /** Brings up to date what is shared, as far as it changed since the last time. */
   keepShared(shared: Shared, signal: AbortSignal): Promise<void>
-  keepDocker(signal: AbortSignal): Promise<boolean>
+  keepDocker(signal: AbortSignal): Promise<void>
   /** Ends flows into networks that the new plan does not allow any more. */
   cutRevoked(before: HostPlan | undefined, plan: HostPlan, signal: AbortSignal): Promise<void>
   remove(plan: HostPlan | undefined, signal: AbortSignal): Promise<void>
@@ -76,22 +88,24 @@ async function listing(table: string, signal: AbortSignal): Promise<Listing | un
 // some 500 machines: each has its gateway and its neighbours, and its router has it.
 const NEIGHBOURS = { gc_thresh2: 16_384, gc_thresh3: 32_768 }
 
-/** Raises a setting of the kernel to at least this; a network namespace may lack what is the host's alone. */
-async function raise(setting: string, least: number): Promise<boolean> {
-  const file = `/proc/sys/net/${setting}`
-  if (!existsSync(file) || Number(readFileSync(file, 'utf8')) >= least) return false
-  await writeFile(file, String(least))
-  return true
-}
-
-/** The settings of the host's kernel that VPCs need; larger ones are left as they are. */
-async function keepSettings(): Promise<string[]> {
-  const repaired: string[] = []
-  if (await raise('ipv4/ip_forward', 1)) repaired.push('forwarding off')
-  for (const [name, least] of Object.entries(NEIGHBOURS))
-    for (const family of ['ipv4', 'ipv6'])
-      if (await raise(`${family}/neigh/default/${name}`, least)) repaired.push(`${family} ${name} too small`)
-  return repaired
+/** The settings of the host's kernel that VPCs need, where they are smaller; larger ones are left as they are. */
+function settingGaps(): HostGap[] {
+  const wanted = [
+    ['ipv4/ip_forward', 1] as const,
+    ...Object.entries(NEIGHBOURS).flatMap(([name, least]) =>
+      ['ipv4', 'ipv6'].map((family) => [`${family}/neigh/default/${name}`, least] as const),
+    ),
+  ]
+  return wanted.flatMap(([name, least]) => {
+    const file = `/proc/sys/net/${name}`
+    // A network namespace may lack what is the host's alone.
+    const value = existsSync(file) ? Number(readFileSync(file, 'utf8')) : least
+    if (value >= least) return []
+    const detail = `setting net.${name.replaceAll('/', '.')} is ${value}, less than ${least}`
+    return [
+      { difference: { what: 'drift', thing: 'setting', detail }, fix: () => writeFile(file, String(least)) },
+    ]
+  })
 }
 
 async function proxyNeighbours(signal: AbortSignal): Promise<NeighbourJson[]> {
@@ -99,21 +113,30 @@ async function proxyNeighbours(signal: AbortSignal): Promise<NeighbourJson[]> {
   return (there ?? []) as NeighbourJson[]
 }
 
-/** Makes the resolver's address the only one of ours on `lo`; without one there is none. */
-async function keepResolver(
+/** The resolver's address is the only one of ours on `lo`; without one there is none. */
+async function resolverGaps(
   prefix: string,
   resolver: string | undefined,
   signal: AbortSignal,
-): Promise<string[]> {
+): Promise<HostGap[]> {
   const label = `lo:${prefix}`
   const [links] = await ipShow(undefined, ['addr show dev lo'], { signal })
   const there = ((links ?? []) as LinkJson[]).flatMap((it) => it.addr_info ?? [])
   const ours = there.filter((it) => it.label === label).map((it) => it.local)
-  const lines = ours.filter((it) => it !== resolver).map((it) => `addr del ${it}/32 dev lo`)
-  if (resolver !== undefined && !ours.includes(resolver))
-    lines.push(`addr replace ${resolver}/32 dev lo label ${label}`)
-  await ipBatch(undefined, lines, { signal })
-  return lines.length ? ['resolver address missing'] : []
+  const gap = (what: Difference['what'], address: string, line: string): HostGap => ({
+    difference: {
+      what,
+      thing: 'address',
+      detail: `address ${address} on lo ${what === 'orphan' ? 'not in the plan' : 'missing'}`,
+    },
+    fix: (stop) => ipBatch(undefined, [line], { signal: stop }),
+  })
+  return [
+    ...ours.filter((it) => it !== resolver).map((it) => gap('orphan', it, `addr del ${it}/32 dev lo`)),
+    ...(resolver !== undefined && !ours.includes(resolver)
+      ? [gap('missing', resolver, `addr replace ${resolver}/32 dev lo label ${label}`)]
+      : []),
+  ]
 }
 
 export function createHostSide(names: Names, directory: string, flowsMax: number, log: Log): HostSide {
@@ -130,21 +153,30 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
 
   const setsText = (of: Shared): string => hostSetsText(table, { ...around, clashes: of.ranges })
 
-  /** Makes the table right; gives what was not, as far as it was seen and not only changed by us. */
-  async function keepRules(plan: HostPlan, of: Shared, signal: AbortSignal): Promise<string[]> {
+  async function rulesGaps(plan: HostPlan, of: Shared, signal: AbortSignal): Promise<HostGap[]> {
     const text = hostRules(prefix, plan, flowsMax)
     const filling = setsText(of)
     const there = await listing(table, signal)
-    const sameRules = there !== undefined && there.rules === listed?.rules && rules === digest(text)
+    const isLoaded = rules === digest(text)
+    const sameRules = there !== undefined && there.rules === listed?.rules && isLoaded
     if (sameRules && there.sets === listed?.sets && sets === digest(filling)) return []
-    const known = listed?.sets !== '' && sets === digest(filling)
-    await nftLoad(undefined, (sameRules ? '' : text) + filling, { signal })
-    rules = digest(text)
-    sets = digest(filling)
-    ranges = new Set(of.ranges.map(clashKey))
-    listed = await listing(table, signal)
-    if (sameRules) return known ? ['sets changed'] : []
-    return [there === undefined ? 'rules missing' : 'rules changed']
+    const fix = async (stop: AbortSignal): Promise<void> => {
+      await nftLoad(undefined, (sameRules ? '' : text) + filling, { signal: stop })
+      rules = digest(text)
+      sets = digest(filling)
+      ranges = new Set(of.ranges.map(clashKey))
+      listed = await listing(table, stop)
+    }
+    if (!there)
+      return [{ difference: { what: 'missing', thing: 'table', detail: `table inet ${table} missing` }, fix }]
+    const drift = (what: string): HostGap[] => [
+      {
+        difference: { what: 'drift', thing: 'table', detail: `${what} of table inet ${table} changed` },
+        fix,
+      },
+    ]
+    if (!sameRules) return isLoaded && listed ? drift('rules') : [{ fix }]
+    return listed?.sets !== '' && sets === digest(filling) ? drift('sets') : [{ fix }]
   }
 
   /** Changes only what differs, since every new VPC comes by here. */
@@ -169,28 +201,56 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
     if (listed) listed = { ...listed, sets: '' }
   }
 
-  async function keepProxies(externals: readonly string[], signal: AbortSignal): Promise<string[]> {
-    const there = await proxyNeighbours(signal)
-    const lines = proxyLines(externals, around, there, pools)
-    await ipBatch(undefined, lines, { signal })
+  async function proxyGaps(externals: readonly string[], signal: AbortSignal): Promise<HostGap[]> {
+    const lines = proxyLines(externals, around, await proxyNeighbours(signal), pools)
+    return lines.map((line) => {
+      const [, verb, , address = ''] = line.split(' ')
+      const detail = `proxy neighbour ${address} ${verb === 'del' ? 'not in the plan' : 'missing'}`
+      return {
+        difference: { what: verb === 'del' ? 'orphan' : 'missing', thing: 'neighbour', detail },
+        fix: (stop) => ipBatch(undefined, [line], { signal: stop }),
+      }
+    })
+  }
+
+  async function keepProxies(externals: readonly string[], signal: AbortSignal): Promise<void> {
+    await ipBatch(undefined, proxyLines(externals, around, await proxyNeighbours(signal), pools), { signal })
     proxies = externals.join()
-    return lines.length ? ['proxy neighbours changed'] : []
+  }
+
+  async function look(plan: HostPlan, of: Shared, signal: AbortSignal): Promise<HostGap[]> {
+    const [routes] = await ipShow(undefined, ['route show table main'], { signal })
+    around = surroundings((routes ?? []) as RouteJson[], names.isUplink)
+    pools = plan.external.map((it) => it.cidr)
+    const docker = await missingInDocker(prefix, signal)
+    return [
+      ...settingGaps(),
+      ...(await rulesGaps(plan, of, signal)),
+      ...(await resolverGaps(prefix, plan.resolver, signal)),
+      ...(await proxyGaps(of.externals, signal)),
+      ...(docker.length
+        ? [
+            {
+              difference: {
+                what: 'missing',
+                thing: 'rule',
+                detail: "rules for VPCs in Docker's chain DOCKER-USER missing",
+              } as const,
+              fix: (stop: AbortSignal) => keepDockerOpen(prefix, stop),
+            },
+          ]
+        : []),
+    ]
   }
 
   return {
+    look,
     async keep(plan, shared, signal) {
-      const [routes] = await ipShow(undefined, ['route show table main'], { signal })
-      around = surroundings((routes ?? []) as RouteJson[], names.isUplink)
-      pools = plan.external.map((it) => it.cidr)
-      const repaired = [
-        ...(await keepSettings()),
-        ...(await keepRules(plan, shared, signal)),
-        ...(await keepResolver(prefix, plan.resolver, signal)),
-        ...(await keepProxies(shared.externals, signal)),
-        ...((await keepDockerOpen(prefix, signal)) ? ["Docker's chain without our rules"] : []),
-      ]
+      const gaps = await look(plan, shared, signal)
+      for (const { fix } of gaps) await fix(signal)
+      proxies = shared.externals.join()
+      const repaired = gaps.flatMap((it) => it.difference?.detail ?? [])
       if (repaired.length) log.info('host network brought up to date', { repaired })
-      return repaired
     },
     async keepShared(shared, signal) {
       await keepRanges(shared, signal)
@@ -208,7 +268,7 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
       await keepProxies([], signal)
       await releaseDocker(prefix, signal)
       await nftLoad(undefined, `table inet ${table}\ndelete table inet ${table}\n`, { signal })
-      await keepResolver(prefix, undefined, signal)
+      for (const { fix } of await resolverGaps(prefix, undefined, signal)) await fix(signal)
       rules = sets = proxies = ''
       listed = undefined
       ranges = new Set()

@@ -213,7 +213,7 @@ describe('the difference', () => {
     })
     assert.ok(was && is)
     assert.deepEqual(difference(is, asSeen(was)), {
-      drift: ['route to default in table 167772416 changed'],
+      drift: [{ what: 'drift', thing: 'route', detail: 'route to default in table 167772416 changed' }],
       lines: ['route replace blackhole default table 167772416 proto static'],
     })
   })
@@ -298,11 +298,18 @@ describe('what ip shows', () => {
     )
   })
 
-  test('of a link that no attachment has is told', () => {
+  test("of a link that is not the router's is told, the kernel's own left out", () => {
     const plan = plannedVpc(1)
-    const names = [UPLINK, 'lo', 'eth7', 'c00000000', ...plan.attachments.map((it) => routerLink(it.id))]
+    const names = [
+      UPLINK,
+      'lo',
+      'sit0',
+      'eth7',
+      'c00000000',
+      ...plan.attachments.map((it) => routerLink(it.id)),
+    ]
     const links = names.map((ifname, ifindex) => ({ ifname, ifindex, flags: [], mtu: 1500 }))
-    assert.deepEqual(strayLinks(plan, links), ['c00000000'])
+    assert.deepEqual(strayLinks(plan, links), ['eth7', 'c00000000'])
   })
 })
 

@@ -6,8 +6,9 @@ import type {
   PlannedSubnet,
   VpcPlan,
 } from '#cloud/network/network.driver.ts'
+import type { Difference, Thing } from '#cloud/observe/finding.driver.ts'
 import { cidr } from '#lib/cidr.ts'
-import { isRouterLink, routerLink, UPLINK } from './names.ts'
+import { routerLink, UPLINK } from './names.ts'
 
 /**
  * One thing that `ip` can set: `slot` is what there can be one of (the route to an address in a table), `value` what
@@ -33,7 +34,7 @@ export type SeenItem = {
   readonly link?: string
 }
 
-export type Change = { readonly drift: readonly string[]; readonly lines: readonly string[] }
+export type Change = { readonly drift: readonly Difference[]; readonly lines: readonly string[] }
 
 const RULE_LOCAL = 100
 const RULE_SUBNET = 200
@@ -297,27 +298,43 @@ export function seenRules(rules: readonly RuleJson[]): SeenItem[] {
     })
 }
 
-/** Links of attachments that the plan does not have. */
+/** What the kernel puts into every namespace when its modules are there; it cannot be removed. */
+const KERNELS_LINK = /^(lo|(tunl|gre|gretap|erspan|ip_vti|ip6_vti|sit|ip6tnl|ip6gre)0)$/
+
+/** Links of a namespace that the plan does not have. */
 export const strayLinks = (plan: VpcPlan, links: readonly LinkJson[]): string[] => {
-  const planned = new Set(plan.attachments.map((it) => routerLink(it.id)))
-  return links.map((it) => it.ifname).filter((it) => isRouterLink(it) && !planned.has(it))
+  const planned = new Set([UPLINK, ...plan.attachments.map((it) => routerLink(it.id))])
+  return links.map((it) => it.ifname).filter((it) => !KERNELS_LINK.test(it) && !planned.has(it))
 }
+
+const THINGS: Readonly<Record<string, Thing>> = {
+  up: 'link',
+  address: 'address',
+  route: 'route',
+  rule: 'rule',
+}
+const thingOf = (slot: string): Thing => THINGS[slot.slice(0, slot.indexOf(' '))] ?? 'link'
 
 /** What has to be done so that `seen` becomes `wanted`, and how it differs in words. */
 export function difference(wanted: readonly Item[], seen: readonly SeenItem[]): Change {
   const wantedBySlot = new Map(wanted.map((it) => [it.slot, it]))
   const seenBySlot = new Map(seen.map((it) => [it.slot, it]))
   const extra = seen.filter((it) => !wantedBySlot.has(it.slot) && !it.slot.startsWith('up '))
-  const drift: string[] = []
+  const drift: Difference[] = []
   const lines: string[] = []
   for (const it of wantedBySlot.values()) {
     const there = seenBySlot.get(it.slot)
     if (there?.value === it.value) continue
-    drift.push(`${it.words} ${there ? 'changed' : 'missing'}`)
+    const thing = thingOf(it.slot)
+    drift.push(
+      there
+        ? { what: 'drift', thing, detail: `${it.words} changed` }
+        : { what: 'missing', thing, detail: `${it.words} missing` },
+    )
     lines.push(it.set)
   }
   for (const it of extra) {
-    drift.push(`${it.words} not in the plan`)
+    drift.push({ what: 'orphan', thing: thingOf(it.slot), detail: `${it.words} not in the plan` })
     lines.push(it.unset)
   }
   return { drift, lines }

@@ -7,22 +7,24 @@ import type {
   SeenVpc,
   VpcPlan,
 } from '#cloud/network/network.driver.ts'
+import { auditedBy, type Difference, type Repair } from '#cloud/observe/finding.driver.ts'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
-import { makeLink, removeLinkOf } from './attach.ts'
+import { makeLink, moveLink, removeLinkOf } from './attach.ts'
 import { checkHostPlan, checkVpcPlan } from './check.ts'
 import { cut, cutLines } from './cut.ts'
-import { flowsToCut, mayRevoke, readFlows } from './flows.ts'
+import { addressesOf, flowsOfNobody, flowsToCut, mayRevoke, readFlows } from './flows.ts'
 import { createHeldPlans, type Held } from './held.ts'
 import { createHostSide, hostMtu, type Shared } from './host-side.ts'
 import { createLanes, inParallel } from './lanes.ts'
+import { hostAddressesOf, leftovers } from './leftovers.ts'
 import { externalsOf, type LinkJson } from './links.ts'
 import { namespaceThere, type Setting } from './look.ts'
 import { missingOnHost } from './missing.ts'
 import { namesFor } from './names.ts'
 import { openPlans } from './plans.ts'
-import { converge, driftOf, removeRouter } from './router.ts'
+import { converge, lookForDrift, removeRouter } from './router.ts'
 import { ipBatch, ipShow } from './run.ts'
 
 /** What Docker's network plugin is told about an attachment; all of it from the plan that is held. */
@@ -47,6 +49,11 @@ export type LinuxNetwork = NetworkDriver & {
    * cloud. Throws `not_found` for an attachment that no plan has.
    */
   createLink(id: string, signal?: AbortSignal): Promise<{ readonly containerLink: string }>
+  /**
+   * Gives a running container its network again, whose link somebody took away: a new one, with its other end in the
+   * namespace of process `pid` under the name and with the addresses that Docker gave it.
+   */
+  plugIn(id: string, pid: number, signal?: AbortSignal): Promise<void>
   /** Removes an attachment's link, both ends. Fine when it is not there. */
   removeLink(id: string, signal?: AbortSignal): Promise<void>
   /** To be called when Docker has (re)started: puts our rules back into its chain. */
@@ -69,6 +76,10 @@ const LOOKS_AT_ONCE_MAX = 4
 // Lanes that no VPC's id can be.
 const HOST_LANE = 'host'
 const HOST_PLAN_LANE = 'host plan'
+const NO_HOST_PLAN: readonly Difference[] = [
+  { what: 'missing', thing: 'file', detail: 'the host has no network plan' },
+]
+const NO_PLAN: readonly Difference[] = [{ what: 'orphan', thing: 'namespace', detail: 'no plan is held' }]
 const UNENDING = new AbortController().signal
 
 /**
@@ -87,6 +98,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   const held = createHeldPlans()
   let hostPlan = files.host
   let hostKept = false
+  const freed = new Set<string>()
   let mtu = hostMtu()
   if (files.broken.length) log.warn('kept network plans cannot be read', { files: files.broken })
   for (const { plan, loaded } of files.vpcs) {
@@ -136,13 +148,15 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   async function bring(it: Held, signal: AbortSignal): Promise<void> {
     await keepHost(signal, true)
     const setting = settingFor(signal)
-    const { loaded, made } = await converge(setting, it.plan, it.loaded)
+    const { loaded, made } = await converge(setting, it.plan, it.loaded, it.suspect || !it.brought)
     it.loaded = loaded
+    if (it.suspect) it.swept = undefined
     // A router that has just been made has no flows yet.
     if (made) it.swept = it.plan
     await lane(HOST_LANE, () => host.keepShared(shared(), signal))
     await sweep(it, setting)
     it.brought = true
+    it.suspect = false
     const { plan } = it
     const text = JSON.stringify({ plan, loaded })
     if (it.saved === text) return
@@ -166,6 +180,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
       if (names.namespace(other.vpc) === namespace)
         throw new CloudError('conflict', `namespace ${namespace} belongs to VPC ${other.vpc}`)
     }
+    for (const it of old ? hostAddressesOf(old.plan) : []) freed.add(it)
     await bring(held.put(plan), signal)
     log.debug('VPC applied', { vpc: plan.vpc, generation: plan.generation, ms: clock.now() - started })
   }
@@ -193,13 +208,25 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   async function observe(vpc: string, signal: AbortSignal): Promise<SeenVpc | undefined> {
     const it = held.get(vpc)
     if (it) {
-      const drift = hostPlan
-        ? await driftOf(settingFor(signal), it.plan, it.loaded)
-        : ['the host has no network plan']
+      const drift = hostPlan ? await driftOf(it, settingFor(signal)) : NO_HOST_PLAN
+      it.suspect ||= drift.length > 0
       return { vpc, generation: it.plan.generation, attachments: [...it.byId.keys()], drift }
     }
     if (!(await namespaceThere(names.namespace(vpc)))) return undefined
-    return { vpc, generation: undefined, attachments: [], drift: ['no plan is held'] }
+    return { vpc, generation: undefined, attachments: [], drift: NO_PLAN }
+  }
+
+  /** How a router and its flows differ from the plan. */
+  async function driftOf(it: Held, setting: Setting): Promise<readonly Difference[]> {
+    const { drift, flows } = await lookForDrift(setting, it.plan, it.loaded)
+    if (!flows) return drift
+    const ranges = [...it.plan.subnets.map((subnet) => subnet.cidr), it.plan.range6, setting.host.fabric]
+    const known = addressesOf(it.plan).add(setting.host.resolver)
+    const seen = await readFlows(names.namespace(it.plan.vpc), setting.signal)
+    const gone = flowsOfNobody(seen, ranges, known)
+    if (!gone.length) return drift
+    const detail = `${gone.length} tracked flows of addresses that nobody has any more`
+    return [...drift, { what: 'orphan', thing: 'flow', detail }]
   }
 
   const vethLinks = async (signal: AbortSignal): Promise<LinkJson[]> => {
@@ -220,7 +247,6 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   }
 
   async function list(signal: AbortSignal): Promise<readonly SeenVpc[]> {
-    await keepHost(signal)
     const all = [...held.all().map((it) => it.plan.vpc), ...(await orphans(signal))]
     const seen = await inParallel(all, LOOKS_AT_ONCE_MAX, (vpc) => lane(vpc, () => observe(vpc, signal)))
     return seen.filter((it) => it !== undefined)
@@ -230,6 +256,8 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     const links = await vethLinks(signal)
     const uplink = links.find((it) => names.isUplink(it.ifname) && it.ifalias === vpc)?.ifname
     await removeRouter(names, vpc, uplink, signal)
+    const old = held.get(vpc)
+    for (const it of old ? hostAddressesOf(old.plan) : []) freed.add(it)
     held.remove(vpc)
     await lane(HOST_LANE, () => host.keepShared(shared(), signal))
     await files.removeVpc(vpc)
@@ -245,6 +273,20 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     hostPlan = undefined
     hostKept = false
     await files.removeAll()
+  }
+
+  /** The host's own part, and what is left over. What differs in a VPC its list tells. */
+  async function look(signal: AbortSignal): Promise<readonly Repair[]> {
+    const links = await vethLinks(signal)
+    const given = { names, directory: options.directory, freed, links, now: clock.now(), signal }
+    const left = await leftovers({ ...given, plans: () => held.all().map((it) => it.plan) })
+    const gaps = await lane(HOST_LANE, async () =>
+      hostPlan ? await host.look(hostPlan, shared(), signal) : [],
+    )
+    const ofHost = gaps.flatMap(({ difference }) =>
+      difference ? [{ finding: { ...difference, mend: 'driver' as const }, fix: keepHost }] : [],
+    )
+    return [...ofHost, ...left]
   }
 
   const planned = (it: Held | undefined, plan: Attachment | undefined): PlannedAttachment | undefined => {
@@ -274,6 +316,9 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     list,
     remove: (vpc, signal) => lane(vpc, () => remove(vpc, signal)),
     purge,
+    ...auditedBy(look, (finding, error) =>
+      log.warn('what was found cannot be mended', { ...finding, error }),
+    ),
     attachment: (id) => {
       const it = held.get(held.vpcOf(id) ?? '')
       return planned(it, it?.byId.get(id))
@@ -286,6 +331,16 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
       const vpc = held.vpcOf(id)
       if (vpc === undefined) throw unknown(id)
       return await lane(vpc, () => createLink(id, vpc, signal))
+    },
+    plugIn: async (id, pid, signal = UNENDING) => {
+      const vpc = held.vpcOf(id)
+      if (vpc === undefined) throw unknown(id)
+      await lane(vpc, async () => {
+        const { containerLink } = await createLink(id, vpc, signal)
+        const it = planned(held.get(vpc), held.get(vpc)?.byId.get(id))
+        if (!it) throw unknown(id)
+        await moveLink(containerLink, pid, it, signal)
+      })
     },
     removeLink: async (id, signal = UNENDING) => {
       const vpc = held.vpcOf(id)

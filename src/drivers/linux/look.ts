@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { access } from 'node:fs/promises'
 import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
+import type { Difference, Thing } from '#cloud/observe/finding.driver.ts'
 import {
   difference,
   itemsInside,
@@ -18,6 +19,7 @@ import {
 import { isRouterLink, UPLINK, type Names } from './names.ts'
 import { ROUTER_TABLE } from './render.ts'
 import { CommandFailed, ipShow, runIn } from './run.ts'
+import { lookAtSettings, settingsDrift, type SeenSettings } from './settings.ts'
 
 /** What the router of one VPC is made from, beside its plan. */
 export type Setting = {
@@ -37,8 +39,17 @@ export type SeenRouter = {
   readonly insideItems: readonly SeenItem[]
   readonly hostLink: LinkJson | undefined
   readonly hostItems: readonly SeenItem[]
-  /** Digest of the listed rules; undefined when there are none. */
+  readonly rules: SeenRules
+  /** Undefined when nobody asked for them. */
+  readonly settings: SeenSettings | undefined
+}
+
+/** The tables of a router's namespace. */
+export type SeenRules = {
+  /** Digest of how our rules are listed; undefined when there are none. */
   readonly listing: string | undefined
+  /** Every other table, as nftables calls it: `ip filter`. */
+  readonly others: readonly string[]
 }
 
 export const digest = (text: string): string => createHash('sha256').update(text).digest('base64')
@@ -49,12 +60,27 @@ export const namespaceThere = (namespace: string): Promise<boolean> =>
     () => false,
   )
 
-/** Digest of how nftables lists a router's rules; undefined when there are none. */
-export async function listing(namespace: string, signal: AbortSignal): Promise<string | undefined> {
+const NO_RULES: SeenRules = { listing: undefined, others: [] }
+
+/** Reads how nftables lists a whole ruleset: a table begins and ends at the start of a line. */
+export function parseRuleset(text: string, own: string): SeenRules {
+  const tables = new Map(
+    [...text.matchAll(/^table (\S+ \S+) \{\n[\s\S]*?^\}\n/gm)].map(([table, name = '']) => [name, table]),
+  )
+  const ours = tables.get(own)
+  return {
+    listing: ours === undefined ? undefined : digest(ours),
+    others: [...tables.keys()].filter((it) => it !== own),
+  }
+}
+
+/** The rules in a router's namespace. */
+export async function lookAtRules(namespace: string, signal: AbortSignal): Promise<SeenRules> {
   try {
-    return digest(await runIn(namespace, ['nft', '-s', 'list', 'table', 'inet', ROUTER_TABLE], { signal }))
+    const text = await runIn(namespace, ['nft', '-s', 'list', 'ruleset'], { signal })
+    return parseRuleset(text, `inet ${ROUTER_TABLE}`)
   } catch (error) {
-    if (error instanceof CommandFailed && !error.missing) return undefined
+    if (error instanceof CommandFailed && !error.missing) return NO_RULES
     throw error
   }
 }
@@ -103,30 +129,35 @@ async function lookOnHost(
   }
 }
 
-/** Looks at everything of one VPC: three processes at once, some milliseconds. */
-export async function lookAtRouter(setting: Setting, plan: VpcPlan): Promise<SeenRouter> {
+/** Looks at everything of one VPC: three processes at once, some milliseconds; four with the kernel's settings. */
+export async function lookAtRouter(setting: Setting, plan: VpcPlan, thorough: boolean): Promise<SeenRouter> {
   const namespace = setting.names.namespace(plan.vpc)
   const there = await namespaceThere(namespace)
-  const [inside, onHost, rules] = await Promise.all([
+  const [inside, onHost, rules, settings] = await Promise.all([
     lookInside(namespace, setting.signal),
     lookOnHost(setting, plan),
-    there ? listing(namespace, setting.signal) : undefined,
+    there ? lookAtRules(namespace, setting.signal) : NO_RULES,
+    there && thorough ? lookAtSettings(namespace, setting.signal) : undefined,
   ])
   return {
     namespace: inside !== undefined,
     inside: inside?.inside ?? [],
     insideItems: inside?.insideItems ?? [],
     ...onHost,
-    listing: rules,
+    rules,
+    settings,
   }
 }
 
 /** What differs between a plan and what is there. */
 export type Gap = {
-  readonly drift: readonly string[]
+  readonly drift: readonly Difference[]
   readonly namespace: boolean
   readonly uplink: boolean
   readonly rules: boolean
+  readonly settings: boolean
+  /** Tables that are not ours. */
+  readonly tables: readonly string[]
   readonly strays: readonly string[]
   readonly inside: Change
   readonly onHost: Change
@@ -151,23 +182,44 @@ export function gapOf(
     seen.hostLink,
   )
   const links = new Set(seen.inside.map((it) => it.ifname).filter(isRouterLink))
-  // What hung on a broken uplink goes with it.
-  const insideItems = uplink ? seen.insideItems.filter((it) => it.link !== UPLINK) : seen.insideItems
+  const strays = strayLinks(plan, seen.inside)
+  // What hangs on a broken uplink, or on a link that is not the router's, goes with it.
+  const going = new Set([...(uplink ? [UPLINK] : []), ...strays])
+  const insideItems = seen.insideItems.filter((it) => it.link === undefined || !going.has(it.link))
   const inside = difference(itemsInside(plan, setting.host, links), insideItems)
   const onHost = difference(itemsOnHost(plan, setting.names.uplink(plan.index)), uplink ? [] : seen.hostItems)
-  const strays = strayLinks(plan, seen.inside)
-  const rules = seen.listing === undefined || loaded?.listing !== seen.listing || loaded.text !== digest(text)
-  const words = seen.namespace
+  const { listing, others } = seen.rules
+  const rules = listing === undefined || loaded?.listing !== listing || loaded.text !== digest(text)
+  const settings = seen.settings ? settingsDrift(seen.settings) : []
+  const drift: Difference[] = seen.namespace
     ? [
-        ...(seen.listing === undefined
-          ? ['rules flushed']
-          : rules
-            ? [loaded ? 'rules changed' : 'rules not known']
-            : []),
-        ...(uplink ? ['uplink missing'] : [...onHost.drift]),
+        ...(rules ? [rulesDiffer(listing, loaded)] : []),
+        ...others.map((it) => orphan('table', `table ${it} not in the plan`)),
+        ...(uplink ? [missing('link', 'uplink missing')] : onHost.drift),
         ...inside.drift,
-        ...strays.map((it) => `link ${it} of no attachment`),
+        ...strays.map((it) =>
+          orphan('link', isRouterLink(it) ? `link ${it} of no attachment` : `link ${it} not in the plan`),
+        ),
+        ...settings,
       ]
-    : ['namespace missing']
-  return { drift: words, namespace: !seen.namespace, uplink, rules, strays, inside, onHost }
+    : [missing('namespace', 'namespace missing')]
+  return {
+    drift,
+    namespace: !seen.namespace,
+    uplink,
+    rules,
+    settings: settings.length > 0,
+    tables: others,
+    strays,
+    inside,
+    onHost,
+  }
+}
+
+const missing = (thing: Thing, detail: string): Difference => ({ what: 'missing', thing, detail })
+const orphan = (thing: Thing, detail: string): Difference => ({ what: 'orphan', thing, detail })
+
+function rulesDiffer(listing: string | undefined, loaded: Loaded | undefined): Difference {
+  if (listing === undefined) return missing('table', 'rules flushed')
+  return { what: 'drift', thing: 'table', detail: loaded ? 'rules changed' : 'rules not known' }
 }

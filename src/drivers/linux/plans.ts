@@ -23,6 +23,12 @@ const VPC_FILE = /^vpc-([0-9a-f-]{36})\.json$/
 const OURS = /^(vpc-[0-9a-f-]{36}|host)\.json(\.next)?$|^cut-/
 const FORMAT = 1
 
+/** True for what is there for a moment only: a file on its way to its place, a list of flows that a command reads. */
+export const isPassing = (name: string): boolean => /\.json\.next$|^cut-/.test(name)
+
+/** The VPC whose plan a file of this name holds. */
+export const vpcOfFile = (name: string): string | undefined => VPC_FILE.exec(name)?.[1]
+
 /** Writes a file so that after a crash it is the old one or the new one, readable by us alone. */
 async function replaceFile(path: string, text: string): Promise<void> {
   const next = `${path}.next`

@@ -1,8 +1,9 @@
 import type { VpcPlan } from '#cloud/network/network.driver.ts'
+import type { Difference } from '#cloud/observe/finding.driver.ts'
 import {
   digest,
   gapOf,
-  listing,
+  lookAtRules,
   lookAtRouter,
   namespaceThere,
   type Gap,
@@ -12,42 +13,12 @@ import {
 } from './look.ts'
 import { routerLink, UPLINK, type Names } from './names.ts'
 import { vpcRules } from './render.ts'
-import { CommandFailed, ipBatch, nftLoad, run, runIn, tolerant } from './run.ts'
+import { CommandFailed, ipBatch, nftLoad, run, tolerant } from './run.ts'
+import { makeSettings } from './settings.ts'
 
 /** The group of the links of a router, which can be removed at once: the kernel takes as long for one as for all. */
 export const LINK_GROUP = 97
 const STRAY_GROUP = 98
-
-const ON = ['ipv4/ip_forward', 'ipv4/conf/all/proxy_arp', 'ipv6/conf/all/forwarding']
-const OFF = [
-  'ipv4/conf/all/rp_filter',
-  'ipv4/conf/default/rp_filter',
-  'ipv4/conf/all/send_redirects',
-  'ipv4/conf/default/send_redirects',
-  'ipv4/conf/all/accept_redirects',
-  'ipv4/conf/default/accept_redirects',
-  'ipv6/conf/all/disable_ipv6',
-  'ipv6/conf/default/disable_ipv6',
-  'ipv6/conf/all/accept_ra',
-  'ipv6/conf/default/accept_ra',
-  'ipv6/conf/all/accept_redirects',
-  'ipv6/conf/default/accept_redirects',
-  // A flow that was cut must not come back from its middle, in the direction that is still allowed.
-  'netfilter/nf_conntrack_tcp_loose',
-]
-
-const settings = (
-  namespace: string,
-  names: readonly string[],
-  value: string,
-  signal: AbortSignal,
-): Promise<string> =>
-  runIn(namespace, ['tee', ...names.map((it) => `/proc/sys/net/${it}`)], { signal, input: value })
-
-/** The kernel's settings for a router; made before its uplink, so that one without uplink may lack them. */
-const makeSettings = async (namespace: string, signal: AbortSignal): Promise<void> => {
-  await Promise.all([settings(namespace, ON, '1', signal), settings(namespace, OFF, '0', signal)])
-}
 
 async function makeNamespace(namespace: string, signal: AbortSignal): Promise<void> {
   // A name that is left of a namespace that is gone.
@@ -109,28 +80,36 @@ async function close(
   const load = gap.namespace || gap.rules || !loaded
   // Rules before anything new can pass.
   await Promise.all([
-    load ? nftLoad(namespace, text, { signal }) : undefined,
-    gap.uplink ? makeSettings(namespace, signal) : undefined,
+    load || gap.tables.length
+      ? nftLoad(namespace, [...gap.tables.map((it) => `delete table ${it}`), load ? text : ''].join('\n'), {
+          signal,
+        })
+      : undefined,
+    gap.uplink || gap.settings ? makeSettings(namespace, signal) : undefined,
   ])
   const [listed] = await Promise.all([
-    load ? listing(namespace, signal) : undefined,
+    load ? lookAtRules(namespace, signal) : undefined,
     makeLinks(setting, plan, gap, seen),
   ])
-  return load ? { text: digest(text), listing: listed ?? '' } : loaded
+  return load ? { text: digest(text), listing: listed?.listing ?? '' } : loaded
 }
 
 // The links of containers come and go by themselves while we look.
 const ATTEMPTS_MAX = 3
 
-/** Makes a VPC's router what its plan says, whatever was there before; gives what is loaded, and whether it is all new. */
+/**
+ * Makes a VPC's router what its plan says, whatever was there before; gives what is loaded, and whether it is all new.
+ * `thorough`: the kernel's settings too, which nothing but a hand changes.
+ */
 export async function converge(
   setting: Setting,
   plan: VpcPlan,
   loaded: Loaded | undefined,
+  thorough: boolean,
 ): Promise<{ readonly loaded: Loaded; readonly made: boolean }> {
   const text = vpcRules(plan, setting.host, routerLink)
   for (let attempt = 1; ; attempt++) {
-    const seen = await lookAtRouter(setting, plan)
+    const seen = await lookAtRouter(setting, plan, thorough)
     const gap = gapOf(setting, plan, text, loaded, seen)
     if (loaded && !gap.drift.length) return { loaded, made: false }
     try {
@@ -141,14 +120,15 @@ export async function converge(
   }
 }
 
-/** The words in which a VPC's router differs from its plan. */
-export async function driftOf(
+/** How a VPC's router differs from its plan, and how many flows it tracks. */
+export async function lookForDrift(
   setting: Setting,
   plan: VpcPlan,
   loaded: Loaded | undefined,
-): Promise<readonly string[]> {
-  const seen = await lookAtRouter(setting, plan)
-  return gapOf(setting, plan, vpcRules(plan, setting.host, routerLink), loaded, seen).drift
+): Promise<{ readonly drift: readonly Difference[]; readonly flows: number }> {
+  const seen = await lookAtRouter(setting, plan, true)
+  const { drift } = gapOf(setting, plan, vpcRules(plan, setting.host, routerLink), loaded, seen)
+  return { drift, flows: seen.settings?.flows ?? 0 }
 }
 
 /** Takes away a VPC's namespace with all that is in it, and its uplink. */

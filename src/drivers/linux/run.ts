@@ -3,9 +3,15 @@ import { CloudError } from '#lib/errors.ts'
 
 // One command may list the rules or flows of a large VPC, and no more.
 const OUTPUT_BYTES_MAX = 256 * 1024 * 1024
-const COMMAND_MS_MAX = 30_000
+export const COMMAND_MS_MAX = 30_000
+/** Tells of each command which process began it, so that one that outlives it is found. */
+export const PARENT_VARIABLE = 'ARCUS_COMMAND_OF'
 // Fixed, so that what runs as root does not depend on who started the process; English, since messages are read.
-const ENV = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin', LC_ALL: 'C' }
+const ENV = {
+  PATH: '/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin',
+  LC_ALL: 'C',
+  [PARENT_VARIABLE]: String(process.pid),
+}
 
 export type RunOptions = { readonly input?: string; readonly signal?: AbortSignal }
 

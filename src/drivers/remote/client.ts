@@ -2,6 +2,7 @@ import { Agent, type IncomingMessage, request as send } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { ComputeDriver, ContainerEvent, LogEntry } from '#cloud/compute/compute.driver.ts'
 import type { NetworkDriver } from '#cloud/network/network.driver.ts'
+import type { Finding } from '#cloud/observe/finding.driver.ts'
 import { CloudError } from '#lib/errors.ts'
 import { linesOf } from '#lib/lines.ts'
 import type { Log } from '#lib/log.ts'
@@ -189,6 +190,8 @@ export function remoteDrivers(options: {
       (await ask('network/list', [], signal)) as Awaited<ReturnType<NetworkDriver['list']>>,
     remove: async (vpc, signal) => void (await ask('network/remove', [vpc], signal)),
     purge: async (signal) => void (await ask('network/purge', [], signal)),
+    audit: async (signal) => (await ask('network/audit', [], signal)) as readonly Finding[],
+    mend: async (signal) => (await ask('network/mend', [], signal)) as readonly Finding[],
   }
   const compute: ComputeDriver = {
     missing: async (signal) => (await ask('compute/missing', [], signal)) as readonly string[],
@@ -214,6 +217,8 @@ export function remoteDrivers(options: {
     },
     events: (signal) => follow('compute/events', [], signal) as AsyncGenerator<ContainerEvent>,
     purge: async (signal) => void (await ask('compute/purge', [], signal)),
+    audit: async (signal) => (await ask('compute/audit', [], signal)) as readonly Finding[],
+    mend: async (signal) => (await ask('compute/mend', [], signal)) as readonly Finding[],
   }
   return {
     network,

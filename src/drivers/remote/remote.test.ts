@@ -12,6 +12,7 @@ import { type Log, silentLog } from '#lib/log.ts'
 import { simulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedNetwork } from '#drivers/simulated/network.ts'
 import { type RemoteDrivers, remoteDrivers } from './client.ts'
+import { PROTOCOL } from './protocol.ts'
 import { serveDrivers } from './server.ts'
 
 const never = new AbortController().signal
@@ -202,10 +203,13 @@ describe('drivers over a socket', () => {
     })
 
   test('only known verbs in known versions are served', async () => {
-    const ours = { 'arcus-protocol': '1' }
-    assert.match((await raw('/compute/list', { 'arcus-protocol': '3' })).text, /upgrade the older one/)
+    const ours = { 'arcus-protocol': String(PROTOCOL) }
+    assert.match(
+      (await raw('/compute/list', { 'arcus-protocol': String(PROTOCOL + 2) })).text,
+      /upgrade the older one/,
+    )
     assert.match((await raw('/compute/list', {})).text, /unsupported/)
-    assert.match((await raw('/compute/list', { 'arcus-protocol': '2' })).text, /result/)
+    assert.match((await raw('/compute/list', { 'arcus-protocol': String(PROTOCOL + 1) })).text, /result/)
     for (const path of ['/compute/constructor', '/constructor', '/compute/run', '/../x', '/compute/list/x']) {
       assert.match((await raw(path, ours)).text, /unsupported/, path)
     }

@@ -120,6 +120,8 @@ const verbsOf = (network: NetworkDriver, compute: ComputeDriver): Record<keyof t
   // An orphan that only its namespace tells of has no whole id: the driver knows its own names.
   'network/remove': ([vpc], signal) => network.remove(String(vpc), signal),
   'network/purge': (_, signal) => network.purge(signal),
+  'network/audit': (_, signal) => network.audit(signal),
+  'network/mend': (_, signal) => network.mend(signal),
   'compute/missing': (_, signal) => compute.missing(signal),
   'compute/apply': ([wish], signal) => compute.apply(wish as ContainerWish, signal),
   'compute/observe': ([id], signal) => compute.observe(idOf(id), signal),
@@ -129,6 +131,8 @@ const verbsOf = (network: NetworkDriver, compute: ComputeDriver): Record<keyof t
   'compute/volumes': (_, signal) => compute.volumes(signal),
   'compute/samples': (_, signal) => compute.samples(signal),
   'compute/purge': (_, signal) => compute.purge(signal),
+  'compute/audit': (_, signal) => compute.audit(signal),
+  'compute/mend': (_, signal) => compute.mend(signal),
 })
 
 type Context = {

@@ -9,6 +9,7 @@ import type {
   Sample,
   SeenContainer,
 } from '#cloud/compute/compute.driver.ts'
+import { type Littered, simulatedAudit } from './audit.ts'
 import type { Fault } from './network.ts'
 
 /** An image whose name holds this cannot be pulled. */
@@ -28,15 +29,16 @@ type Container = {
   log: LogEntry[]
 }
 
-export type SimulatedCompute = ComputeDriver & {
-  readonly wishes: ReadonlyMap<string, ContainerWish>
-  /** The container's process ends with this code, as by itself. */
-  exit(id: string, code: number): void
-  /** Somebody removed the container behind our back. */
-  vanish(id: string): void
-  /** What the next samples say. */
-  load(id: string, cpuMillicores: number): void
-}
+export type SimulatedCompute = ComputeDriver &
+  Littered & {
+    readonly wishes: ReadonlyMap<string, ContainerWish>
+    /** The container's process ends with this code, as by itself. */
+    exit(id: string, code: number): void
+    /** Somebody removed the container behind our back. */
+    vanish(id: string): void
+    /** What the next samples say. */
+    load(id: string, cpuMillicores: number): void
+  }
 
 /** Containers that exist only on the clock: for tests and benchmarks. They start within 50 ms and stop within 20. */
 export function simulatedCompute(clock: Clock, fault: Fault = () => {}): SimulatedCompute {
@@ -76,6 +78,7 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
     }
   }
   return {
+    ...simulatedAudit(fault),
     wishes: {
       get size() {
         return containers.size

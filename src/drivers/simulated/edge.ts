@@ -1,14 +1,16 @@
 import { CloudError } from '#lib/errors.ts'
 import type { EdgeDriver, Zone } from '#cloud/edge/edge.driver.ts'
+import { type Littered, simulatedAudit } from './audit.ts'
 import type { Fault } from './network.ts'
 
 /** An edge that only keeps its tables: for tests and benchmarks, nothing answers. */
 export function simulatedEdge(
   fault: Fault = () => {},
-): EdgeDriver & { readonly zones: ReadonlyMap<string, Zone> } {
+): EdgeDriver & Littered & { readonly zones: ReadonlyMap<string, Zone> } {
   const zones = new Map<string, Zone>()
   return {
     zones,
+    ...simulatedAudit(fault),
     async apply(zone) {
       await fault('apply', zone.vpc)
       const held = zones.get(zone.vpc)

@@ -1,27 +1,39 @@
 import { CloudError } from '#lib/errors.ts'
 import type { HostPlan, NetworkDriver, SeenVpc, VpcPlan } from '#cloud/network/network.driver.ts'
+import type { Difference } from '#cloud/observe/finding.driver.ts'
+import { type Littered, simulatedAudit } from './audit.ts'
 
 /** Called before each verb; throws to inject a fault. */
 export type Fault = (verb: string, id: string) => void | Promise<void>
 
 const noFault: Fault = () => {}
 
+export type SimulatedNetwork = NetworkDriver &
+  Littered & {
+    readonly plans: ReadonlyMap<string, VpcPlan>
+    host(): HostPlan | undefined
+    /** Somebody changed a router behind our back; the next apply puts it right. */
+    meddle(vpc: string, difference: Difference): void
+  }
+
 /** Routers that exist only as their plans: for tests and benchmarks, no packet moves. */
-export function simulatedNetwork(fault: Fault = noFault): NetworkDriver & {
-  readonly plans: ReadonlyMap<string, VpcPlan>
-  host(): HostPlan | undefined
-} {
+export function simulatedNetwork(fault: Fault = noFault): SimulatedNetwork {
   const plans = new Map<string, VpcPlan>()
+  const drifts = new Map<string, readonly Difference[]>()
+  const { litter, ...audited } = simulatedAudit(fault)
   let host: HostPlan | undefined
   const seen = (plan: VpcPlan): SeenVpc => ({
     vpc: plan.vpc,
     generation: plan.generation,
     attachments: plan.attachments.map((it) => it.id),
-    drift: [],
+    drift: drifts.get(plan.vpc) ?? [],
   })
   return {
     plans,
     host: () => host,
+    litter,
+    ...audited,
+    meddle: (vpc, difference) => void drifts.set(vpc, [...(drifts.get(vpc) ?? []), difference]),
     async missing() {
       await fault('missing', '')
       return []
@@ -38,6 +50,7 @@ export function simulatedNetwork(fault: Fault = noFault): NetworkDriver & {
           rule: 'lost_race',
         })
       plans.set(plan.vpc, plan)
+      drifts.delete(plan.vpc)
     },
     async observe(vpc) {
       await fault('observe', vpc)
@@ -51,10 +64,12 @@ export function simulatedNetwork(fault: Fault = noFault): NetworkDriver & {
     async remove(vpc) {
       await fault('remove', vpc)
       plans.delete(vpc)
+      drifts.delete(vpc)
     },
     async purge() {
       await fault('purge', '')
       plans.clear()
+      drifts.clear()
       host = undefined
     },
   }

@@ -1,0 +1,138 @@
+import type { Resource } from '#engine/resource.ts'
+import type { SeenContainer } from '#cloud/compute/compute.driver.ts'
+import type { Replica } from '#cloud/compute/replica.kind.ts'
+import type { SeenVpc } from '#cloud/network/network.driver.ts'
+import type { Difference, Finding } from './finding.driver.ts'
+
+/** Seconds from one audit to the next. */
+export const AUDIT_EVERY_SECONDS = 30
+
+/** Which driver's host something is on. */
+export type Part = 'network' | 'compute' | 'edge'
+
+/** A difference between the records and what is real. */
+export type Leak = Difference & {
+  /** Of the resource that it concerns: its kind and id. `host` and no id: the host's own part, or nobody is known. */
+  readonly kind: string
+  readonly id: string
+  /** The tenant of that resource, when it is in the records. */
+  readonly tenant?: string
+  /** Whose it is, in words: `vpc production of acme`, `the host`, `nobody`. */
+  readonly culprit: string
+  /** In milliseconds: when it came to be, or, where that cannot be told, was first seen. */
+  readonly since?: number
+  /** What will put it right, and when; or the command that a person has to run. */
+  readonly mend: string
+  /** Who puts it right: the driver it was found by, a look at its resource, its removal, or a person. */
+  readonly by: Part | 'resource' | 'removal' | 'person'
+}
+
+/** What is real, listed before the records are read: a record always comes before its thing. */
+export type Reality = {
+  readonly routers: readonly SeenVpc[]
+  readonly containers: readonly SeenContainer[]
+  readonly volumes: readonly string[]
+  readonly zones: readonly { readonly vpc: string }[]
+  readonly findings: Readonly<Record<Part, readonly Finding[]>>
+}
+
+export type Records = {
+  readonly vpcs: ReadonlyMap<string, Resource>
+  readonly replicas: ReadonlyMap<string, Resource>
+  readonly workloads: ReadonlyMap<string, Resource>
+  readonly tenants: ReadonlyMap<string, Resource>
+}
+
+const NEXT = `at the next audit, within ${AUDIT_EVERY_SECONDS} s`
+
+/** Two looks that found the same say the same here. */
+export const leakKey = (it: Leak): string => [it.what, it.thing, it.kind, it.id, it.detail].join(' ')
+
+/** True when a record says that its thing is as wished by now. */
+const isReal = (it: Resource): boolean => it.deletedAt === undefined && it.observed === it.generation
+
+const differs = (it: Replica, seen: SeenContainer): boolean =>
+  it.deletedAt === undefined &&
+  (!seen.wanted || (isReal(it) && it.status.phase === 'running' && seen.state !== 'running'))
+
+/** Compares what is real with the records, both ways. Pure. */
+export function compare(real: Reality, records: Records): Leak[] {
+  const { vpcs, replicas, workloads, tenants } = records
+  const named = (it: Resource): Pick<Leak, 'kind' | 'id' | 'tenant' | 'culprit'> => {
+    const owner = tenants.get(it.tenant)
+    return {
+      kind: it.kind,
+      id: it.id,
+      tenant: it.tenant,
+      culprit: `${it.kind} ${it.name}${owner ? ` of ${owner.name}` : ''}`,
+    }
+  }
+  /** Of a resource that is in the records; its next look repairs it. */
+  const off = (it: Resource, difference: Difference): Leak => ({
+    ...difference,
+    ...named(it),
+    mend: `Arcus repairs it ${NEXT}; \`arcus explain ${it.kind} ${it.id}\` says why it has not yet`,
+    by: 'resource',
+  })
+  /** Of a resource that the records do not know. */
+  const orphan = (kind: string, id: string, thing: Leak['thing'], detail: string): Leak => ({
+    what: 'orphan',
+    thing,
+    detail,
+    kind,
+    id,
+    culprit: 'nobody',
+    mend: `Arcus removes it ${NEXT}`,
+    by: 'removal',
+  })
+  const leaks: Leak[] = []
+  for (const it of real.routers) {
+    const record = vpcs.get(it.vpc)
+    if (!record) leaks.push(orphan('vpc', it.vpc, 'namespace', 'a router that no VPC has'))
+    else for (const difference of it.drift) leaks.push(off(record, difference))
+  }
+  for (const it of real.containers) {
+    const record = replicas.get(it.id) as Replica | undefined
+    const workload = workloads.get(it.workload ?? '')
+    const left = orphan('replica', it.id, 'container', 'a container that no replica has')
+    if (!record) leaks.push(workload ? { ...left, culprit: named(workload).culprit } : left)
+    else if (differs(record, it))
+      leaks.push(off(record, { what: 'drift', thing: 'container', detail: `the container is ${it.state}` }))
+  }
+  for (const id of real.volumes)
+    if (!workloads.has(id)) leaks.push(orphan('volume', id, 'volume', 'a volume whose workload is gone'))
+  for (const it of real.zones)
+    if (!vpcs.has(it.vpc)) leaks.push(orphan('zone', it.vpc, 'zone', 'names of a VPC that is gone'))
+  const missing = (thing: Leak['thing'], all: Records['vpcs'], there: ReadonlySet<string>): void => {
+    for (const [id, it] of all) {
+      if (!isReal(it) || there.has(id)) continue
+      leaks.push(
+        off(it, { what: 'missing', thing, detail: `the ${thing} of ${it.kind} ${it.name} is not there` }),
+      )
+    }
+  }
+  missing('namespace', vpcs, new Set(real.routers.map((it) => it.vpc)))
+  missing('zone', vpcs, new Set(real.zones.map((it) => it.vpc)))
+  missing('container', replicas, new Set(real.containers.map((it) => it.id)))
+  for (const part of ['network', 'compute', 'edge'] as const)
+    for (const it of real.findings[part]) leaks.push(found(part, it))
+  return leaks
+
+  /** What a driver found by itself. */
+  function found(part: Part, { of, since, mend, what, thing, detail }: Finding): Leak {
+    const owner = of && { vpc: vpcs, replica: replicas, workload: workloads }[of.kind].get(of.id)
+    const leak = { what, thing, detail, ...(since === undefined ? {} : { since }) }
+    if (typeof mend === 'object')
+      return { ...leak, ...whose(owner), mend: `run \`${mend.command}\``, by: 'person' }
+    if (mend === 'driver') {
+      const verb = what === 'orphan' ? 'removes' : 'repairs'
+      return { ...leak, ...whose(owner), mend: `Arcus ${verb} it ${NEXT}`, by: part }
+    }
+    if (owner) return { ...off(owner, leak), ...leak }
+    return { ...orphan(of?.kind ?? 'host', of?.id ?? '', thing, detail), ...leak }
+  }
+
+  function whose(owner: Resource | undefined): Pick<Leak, 'kind' | 'id' | 'tenant' | 'culprit'> {
+    return owner ? named(owner) : { kind: 'host', id: '', culprit: 'the host' }
+  }
+}
