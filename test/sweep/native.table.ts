@@ -3,7 +3,15 @@ import type { Known, Need, SweptDialect } from './dialect.ts'
 import type { Operation } from './document.ts'
 import type { SweepWorld } from './world.ts'
 
-const OPERATE = ['GET /leaks', 'GET /missing', 'POST /domain', 'POST /provider', 'POST /user', 'POST /tenant']
+const OPERATE = [
+  'GET /leaks',
+  'POST /leaks/mend',
+  'GET /missing',
+  'POST /domain',
+  'POST /provider',
+  'POST /user',
+  'POST /tenant',
+]
 const OWN = ['POST /credential', 'DELETE /credential/{id}']
 
 function need({ key, method, path, security }: Operation): Need {
