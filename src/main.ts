@@ -36,7 +36,6 @@ async function main(args: readonly string[]): Promise<void> {
   const clock = systemClock
   const keyring = createKeyring(await openMasterKey(join(config.data, 'master.key'), randomBytes))
   await using store = await openSqliteStore({ directory: config.data, clock, log })
-  const { drivers, close } = await openDrivers(config, await nextEpoch(store), log)
   const ids = createIds(clock)
   const engine = createEngine({
     store,
@@ -49,7 +48,9 @@ async function main(args: readonly string[]): Promise<void> {
     tenantRefs: true,
     reconciled: RECONCILED,
   })
+  // Before anything is written: data of a later version stays as it is.
   await engine.check()
+  const { drivers, close } = await openDrivers(config, await nextEpoch(store), log)
   await using bulk = openBulk({ directory: join(config.data, 'records'), clock, log })
   const cloud = createCloud({ engine, bulk, drivers, settings: config.settings, log, version: readVersion() })
   await cloud.bootstrap(

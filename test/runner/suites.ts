@@ -42,6 +42,7 @@ export const SUITES: readonly Suite[] = [
   tool('format', 30, ['oxfmt', '--check', 'src', 'test']),
   { name: 'unit', does: { tests: 'src/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 240 },
   { name: 'sweep', does: { tests: 'test/sweep/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 180 },
+  { name: 'upgrade', does: { tests: 'test/upgrade/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 60 },
   onHost('network', 240),
   onHost('fixtures', 300, 'engine'),
   onHost('docker', 300, 'engine'),
