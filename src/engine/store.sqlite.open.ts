@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { CloudError, messageOf } from '#lib/errors.ts'
+import { adviceOn, isDiskError } from './store.sqlite.disk.ts'
 
 const BUSY = 5
 
@@ -38,6 +39,11 @@ export function lockFolder(directory: string): { close(): void } {
 }
 
 function refusalOf(db: DatabaseSync, directory: string, error: unknown): CloudError {
+  if (isDiskError(error))
+    return new CloudError(
+      'unavailable',
+      `the data folder ${directory} cannot be written (${messageOf(error)}); ${adviceOn(error)}`,
+    )
   if ((error as { errcode?: number }).errcode !== BUSY)
     return new CloudError('unavailable', `the data folder ${directory} cannot be used: ${messageOf(error)}`)
   let holder: { pid: number } | undefined

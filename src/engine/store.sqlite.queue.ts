@@ -1,6 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { CloudError } from '#lib/errors.ts'
 import { type Key, splitKey } from './resource.ts'
+import { isDiskError } from './store.sqlite.disk.ts'
 import type { Lease, Mutation, Work } from './store.ts'
 
 type QueueRow = {
@@ -97,8 +98,13 @@ export function openQueue(db: DatabaseSync, startMs: number) {
           ...(row.reason === null ? {} : { reason: row.reason }),
         })
       }
-      // What was asked for before this look is answered by it. Left by a holder that dropped its lease: rare.
-      for (const key of folded) fold.run(key)
+      // What was asked for before this look is answered by it. Left by a holder that dropped its lease: rare. Where nothing
+      // can be written (a full disk) it is answered by one look more.
+      try {
+        for (const key of folded) fold.run(key)
+      } catch (error) {
+        if (!isDiskError(error)) throw error
+      }
       return works
     },
 

@@ -3,6 +3,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { messageOf } from '#lib/errors.ts'
 import { openApply } from './store.sqlite.apply.ts'
+import { adviceOn, isDiskError } from './store.sqlite.disk.ts'
 import { openQueue } from './store.sqlite.queue.ts'
 import type { Lease, Mutation, NewRecord } from './store.ts'
 import { type Answer, type Refusal, refusalOf } from './thread.ts'
@@ -64,7 +65,7 @@ const isWrite = (it: Request): it is Write => it.do === 'commit' || it.do === 'f
 const unavailable = (error: unknown): Refusal => ({
   kind: 'refused',
   code: 'unavailable',
-  message: `the data folder cannot be written: ${messageOf(error)}`,
+  message: `the data folder cannot be written (${messageOf(error)}); ${adviceOn(error)}`,
   details: {},
 })
 
@@ -102,7 +103,7 @@ function openWriter(start: WorkerStart) {
       return { n: request.n, value }
     } catch (error) {
       // After a full disk or a broken one SQLite may have given up the whole transaction.
-      if (!db.isTransaction) throw error
+      if (!db.isTransaction || isDiskError(error)) throw error
       db.exec('ROLLBACK TO one; RELEASE one')
       queue.undoTo(mark)
       return { n: request.n, refusal: refusalOf(error) }
