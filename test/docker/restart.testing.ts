@@ -15,6 +15,7 @@ export function restarts(): void {
     const SERVE = 'echo begun; mkdir -p /tmp/w; hostname > /tmp/w/index.html; exec httpd -f -p 8080 -h /tmp/w'
     /** Docker with its plugin at its side starts as if it had none; without, it would need 15 s. */
     const DAEMON_START_MS_MAX = 5000
+    const AGENT_ANSWERS_MS_MAX = 10_000
 
     const stack = new AsyncDisposableStack()
     // The same addresses in both: the VPCs of two tenants overlap.
@@ -178,8 +179,19 @@ export function restarts(): void {
       const { it } = wishes[0] ?? assert.fail()
       await assert.rejects(compute.observe(it.id, never), { code: 'unavailable' })
       assert.match((await compute.missing(never)).join(), /no Docker answers/)
+      // What is wished meanwhile waits too, and keeps nobody from being answered.
+      const late = {
+        room: near,
+        it: near.wish({ command: ['sh', '-c', SERVE], user: '0', hostname: 'late' }),
+      }
+      await compute.apply(late.it, AbortSignal.timeout(AGENT_ANSWERS_MS_MAX))
+      await agent.drivers.network.list(AbortSignal.timeout(AGENT_ANSWERS_MS_MAX))
+      wishes.push(late)
       assert.ok((await daemon.start()) < DAEMON_START_MS_MAX)
       await allServe()
+      wishes.pop()
+      await compute.remove(late.it.id, never)
+      await until('it is gone', async () => (await seen(late.it.id)) === undefined)
     })
 
     test('what ended by itself without healing stays ended, over restarts of both', async () => {

@@ -137,6 +137,8 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
       })
       .finally(() => {
         busy.delete(id)
+        // Nothing was looked at, and would not be however often: everything is woken when Docker answers again.
+        if (session.current() === undefined) return
         if (turn.again || turn.eventAt >= (tracks.lookedAt(id) ?? Infinity)) wake(id)
       })
   }
