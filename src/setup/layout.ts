@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, mkdirSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import type { User } from './users.ts'
@@ -42,6 +42,10 @@ export const edgeSocket = (it: Layout): string => join(it.run, 'edge', 'edge.soc
 export const agentData = (it: Layout): string => join(it.data, 'agent')
 export const edgeData = (it: Layout): string => join(it.data, 'edge')
 export const cloudData = (it: Layout): string => join(it.data, 'cloud')
+
+/** The folder of the cloud process that runs below a folder, or in it, as one without a parent does. */
+export const cloudFolder = (data: string): string | undefined =>
+  [join(data, 'cloud'), data].find((it) => existsSync(join(it, 'arcus.sqlite')))
 
 function folder(path: string, mode: number, uid = 0, gid = 0): void {
   try {
