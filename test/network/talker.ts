@@ -1,5 +1,6 @@
 // Runs in a machine of a test: listens, asks and holds connections as it is told on standard input, a line of JSON each.
 import { createSocket, type Socket as Datagrams } from 'node:dgram'
+import { Resolver } from 'node:dns/promises'
 import { connect, createServer, isIPv6, type Server, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 
@@ -12,7 +13,7 @@ const clients = new Set<Socket>()
 
 type Order = {
   id: number
-  do: 'listen' | 'heard' | 'push' | 'ask' | 'open' | 'say' | 'end'
+  do: 'listen' | 'heard' | 'resolve' | 'push' | 'ask' | 'open' | 'say' | 'end'
   protocol: 'tcp' | 'udp'
   address: string
   port: number
@@ -74,7 +75,11 @@ function open({ protocol, address, port, from, fromPort, key, ms }: Order): Prom
       socket.on('error', (error: NodeJS.ErrnoException) => done({ error: error.code ?? error.message }))
       socket.once('message', (data) => done({ text: String(data).trim() }))
       // Connected, so that an ICMP refusal is heard.
-      socket.bind(fromPort ?? 0, from, () => socket.connect(port, address, () => socket.send('?\n')))
+      const send = (error?: NodeJS.ErrnoException): void => {
+        if (error) done({ error: error.code ?? error.message })
+        else socket.send('?\n')
+      }
+      socket.bind(fromPort ?? 0, from, () => socket.connect(port, address, send))
     }
   })
 }
@@ -101,10 +106,21 @@ function say({ key, ms }: Order): Promise<Answer> {
   })
 }
 
+async function resolve({ address, key, ms }: Order): Promise<Answer> {
+  const resolver = new Resolver({ timeout: ms, tries: 1 })
+  resolver.setServers([address])
+  try {
+    return { text: (await resolver.resolve4(key)).join(' ') }
+  } catch (error) {
+    return { error: (error as NodeJS.ErrnoException).code ?? String(error) }
+  }
+}
+
 async function obey(order: Order): Promise<Answer> {
   if (order.do === 'listen') return listen(order)
   if (order.do === 'open') return open(order)
   if (order.do === 'say') return say(order)
+  if (order.do === 'resolve') return await resolve(order)
   if (order.do === 'push') {
     for (const it of clients) it.write('pushed\n')
     return { text: 'ok' }

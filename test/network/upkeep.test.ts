@@ -32,8 +32,8 @@ await enterSandbox(import.meta.filename)
 const signal = AbortSignal.timeout(180_000)
 const PREFIX = 'tupk'
 const directory = folder()
-const start = (options: { flowsMax?: number } = {}): LinuxNetwork =>
-  linuxNetwork({ prefix: PREFIX, directory, clock: systemClock, log: jsonLog('error'), ...options })
+const start = (): LinuxNetwork =>
+  linuxNetwork({ prefix: PREFIX, directory, clock: systemClock, log: jsonLog('error') })
 
 /** Everything of the host that a driver could leave something in. */
 const inventory = (): string =>
@@ -358,7 +358,7 @@ describe('on the host', () => {
   const machine = (at: number): Machine => machines[at] ?? assert.fail()
 
   test('(set up)', async () => {
-    network = start({ flowsMax: 20 })
+    network = start()
     await network.applyHost(HOST, signal)
     await network.apply(base, signal)
     await network.apply(vpcPlan(2, { attachments: [attachment(2, 5, { egress: '100.72.0.2' })] }), signal)
@@ -368,7 +368,6 @@ describe('on the host', () => {
       await attach(network, attachment(2, 5).id, 'h3'),
     )
     await machine(0).listen(80)
-    await internet.listen(53, { protocol: 'udp', address: INTERNET })
   })
 
   test('a network of the host is closed unless allowed, and closed again at once', async () => {
@@ -445,17 +444,6 @@ describe('on the host', () => {
     } finally {
       sh('iptables', '-P', 'FORWARD', 'ACCEPT')
     }
-  })
-
-  test('one VPC cannot use up the flows of the host', async () => {
-    const asked = await Promise.all(
-      Array.from({ length: 40 }, () => machine(0).ask(INTERNET, 53, { protocol: 'udp' })),
-    )
-    const answered = asked.filter((it) => it.text).length
-    assert.ok(answered > 0 && answered <= 21, `${answered} answered`)
-    assert.deepEqual(await machine(2).ask(INTERNET, 53, { protocol: 'udp' }), {
-      text: 'internet 203.0.113.2',
-    })
   })
 
   test('a purge takes back everything', async () => {

@@ -7,6 +7,7 @@ import type { LinuxNetwork } from '#drivers/linux/linux.ts'
 import { sh, tryTo } from './sandbox.ts'
 
 const ASK_MS = 500
+const RESOLVE_MS = 2000
 
 export type Answer = { readonly text?: string; readonly error?: string }
 /** No answer came, and none would: dropped or refused. */
@@ -19,7 +20,6 @@ type Wire = { protocol?: 'tcp' | 'udp'; from?: string; fromPort?: number; ms?: n
 /** A network namespace with a process in it that talks on command; without a name the host itself. */
 export type Machine = {
   readonly name: string
-  readonly namespace: string | undefined
   listen(port: number, wire?: { protocol?: 'tcp' | 'udp'; address?: string }): Promise<void>
   /** One connection or datagram; the answer begins with the name of the machine that gave it, then the address it saw. */
   ask(address: string, port: number, wire?: Wire): Promise<Answer>
@@ -30,35 +30,41 @@ export type Machine = {
   push(): Promise<void>
   /** Who sent it a datagram since the last time this was asked. */
   heard(): Promise<string[]>
+  /** What a resolver says are a name's IPv4 addresses, with spaces between. */
+  resolve(resolver: string, name: string): Promise<Answer>
   /** True when a ping is answered. */
   ping(address: string): boolean
   run(...command: string[]): string
   stop(): void
 }
 
+/** `namespace` is a name that `ip netns` knows, or the path of a namespace. */
 export function machine(name: string, namespace?: string): Machine {
   const talker = join(import.meta.dirname, 'talker.ts')
   const node = [process.execPath, talker, name]
-  const within = namespace ? ['nsenter', `--net=/run/netns/${namespace}`] : []
+  const path = namespace?.startsWith('/') ? namespace : `/run/netns/${namespace}`
+  const within = namespace ? ['nsenter', `--net=${path}`] : []
   const [file = '', ...args] = [...within, ...node]
   const child: ChildProcess = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'], env: {} })
-  const waiting = new Map<number, (answer: Answer) => void>()
+  const waiting = new Map<number, PromiseWithResolvers<Answer>>()
   let last = 0
+  // No answer of a machine that is not there must pass for a refusal.
+  child.once('exit', () => waiting.forEach((it) => it.reject(new Error(`the machine ${name} has ended`))))
   if (child.stdout) {
     createInterface({ input: child.stdout }).on('line', (line) => {
       const { id, ...answer } = JSON.parse(line) as Answer & { id: number }
-      waiting.get(id)?.(answer)
+      waiting.get(id)?.resolve(answer)
       waiting.delete(id)
     })
   }
-  const order = (what: Record<string, unknown>): Promise<Answer> =>
-    new Promise((resolve) => {
-      waiting.set(++last, resolve)
-      child.stdin?.write(`${JSON.stringify({ id: last, ms: ASK_MS, protocol: 'tcp', ...what })}\n`)
-    })
+  const order = (what: Record<string, unknown>): Promise<Answer> => {
+    const answer = Promise.withResolvers<Answer>()
+    waiting.set(++last, answer)
+    child.stdin?.write(`${JSON.stringify({ id: last, ms: ASK_MS, protocol: 'tcp', ...what })}\n`)
+    return answer.promise
+  }
   return {
     name,
-    namespace,
     async listen(port, wire = {}) {
       const answer = await order({
         do: 'listen',
@@ -73,6 +79,7 @@ export function machine(name: string, namespace?: string): Machine {
     say: (key, ms = ASK_MS) => order({ do: 'say', key, ms }),
     push: async () => void (await order({ do: 'push' })),
     heard: async () => ((await order({ do: 'heard' })).text ?? '').split(' ').filter(Boolean),
+    resolve: (resolver, name) => order({ do: 'resolve', address: resolver, key: name, ms: RESOLVE_MS }),
     ping: (address) => tryTo(...within, 'ping', '-n', '-c1', '-W1', address).includes('1 received'),
     run: (...command) => sh(...within, ...command),
     stop: () => void child.kill('SIGKILL'),
@@ -146,6 +153,7 @@ export async function surroundHost(): Promise<{ internet: Machine; lan: Machine;
   const lan = machine('lan', 'lan')
   const host = machine('host')
   await internet.listen(80)
+  await internet.listen(53, { protocol: 'udp', address: INTERNET })
   await lan.listen(80)
   await host.listen(80)
   return { internet, lan, host }
@@ -155,56 +163,65 @@ export async function surroundHost(): Promise<{ internet: Machine; lan: Machine;
 export const uuid = (number: number): string =>
   `00000000-0000-7000-8000-${number.toString(16).padStart(12, '0')}`
 
-/** A VPC with the subnets 10.0.1.0/24 and 10.0.2.0/24, alike but for its number. */
-export function vpcPlan(number: number, more: Partial<VpcPlan> = {}): VpcPlan {
+/** Makes plans of VPCs that are alike but for their number. */
+export type Planner = {
+  /** A VPC with the subnets 10.0.1.0/24 and 10.0.2.0/24. */
+  vpcPlan(number: number, more?: Partial<VpcPlan>): VpcPlan
+  /** The attachment with the last octet `last` in a VPC's subnet 1 or 2. */
+  attachment(number: number, last: number, more?: Partial<Attachment> & { in?: number }): Attachment
+  vip(number: number, last: number, more?: Partial<PlannedVip>): PlannedVip
+}
+
+/** With `distinct` ranges the second octet is the VPC's number. */
+export function planner(how: { distinct: boolean; subnets: readonly number[] }): Planner {
+  const range = (number: number, subnet: number): string => `10.${how.distinct ? number : 0}.${subnet}`
+  const range6 = (number: number, subnet: number): string => `fd00:0:${number.toString(16)}:${subnet}`
   return {
-    vpc: uuid(0xabc000 + number),
-    tenant: uuid(1),
-    generation: 1,
-    index: number,
-    internet: true,
-    range6: `fd00:0:${number.toString(16)}::/48`,
-    uplink: { host: `100.120.0.${number * 2}`, vpc: `100.120.0.${number * 2 + 1}` },
-    subnets: [1, 2].map((it) => ({
-      id: uuid(0x500 + it),
-      cidr: `10.0.${it}.0/24`,
-      gateway: `10.0.${it}.1`,
-      cidr6: `fd00:0:${number.toString(16)}:${it}::/64`,
-    })),
-    attachments: [],
-    vips: [],
-    groups: [],
-    ...more,
+    vpcPlan: (number, more = {}) => ({
+      vpc: uuid(0xabc000 + number),
+      tenant: uuid(1),
+      generation: 1,
+      index: number,
+      internet: true,
+      range6: `fd00:0:${number.toString(16)}::/48`,
+      uplink: { host: `100.120.0.${number * 2}`, vpc: `100.120.0.${number * 2 + 1}` },
+      subnets: how.subnets.map((it) => ({
+        id: subnetId(how.distinct ? number : 0, it),
+        cidr: `${range(number, it)}.0/24`,
+        gateway: `${range(number, it)}.1`,
+        cidr6: `${range6(number, it)}::/64`,
+      })),
+      attachments: [],
+      vips: [],
+      groups: [],
+      ...more,
+    }),
+    attachment(number, last, more = {}) {
+      const { in: subnet = 1, ...rest } = more
+      return {
+        id: uuid(0x1000000 + number * 0x10000 + subnet * 0x1000 + last),
+        subnet: subnetId(how.distinct ? number : 0, subnet),
+        address: `${range(number, subnet)}.${last}`,
+        address6: `${range6(number, subnet)}::${last}`,
+        mac: `02:00:0a:00:0${subnet}:${last.toString(16).padStart(2, '0')}`,
+        fabric: `100.120.${number * 2 + subnet}.${last}`,
+        groups: [],
+        ...rest,
+      }
+    },
+    vip: (number, last, more = {}) => ({
+      id: uuid(0x2000000 + number * 0x10000 + last),
+      subnet: subnetId(how.distinct ? number : 0, 1),
+      address: `${range(number, 1)}.${last}`,
+      address6: `${range6(number, 1)}::${last}`,
+      ports: [{ protocol: 'tcp', port: 80 }],
+      backends: [],
+      ...more,
+    }),
   }
 }
 
-/** The attachment with the last octet `last` in a VPC's subnet 1 or 2. */
-export function attachment(
-  number: number,
-  last: number,
-  more: Partial<Attachment> & { in?: 1 | 2 } = {},
-): Attachment {
-  const { in: subnet = 1, ...rest } = more
-  return {
-    id: uuid(0x1000000 + number * 0x10000 + subnet * 0x1000 + last),
-    subnet: uuid(0x500 + subnet),
-    address: `10.0.${subnet}.${last}`,
-    address6: `fd00:0:${number.toString(16)}:${subnet}::${last}`,
-    mac: `02:00:0a:00:0${subnet}:${last.toString(16).padStart(2, '0')}`,
-    fabric: `100.120.${number * 2 + subnet}.${last}`,
-    groups: [],
-    ...rest,
-  }
-}
+const subnetId = (number: number, subnet: number): string => uuid(0x500 + number * 0x10 + subnet)
 
-export function vip(number: number, last: number, more: Partial<PlannedVip> = {}): PlannedVip {
-  return {
-    id: uuid(0x2000000 + number * 0x10000 + last),
-    subnet: uuid(0x501),
-    address: `10.0.1.${last}`,
-    address6: `fd00:0:${number.toString(16)}:1::${last}`,
-    ports: [{ protocol: 'tcp', port: 80 }],
-    backends: [],
-    ...more,
-  }
-}
+/** Plans of VPCs that all have the same ranges. */
+export const { vpcPlan, attachment, vip } = planner({ distinct: false, subnets: [1, 2] })

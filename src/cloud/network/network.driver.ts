@@ -1,4 +1,5 @@
 import type { Audited, Difference } from '#cloud/observe/finding.driver.ts'
+import type { NetworkPromise } from './promises.driver.ts'
 
 /** The address every workload's resolv.conf names; translated in the VPC to the edge's resolver. */
 export const VPC_DNS_ADDRESS = '169.254.169.253'
@@ -103,6 +104,8 @@ export type SeenVpc = {
 
 /** The routers of one machine. Idempotent, keyed by our ids; one apply is atomic for packets. */
 export interface NetworkDriver extends Audited {
+  /** What it promises. A plan that needs more is refused `unsupported`, with the reason. */
+  readonly promises: readonly NetworkPromise[]
   /** Sentences naming what the host lacks for VPCs; empty when it can do everything. */
   missing(signal: AbortSignal): Promise<readonly string[]>
   applyHost(plan: HostPlan, signal: AbortSignal): Promise<void>

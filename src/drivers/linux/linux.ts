@@ -8,6 +8,7 @@ import type {
   VpcPlan,
 } from '#cloud/network/network.driver.ts'
 import { auditedBy, type Difference, type Repair } from '#cloud/observe/finding.driver.ts'
+import { EVERY_PROMISE } from '#cloud/network/promises.driver.ts'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
@@ -17,7 +18,7 @@ import { cut, cutLines } from './cut.ts'
 import { addressesOf, flowsOfNobody, flowsToCut, mayRevoke, readFlows } from './flows.ts'
 import { createHeldPlans, type Held } from './held.ts'
 import { createHostSide, hostMtu, type Shared } from './host-side.ts'
-import { createLanes, inParallel } from './lanes.ts'
+import { createLanes, inParallel } from '#lib/lanes.ts'
 import { hostAddressesOf, leftovers } from './leftovers.ts'
 import { externalsOf, type LinkJson } from './links.ts'
 import { namespaceThere, type Setting } from './look.ts'
@@ -309,6 +310,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   }
 
   return {
+    promises: EVERY_PROMISE,
     missing: (signal) => missingOnHost(names.prefix, signal),
     applyHost: (plan, signal) => lane(HOST_PLAN_LANE, () => applyHost(plan, signal)),
     apply: (plan, signal) => lane(plan.vpc, () => apply(plan, signal)),

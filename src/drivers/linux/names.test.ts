@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { createLanes, inParallel } from './lanes.ts'
+import { createLanes, inParallel } from '#lib/lanes.ts'
 import { isRouterLink, namesFor, routerLink } from './names.ts'
 
 const VPC = '0198c0de-0000-7abc-8def-0123456789ab'

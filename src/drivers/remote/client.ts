@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream'
 import type { ComputeDriver, ContainerEvent, LogEntry } from '#cloud/compute/compute.driver.ts'
 import type { NetworkDriver } from '#cloud/network/network.driver.ts'
 import type { Finding } from '#cloud/observe/finding.driver.ts'
+import { EVERY_PROMISE, type NetworkPromise } from '#cloud/network/promises.driver.ts'
 import { CloudError } from '#lib/errors.ts'
 import { linesOf } from '#lib/lines.ts'
 import type { Log } from '#lib/log.ts'
@@ -39,6 +40,8 @@ export type RemoteDrivers = {
 export function remoteDrivers(options: {
   readonly socket: string
   readonly epoch: number
+  /** Of the network driver that the agent was started with; every one when left out. */
+  readonly promises?: readonly NetworkPromise[]
   readonly log: Log
 }): RemoteDrivers {
   const { socket: socketPath, epoch, log } = options
@@ -181,6 +184,7 @@ export function remoteDrivers(options: {
     })
 
   const network: NetworkDriver = {
+    promises: options.promises ?? EVERY_PROMISE,
     missing: async (signal) => (await ask('network/missing', [], signal)) as readonly string[],
     applyHost: async (plan, signal) => void (await ask('network/applyHost', [plan], signal)),
     apply: async (plan, signal) => void (await ask('network/apply', [plan], signal)),

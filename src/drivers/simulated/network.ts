@@ -2,6 +2,7 @@ import { CloudError } from '#lib/errors.ts'
 import type { HostPlan, NetworkDriver, SeenVpc, VpcPlan } from '#cloud/network/network.driver.ts'
 import type { Difference } from '#cloud/observe/finding.driver.ts'
 import { type Littered, simulatedAudit } from './audit.ts'
+import { EVERY_PROMISE, type NetworkPromise } from '#cloud/network/promises.driver.ts'
 
 /** Called before each verb; throws to inject a fault. */
 export type Fault = (verb: string, id: string) => void | Promise<void>
@@ -17,7 +18,10 @@ export type SimulatedNetwork = NetworkDriver &
   }
 
 /** Routers that exist only as their plans: for tests and benchmarks, no packet moves. */
-export function simulatedNetwork(fault: Fault = noFault): SimulatedNetwork {
+export function simulatedNetwork(
+  fault: Fault = noFault,
+  promises: readonly NetworkPromise[] = EVERY_PROMISE,
+): SimulatedNetwork {
   const plans = new Map<string, VpcPlan>()
   const drifts = new Map<string, readonly Difference[]>()
   const { litter, ...audited } = simulatedAudit(fault)
@@ -29,6 +33,7 @@ export function simulatedNetwork(fault: Fault = noFault): SimulatedNetwork {
     drift: drifts.get(plan.vpc) ?? [],
   })
   return {
+    promises,
     plans,
     host: () => host,
     litter,
