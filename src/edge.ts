@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { systemClock } from '#lib/clock.ts'
+import { steadyClock } from '#lib/clock.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { jsonLog, type LogLevel } from '#lib/log.ts'
 import type { Listen } from '#drivers/edge/dns.ts'
@@ -55,7 +55,7 @@ async function main(args: readonly string[]): Promise<void> {
   if (!level) throw invalid('log-level', `must be one of ${LEVELS.join(', ')}`)
   const log = jsonLog(level).with({ process: 'edge' })
   const directory = join(data, 'zones')
-  const edge = await localEdge({ directory, listen: readListen(dns), clock: systemClock, log })
+  const edge = await localEdge({ directory, listen: readListen(dns), clock: steadyClock, log })
   try {
     const control = await serveEdge({
       edge,

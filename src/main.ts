@@ -36,7 +36,7 @@ async function main(args: readonly string[]): Promise<void> {
   const clock = systemClock
   const keyring = createKeyring(await openMasterKey(join(config.data, 'master.key'), randomBytes))
   await using store = await openSqliteStore({ directory: config.data, clock, log })
-  const ids = createIds(clock)
+  const ids = createIds(clock, undefined, await store.newest())
   const engine = createEngine({
     store,
     kinds: KINDS,

@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { systemClock } from '#lib/clock.ts'
+import { steadyClock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
 import { checkData, checkPort } from '#setup/checks.ts'
 import { awaitReady, startParent, startUnits } from '#setup/background.ts'
@@ -100,7 +100,7 @@ async function prepare({ layout, listen, more }: Asked): Promise<Cloudware> {
   // What our own cloud listens on is taken, and rightly so.
   const held = runs ? (record?.listen ?? []) : []
   for (const it of listen) if (!held.includes(it.text)) await checkPort(it)
-  await prepareHost(say, systemClock)
+  await prepareHost(say, steadyClock)
   const { program, users } = await prepareCloud(ROOT, layout, say)
   writeRecord({ data: layout.data, listen: listen.map((it) => it.text), more })
   const settings = settingsOf(process.env)
@@ -144,7 +144,7 @@ const supervise = (
     // A terminal that is closed ends what was started in it.
     stop: detached ? onSignals('SIGINT', 'SIGTERM') : onSignals('SIGINT', 'SIGTERM', 'SIGHUP'),
     leave: onSignals('SIGUSR2'),
-    clock: systemClock,
+    clock: steadyClock,
     say,
     onReady: (status) => onReady(status.warnings),
   })
@@ -165,16 +165,16 @@ async function up(asked: Asked, isStarted: () => void): Promise<void> {
   const parent = runningParent(it.layout.run)
   const isSame = parent?.phase === 'ready' && parent.version === versionOf(it)
   if (!parent && hasSystemd() && (asked.detach || unitsExist())) {
-    print(it, await startUnits(it, say, systemClock))
+    print(it, await startUnits(it, say, steadyClock))
   } else if (isSame && !mayMend(parent)) {
-    await awaitReady(it.layout.run, systemClock)
+    await awaitReady(it.layout.run, steadyClock)
     print(it, parent.warnings)
   } else if (parent && !parent.detached) {
     const where = `in the foreground as process ${parent.parent.pid}`
     const how = 'with another program or other options; end that first'
     throw new CloudError('conflict', `Arcus already runs ${where}, ${how}`)
   } else if (parent || asked.detach) {
-    print(it, await startParent(it, onSignals('SIGINT', 'SIGTERM', 'SIGHUP'), say, systemClock))
+    print(it, await startParent(it, onSignals('SIGINT', 'SIGTERM', 'SIGHUP'), say, steadyClock))
   } else {
     await supervise(it, false, (warnings) => {
       isStarted()

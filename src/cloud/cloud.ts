@@ -271,7 +271,8 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       everyMs: SAMPLE_EVERY_MS,
       async run(signal) {
         samples.put(await drivers.compute.samples(signal))
-        if (engine.clock.now() < keptAt + SAMPLE_KEPT_EVERY_MS) return []
+        // Also when the clock was set back since.
+        if (Math.abs(engine.clock.now() - keptAt) < SAMPLE_KEPT_EVERY_MS) return []
         keptAt = engine.clock.now()
         for (const { id, tenant: of } of await everything(replica, ALL)) {
           const sample = samples.get(id)

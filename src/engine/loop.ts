@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Clock, SimulatedClock } from '#lib/clock.ts'
 import { messageOf } from '#lib/errors.ts'
-import { look, LOOK_MS_MAX, type LookContext } from './look.ts'
+import { BACKOFF_MS_MAX, look, LOOK_MS_MAX, type LookContext } from './look.ts'
 import type { Patrol } from './reconcile.ts'
 import { type Key, splitKey } from './resource.ts'
 import type { Mutation, Work } from './store.ts'
@@ -16,6 +16,9 @@ const STOP_MS_MAX = 10_000
 const STORE_RETRY_MS = 1000
 const LATE_SWEEP_MS = 1000
 const LATE_MAX = 200
+/** The loop is awake every second: more than that back, or this much forward at once, is no passing of time. */
+const STEP_BACK_MS_MIN = 1000
+const STEP_FORWARD_MS_MIN = 60_000
 const WAKES_PER_COMMIT_MAX = 500
 const SETTLE_ROUNDS_MAX = 20_000
 
@@ -108,6 +111,23 @@ function openWorkers(given: LookContext, signal: AbortSignal, onDone: () => void
   }
 }
 
+/** How far the clock was set since this was asked last, or for how long nobody was awake to ask; 0 for less than a step. */
+function stepsOf(clock: Clock): () => number {
+  let seenAt = clock.now()
+  return () => {
+    const passed = clock.now() - seenAt
+    seenAt += passed
+    return passed < -STEP_BACK_MS_MIN || passed > STEP_FORWARD_MS_MIN ? passed : 0
+  }
+}
+
+async function retime({ context }: LookContext, byMs: number): Promise<void> {
+  const settleMsMax = Object.fromEntries(
+    [...context.kinds.values()].map((it) => [it.name, it.settleSecondsMax * 1000]),
+  )
+  await context.store.retime({ now: context.clock.now(), byMs, waitMsMax: BACKOFF_MS_MAX, settleMsMax })
+}
+
 /** Works the queue until the signal aborts. A commit that enqueues something is noticed at once, not at the next poll. */
 export async function runLoop(
   given: LookContext,
@@ -121,11 +141,21 @@ export async function runLoop(
   const stop = AbortSignal.any([signal, stopping.signal])
   const workers = openWorkers(given, stop, ring)
   const patrolling = patrols.map((it) => runPatrol(given, it, stop))
+  const step = stepsOf(clock)
   let sweepAt = clock.now()
+  // The clock may have been set while no process ran.
+  let byMs: number | undefined = 0
   try {
     while (!signal.aborted) {
       wasRung()
       workers.check()
+      byMs = step() || byMs
+      if (byMs !== undefined) {
+        if (byMs !== 0) given.log.warn('the clock was set', { byMs })
+        await retime(given, byMs).catch((error: unknown) => given.log.error('retime failed', { error }))
+        byMs = undefined
+        sweepAt = Math.min(sweepAt, clock.now())
+      }
       const room = workers.room()
       const works = workers.free() > 0 ? await store.take(clock.now(), workers.free(), LEASE_MS, room) : []
       for (const work of works) workers.start(work)
@@ -136,7 +166,7 @@ export async function runLoop(
       const full = Object.entries(workers.room()).flatMap(([kind, left]) => (left > 0 ? [] : [kind]))
       const next = workers.free() > 0 ? await store.nextDue(full) : undefined
       const until = Math.min(next ?? sweepAt, sweepAt)
-      await sleep(clock, Math.max(0, until - clock.now()), signal)
+      await sleep(clock, Math.min(Math.max(0, until - clock.now()), LATE_SWEEP_MS), signal)
     }
   } finally {
     stopListening()

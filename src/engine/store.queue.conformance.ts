@@ -173,6 +173,28 @@ export function queueConformance(store: string, open: OpenStore): void {
     stop()
   })
 
+  it('a clock that is set makes nothing wait longer, and nothing late', async (store) => {
+    const at = now()
+    const retime = (byMs: number, moment: number): Promise<void> =>
+      store.retime({ now: moment, byMs, waitMsMax: 5000, settleMsMax: { toy: 60_000 } })
+    const one = toy()
+    await store.commit([create(one, { settleBy: at + 30_000 })])
+    await store.commit([enqueue('toy/soon', at + 2000), enqueue('toy/due', at - 10)])
+    // Back by an hour: what waits has what was left of its pause, what is to settle its whole time at most.
+    await retime(-HOUR_MS, at - HOUR_MS)
+    assert.equal((await store.queue('toy/soon'))?.at, at + 2000 - HOUR_MS)
+    assert.equal((await store.queue('toy/due'))?.at, at - HOUR_MS)
+    assert.deepEqual(await store.late(at - HOUR_MS + 60_000, 10), [one.id])
+    assert.deepEqual(await store.late(at - HOUR_MS + 59_000, 10), [])
+    // Forward by an hour: it has the time that it had left.
+    await retime(HOUR_MS, at)
+    assert.deepEqual(await store.late(at + 59_000, 10), [])
+    // At a start, without knowing: nothing lies further off than the longest pause.
+    await store.commit([enqueue('toy/far', at + HOUR_MS)])
+    await retime(0, at)
+    assert.equal((await store.queue('toy/far'))?.at, at + 5000)
+  })
+
   it('what has not settled in time is late, until it settles or wants something else', async (store) => {
     const one = toy()
     const key = keyOf(one)

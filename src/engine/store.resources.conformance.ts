@@ -30,6 +30,13 @@ export function resourcesConformance(store: string, open: OpenStore): void {
     })
   }
 
+  it('the newest id is known, also of what is alone or deleted', async (store) => {
+    assert.equal(await store.newest(), undefined)
+    const [one, two] = [toy(), toy()]
+    await store.commit([create(two), create(one)])
+    assert.equal(await store.newest(), two.id)
+  })
+
   it('a resource is read as it was written', async (store) => {
     const owner = toy()
     const full = toy({

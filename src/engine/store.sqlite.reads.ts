@@ -121,6 +121,7 @@ type Reads = Pick<
   | 'queue'
   | 'late'
   | 'versions'
+  | 'newest'
 > & { sizes(): { resources: number; queued: number } }
 
 /** The reading half of the store, on a connection that cannot write. Answers at once; the promises are the interface's. */
@@ -296,6 +297,8 @@ export function openReads(db: DatabaseSync, clock: Clock): Reads {
           version: number
         }[]
       ).map(({ kind, version }) => ({ kind, version })),
+    newest: (): string | undefined =>
+      (sql('SELECT max(id) AS id FROM resource').get() as { id: string | null }).id ?? undefined,
     sizes(): { resources: number; queued: number } {
       const resources = sql(
         "SELECT coalesce(sum(total), 0) AS n FROM tally WHERE scope = '*' AND term = ''",
@@ -319,6 +322,7 @@ export function openReads(db: DatabaseSync, clock: Clock): Reads {
     queue: async (key) => reads.queue(key),
     late: async (now, limit) => reads.late(now, limit),
     versions: async () => reads.versions(),
+    newest: async () => reads.newest(),
     sizes: () => reads.sizes(),
   }
 }

@@ -133,6 +133,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<SqliteSto
     onWork: (wake) => workListeners.add(wake),
     forget: async (stream, before, limit) =>
       (await writer.ask({ do: 'forget', now: clock.now(), stream, before, limit })) as number,
+    retime: async (how) => void (await writer.ask({ do: 'retime', ...how })),
     take: async (now, limit, leaseMs, room) =>
       (await writer.ask({
         do: 'take',

@@ -5,7 +5,8 @@ import { messageOf } from '#lib/errors.ts'
 import { openApply } from './store.sqlite.apply.ts'
 import { adviceOn, isDiskError } from './store.sqlite.disk.ts'
 import { openQueue } from './store.sqlite.queue.ts'
-import type { Lease, Mutation, NewRecord } from './store.ts'
+import { retime } from './store.sqlite.time.ts'
+import type { Lease, Mutation, NewRecord, Store } from './store.ts'
 import { type Answer, type Refusal, refusalOf } from './thread.ts'
 
 /** What the store's threads are started with. */
@@ -31,6 +32,7 @@ type Ask =
       readonly before: number
       readonly limit: number
     }
+  | ({ readonly do: 'retime' } & Parameters<Store['retime']>[0])
   | {
       readonly do: 'take'
       readonly now: number
@@ -59,8 +61,8 @@ const BATCH_MAX = 256
 const LOG_BYTES_MAX = 256 * 1024 * 1024
 const LOG_CHECK_EVERY = 1000
 
-type Write = Extract<Ask, { do: 'commit' | 'forget' }> & { readonly n: number }
-const isWrite = (it: Request): it is Write => it.do === 'commit' || it.do === 'forget'
+type Write = Extract<Ask, { do: 'commit' | 'forget' | 'retime' }> & { readonly n: number }
+const isWrite = (it: Request): it is Write => it.do === 'commit' || it.do === 'forget' || it.do === 'retime'
 
 const unavailable = (error: unknown): Refusal => ({
   kind: 'refused',
@@ -83,6 +85,10 @@ function openWriter(start: WorkerStart) {
   let batches = 0
 
   function write(request: Write): number | undefined {
+    if (request.do === 'retime') {
+      retime(db, request)
+      return undefined
+    }
     if (request.do === 'forget')
       return Number(forgetRecords.run(request.stream, request.before, request.limit).changes)
     for (const mutation of JSON.parse(request.mutations) as Mutation[]) writer.apply(mutation, request.now)

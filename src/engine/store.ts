@@ -197,6 +197,18 @@ export interface Store extends AsyncDisposable {
     limit: number
     newestFirst?: boolean
   }): Promise<{ readonly records: readonly StoredRecord[]; readonly next?: string }>
+  /**
+   * The clock was set by `byMs` (0: not known, as at a start): no key waits longer for it, `waitMsMax` from now at most,
+   * and what had not settled keeps the time that it had left, its kind's whole time (`settleMsMax`) at most.
+   */
+  retime(how: {
+    readonly now: number
+    readonly byMs: number
+    readonly waitMsMax: number
+    readonly settleMsMax: Readonly<Record<string, number>>
+  }): Promise<void>
+  /** The highest id of a resource, undefined when there is none. */
+  newest(): Promise<string | undefined>
   /** Removes durable records older than this; returns how many. */
   forget(stream: NewRecord['stream'], before: number, limit: number): Promise<number>
   /**

@@ -13,6 +13,12 @@ export const systemClock: Clock = {
   },
 }
 
+/** Runs on evenly from the start of the process, whatever the system's clock is set to: for programs that only wait. */
+export const steadyClock: Clock = {
+  now: () => performance.timeOrigin + performance.now(),
+  sleep: systemClock.sleep,
+}
+
 export type SimulatedClock = Clock & {
   /** Moves time on and wakes every sleeper whose moment has come, in order. */
   advance(ms: number): Promise<void>

@@ -14,3 +14,13 @@ test('ids are UUIDv7 in order of making, also when the clock stands still or ste
     before = id
   }
 })
+
+test('the first id of a process is after the last one of the process before, also when the clock was set back', () => {
+  let now = 1_700_000_000_000
+  const clock = { now: () => now, sleep: async () => {} }
+  const last = createIds(clock).next()
+  now -= 3_600_000
+  const ids = createIds(clock, undefined, last)
+  const [first, second] = [ids.next(), ids.next()]
+  assert.ok(last < first && first < second, `${last} ${first} ${second}`)
+})

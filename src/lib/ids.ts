@@ -11,10 +11,15 @@ export const isUuid = (text: string): boolean => UUID.test(text)
 
 /**
  * UUIDv7 with a counter in the 12 bits after the time, so that order by id is order by age within a process, also when
- * the clock steps back. `random` fills the rest and can be replaced in tests.
+ * the clock steps back. `random` fills the rest and can be replaced in tests; the first is above `after`, the last one of
+ * an earlier process.
  */
-export function createIds(clock: Clock, random: (bytes: Uint8Array) => void = randomFillSync): Ids {
-  let lastMs = 0
+export function createIds(
+  clock: Clock,
+  random: (bytes: Uint8Array) => void = randomFillSync,
+  after?: string,
+): Ids {
+  let lastMs = after === undefined ? 0 : parseInt(after.slice(0, 8) + after.slice(9, 13), 16) + 1
   let counter = 0
   return {
     next() {

@@ -18,7 +18,9 @@ export function createAttempts(now: () => number): Attempts {
     `user ${username}`,
     `from ${username} ${address}`,
   ]
-  const recent = (key: string): number[] => (failures.get(key) ?? []).filter((at) => at > now() - WINDOW_MS)
+  const recent = (key: string): number[] =>
+    // None of those to come: the clock was set back.
+    (failures.get(key) ?? []).filter((at) => at > now() - WINDOW_MS && at <= now())
   // Anyone can fail on another's name, so the name alone is refused only far later than name and address together.
   const limitOf = (key: string): number => (key.startsWith('user ') ? FAILURES_MAX * 10 : FAILURES_MAX)
   return {

@@ -199,7 +199,8 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
         const under = busy.get(id)
         // Most events are of steps just taken, and what they tell was seen since.
         if (under) under.eventAt = Math.max(under.eventAt, at)
-        else if (at >= track.lookedAt) wake(id)
+        // A look that is still to come: the clock was set back.
+        else if (at >= track.lookedAt || track.lookedAt > clock.now()) wake(id)
       },
     },
     signal,

@@ -166,8 +166,10 @@ function planEnded(held: Held, real: Real, facts: Facts): Step {
   const unrunnable = held.starts <= 1 && !isEnded(held, real) ? whyUnrunnable(held.wish, real) : undefined
   if (unrunnable !== undefined) return { do: 'fail', message: unrunnable }
   if (held.wish.healing) {
-    const at = msOf(real.finishedAt) + backoffMs(facts.crashes, RESTART_BACKOFF)
-    return at > facts.now ? { do: 'wait', untilMs: at } : begin(real, facts)
+    const ended = msOf(real.finishedAt)
+    const at = ended + backoffMs(facts.crashes, RESTART_BACKOFF)
+    // An end that is still to come: the clock was set back, and the wait would be as long.
+    return at > facts.now && ended <= facts.now ? { do: 'wait', untilMs: at } : begin(real, facts)
   }
   if (isEnded(held, real)) return rest
   const at = (facts.diedAt ?? facts.now) + JUDGE_MS

@@ -6,7 +6,17 @@ import { recipeOf } from './container.ts'
 import type { DockerApi } from './docker.ts'
 import { watchHealth } from './health.ts'
 import type { Progress } from './images.ts'
-import { type Activity, type Facts, type Real, type Step, pick, realOf, viewOf, wasStable } from './plan.ts'
+import {
+  type Activity,
+  type Facts,
+  RETRY_BACKOFF,
+  type Real,
+  type Step,
+  pick,
+  realOf,
+  viewOf,
+  wasStable,
+} from './plan.ts'
 import type { Held, Wishes } from './wishes.ts'
 
 /** A pull that fails so often in a row shows as failed, though it goes on being tried. */
@@ -178,15 +188,17 @@ export function createTracks({ api, wishes, links, clock, log }: Around, signal:
     },
     facts(id) {
       const track = of(id)
+      const now = clock.now()
       const held = wishes.get(id)
       const attached = links.attachment(id)
       return {
-        now: clock.now(),
+        now,
         recipe: held && attached ? recipeOf(held.wish, attached) : undefined,
         fetched: held !== undefined && track.fetched === fetchKey(held),
-        retryAt: track.retry?.at,
+        // Further off than any pause: the clock was set back.
+        retryAt: track.retry && track.retry.at - now > RETRY_BACKOFF.maxMs ? undefined : track.retry?.at,
         discarding: track.discarding,
-        diedAt: track.died?.at,
+        diedAt: track.died && Math.min(track.died.at, now),
         crashes: track.crashes.count,
       }
     },
