@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs'
-import { systemClock } from '#lib/clock.ts'
+import { steadyClock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
 import type { Say } from '#setup/command.ts'
 import { folderLayout, machineLayout } from '#setup/layout.ts'
 import { runCommand } from '#setup/main.ts'
 import { DEFAULT_DATA, folderOption, parse } from '#setup/options.ts'
+import { settingsOf } from '#setup/programs.ts'
 import { purgeFolder, purgeMachine } from '#setup/purge.ts'
 import { readRecord } from '#setup/record.ts'
 import { stopAll } from '#setup/stop.ts'
@@ -28,13 +29,14 @@ await runCommand('down', async () => {
     data: { type: 'string' },
   })
   if (values.help) return console.log(HELP)
+  const settings = settingsOf(process.env)
   const machine = readRecord()?.data ?? DEFAULT_DATA
   const data = values.data === undefined ? machine : folderOption(values.data)
   if (data === machine) {
     const layout = machineLayout(data)
     const units = await stopUnits()
-    tell((await stopAll(layout, systemClock)) || units)
-    if (values.purge) await purgeMachine(layout, say, systemClock)
+    tell((await stopAll(layout, steadyClock)) || units)
+    if (values.purge) await purgeMachine({ layout, settings, say, clock: steadyClock })
     return
   }
   if (!existsSync(data)) {
@@ -42,6 +44,6 @@ await runCommand('down', async () => {
     throw new CloudError('unavailable', `there is no folder ${data}`)
   }
   const layout = folderLayout(data)
-  tell(await stopAll(layout, systemClock))
-  if (values.purge) await purgeFolder(layout, say, systemClock)
+  tell(await stopAll(layout, steadyClock))
+  if (values.purge) await purgeFolder({ layout, settings, say, clock: steadyClock })
 })

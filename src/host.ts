@@ -45,7 +45,8 @@ async function main(args: readonly string[]): Promise<void> {
     process.once('SIGINT', resolve)
   })
   const values = readFlags(args)
-  const { data, socket, prefix, docker } = values
+  const { data, socket, prefix } = values
+  const docker = values.docker ?? process.env['ARCUS_DOCKER']
   if (!data) throw invalid('data', 'is missing')
   if (!socket && !values.purge) throw invalid('socket', 'is missing')
   if (prefix !== undefined && !/^[a-z][a-z0-9]{0,4}$/.test(prefix)) {

@@ -1,6 +1,6 @@
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { systemClock } from '#lib/clock.ts'
+import { steadyClock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
 import { checkData, checkPort, checkReach } from '#setup/checks.ts'
 import { cloudData, edgeData, folderLayout, type Layout, makeFolders } from '#setup/layout.ts'
@@ -45,7 +45,9 @@ process; else three, and this one is their parent, as root.
   --listen HOST:PORT  where the API answers (${DEFAULT_LISTEN}); port 0 takes a free one
   --json              say when it is ready in one line of JSON, with the administrator's credentials
   --in-process        everything in one process, for development and tests
-${CLOUD_OPTIONS_HELP}`
+${CLOUD_OPTIONS_HELP}
+
+ARCUS_DOCKER in the environment names another socket of the container engine than /var/run/docker.sock.`
 
 function read(args: readonly string[]): Asked | undefined {
   const values = parse(args, {
@@ -121,7 +123,7 @@ await runCommand('serve', async () => {
     detached: false,
     stop: stop.signal,
     leave: new AbortController().signal,
-    clock: systemClock,
+    clock: steadyClock,
     say: (line) => console.error(line),
     onReady: ({ warnings }) => {
       const url = urlOf(cloudware)

@@ -35,7 +35,7 @@ export type Cloudware = {
 }
 
 /** Variables of the environment that the processes get; others may be secrets of whoever calls. */
-const SETTINGS = ['ARCUS_LOG']
+const SETTINGS = ['ARCUS_LOG', 'ARCUS_DOCKER']
 
 export const settingsOf = (env: Readonly<Record<string, string | undefined>>): Record<string, string> =>
   Object.fromEntries(SETTINGS.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])))

@@ -19,13 +19,21 @@ const NAMESPACES = '/run/netns'
 const HOST_LOCK = '/run/arcus-host/arcus.lock'
 const HOST_PROGRAM = join(import.meta.dirname, '../host.ts')
 
+export type Purge = {
+  readonly layout: Layout
+  /** Settings of ours from the environment, by name. */
+  readonly settings: Readonly<Record<string, string>>
+  readonly say: Say
+  readonly clock: Clock
+}
+
 /** Removes everything of ours from Docker, the network and the disks of this machine, with the agent's own program. */
-async function purgeHost(layout: Layout, say: Say, clock: Clock): Promise<void> {
+async function purgeHost({ layout, settings, say, clock }: Purge): Promise<void> {
   if (!existsSync(agentData(layout))) return
   say('Removing containers, networks and volumes …')
   const argv = [process.execPath, HOST_PROGRAM, '--data', agentData(layout), '--purge']
   try {
-    await runLong(argv, { env: {}, secondsMax: PURGE_SECONDS_MAX, say, clock })
+    await runLong(argv, { env: settings, secondsMax: PURGE_SECONDS_MAX, say, clock })
   } catch (error) {
     throw new CloudError(
       'unavailable',
@@ -56,15 +64,17 @@ async function removeNamespaceFolder(): Promise<void> {
 }
 
 /** Removes what a cloud below one folder made, and the folder. Its processes must have ended. */
-export async function purgeFolder(layout: Layout, say: Say, clock: Clock): Promise<void> {
-  await purgeHost(layout, say, clock)
+export async function purgeFolder(how: Purge): Promise<void> {
+  const { layout, say } = how
+  await purgeHost(how)
   removeHostLock()
   remove(layout.data)
   say(`${layout.data} and what was made for it are removed.`)
 }
 
 /** Removes what `up` made on this machine, packages excepted. Its processes must have ended. */
-export async function purgeMachine(layout: Layout, say: Say, clock: Clock): Promise<void> {
+export async function purgeMachine(how: Purge): Promise<void> {
+  const { layout, say, clock } = how
   // Containers can be removed only by a running engine, so one that we ran is started again for it.
   const supervisor = createSupervisor({ folder: layout.run, logs: layout.logs, clock })
   const docker = pidFileOf(layout.run, ENGINE.name)
@@ -75,7 +85,7 @@ export async function purgeMachine(layout: Layout, say: Say, clock: Clock): Prom
         say(messageOf(error)),
       )
     }
-    await purgeHost(layout, say, clock)
+    await purgeHost(how)
   } finally {
     await supervisor.leave()
   }

@@ -98,7 +98,7 @@ async function create(it: Ledger, random: Random): Promise<void> {
     env: { ROUND: '0' },
   }
   it.maybeMade.add(name)
-  const spec = { ...wish, vpc: it.vpc, subnet: it.subnet, healing: true, cpuMillicores: 50, memoryMib: 32 }
+  const spec = { ...wish, vpc: it.vpc, subnet: it.subnet, healing: true, cpuMillicores: 500, memoryMib: 128 }
   const answer = await answered(it, [201], 'POST', '/workload', { name, spec })
   if (!answer) return
   it.maybeMade.delete(name)

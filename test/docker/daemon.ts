@@ -65,10 +65,14 @@ export type Daemon = AsyncDisposable & {
 }
 
 /**
- * A daemon with folders and a bridge of its own, so that nothing is shared with the machine's; it still looks for plugins
- * where all do. `net` is the third byte of its bridge's network.
+ * A daemon with folders, a bridge and fixtures of its own, so that nothing is shared with the machine's; it still looks for
+ * plugins where all do. `net` is the third byte of its bridge's network.
  */
-export async function openDaemon(name: string, net: number): Promise<Daemon> {
+export async function openDaemon(
+  name: string,
+  net: number,
+  images: readonly string[] = ['idle:latest'],
+): Promise<Daemon> {
   const folder = await mkdtemp(join(tmpdir(), `${name}-docker-`))
   const socket = join(folder, 'docker.sock')
   const client = new Docker({ socketPath: socket })
@@ -100,7 +104,7 @@ export async function openDaemon(name: string, net: number): Promise<Daemon> {
   }
   const stop = (signal: NodeJS.Signals): Promise<void> => end(child, signal)
   await start()
-  await ensureFixtures(client, { cache: CACHE_DEFAULT, say: () => {} } as never, ['idle:latest'])
+  await ensureFixtures(client, { cache: CACHE_DEFAULT, say: () => {} } as never, images)
   return {
     socket,
     client,
