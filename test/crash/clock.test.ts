@@ -17,7 +17,7 @@ const DAY_MS = 24 * HOUR_MS
 /** Far below what the clock is set by, and above every pause that there should be. */
 const SETTLES_MS = 20_000
 /** Time for looks to fail and be put off, and for the sweep of what is late. */
-const SWEPT_MS = 2500
+const SWEPT_MS = 1500
 
 type Workload = { id: string; name: string; settled: boolean; overdue?: string; createdAt: string }
 

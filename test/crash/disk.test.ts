@@ -4,6 +4,7 @@ import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { afterEach, describe, test } from 'node:test'
+import { ROOT } from '../e2e/cloud.testing.ts'
 import { run } from '../e2e/host.testing.ts'
 import { eventually } from '../e2e/wait.testing.ts'
 import { differences } from './agreement.testing.ts'
@@ -15,6 +16,8 @@ import { type SimulatedWorld, simulatedWorld } from './world.testing.ts'
 const MEMORY_BYTES = 8 << 20
 const DISK_BYTES = 24 << 20
 const FILL_BYTES = 4096
+/** Less than the smallest database. */
+const BACKUP_DISK_BYTES = 64 << 10
 const WRITES_MAX = 2000
 const SETTLES_MS = 20_000
 
@@ -59,10 +62,18 @@ describe('a data folder that cannot be written', { concurrency: false }, () => {
     return mounted('-o', 'loop,errors=remount-ro', image)
   }
 
-  type Cloud = { cloud: CloudProcess; world: SimulatedWorld; token: string; vpc: string; subnet: string }
+  type Cloud = {
+    data: string
+    cloud: CloudProcess
+    world: SimulatedWorld
+    token: string
+    vpc: string
+    subnet: string
+  }
   async function cloudOn(disk: Disk): Promise<Cloud> {
     const world = stack.use(await simulatedWorld(join(await folder(), 'world')))
-    const cloud = stack.use(await cloudProcess({ data: join(disk.path, 'data'), world }))
+    const data = join(disk.path, 'data')
+    const cloud = stack.use(await cloudProcess({ data, world }))
     await cloud.start()
     const made = async (path: string, body: unknown, token?: string): Promise<Record<string, string>> => {
       const answer = await cloud.ask('POST', path, body, token === undefined ? {} : { token })
@@ -73,7 +84,7 @@ describe('a data folder that cannot be written', { concurrency: false }, () => {
     const { id: vpc = '' } = await made('/native/vpc', { name: 'v', spec: { internet: true } }, token)
     const spec = { vpc, cidr: '10.100.1.0/24' }
     const { id: subnet = '' } = await made('/native/subnet', { name: 's', spec }, token)
-    return { cloud, world, token, vpc, subnet }
+    return { data, cloud, world, token, vpc, subnet }
   }
   const create = ({ cloud, token, vpc, subnet }: Cloud, name: string) =>
     cloud.ask(
@@ -153,7 +164,7 @@ describe('a data folder that cannot be written', { concurrency: false }, () => {
     const there = ['before', ...acknowledged]
     await refusesAndReads(it, there)
     // Long enough for looks to fail, be put back and fail again, and for a sweep and an audit.
-    const until = performance.now() + 4000
+    const until = performance.now() + 3000
     while (performance.now() < until) await refusesAndReads(it, there)
     await rm(filler)
     await eventually(
@@ -197,6 +208,21 @@ describe('a data folder that cannot be written', { concurrency: false }, () => {
     await disk.remount('rw')
     await it.cloud.start()
     await agree(it)
+  })
+
+  test('a backup to a full disk: refused with a sentence, and nothing is left there', async () => {
+    const it = await cloudOn(await memoryDisk())
+    const target = await mounted('-t', 'tmpfs', '-o', `size=${BACKUP_DISK_BYTES}`, 'arcus-test')
+    await assert.rejects(
+      run(process.execPath, join(ROOT, 'src/backup.ts'), join(target.path, 'x.tar'), '--data', it.data),
+      (error: Error) => {
+        assert.match(error.message, /^arcus: .+(No space left|no space is left|free some space)/m)
+        assert.doesNotMatch(error.message, /^\s+at /m)
+        return true
+      },
+    )
+    assert.deepEqual(readdirSync(target.path), [])
+    assert.equal((await create(it, 'after')).status, 201)
   })
 
   const canBreak = existsSync('/sys/fs/ext4')
