@@ -6,6 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { after, describe, test } from 'node:test'
+import type { Resource } from '#engine/resource.ts'
+import { wrongIn } from '#engine/shape.ts'
+import { KINDS } from '#cloud/cloud.ts'
 import { type CloudProcess, cloudProcess } from '../crash/process.testing.ts'
 import { simulatedWorld } from '../crash/world.testing.ts'
 import { eventually } from '../e2e/wait.testing.ts'
@@ -45,6 +48,13 @@ describe('data of earlier versions', () => {
       const now = await wholeOf(await copyOf(name), pools)
       for (const part of ['resources', 'claims', 'pools', 'records'] as const)
         assert.equal(now[part].length, then[part].length, part)
+      for (const it of now.resources as Resource[]) {
+        const kind = KINDS.find((one) => one.name === it.kind)
+        assert.ok(kind, it.kind)
+        // Else its schema was changed without a new version and a step from the one before.
+        assert.equal(wrongIn(kind.spec, it.spec, `spec of ${it.kind} ${it.name}`), undefined)
+        assert.equal(wrongIn(kind.status, it.status, `status of ${it.kind} ${it.name}`), undefined)
+      }
       // What a later version adds to it is its own matter.
       const { admin: _, tenant: __, ...whole } = then
       assert.partialDeepStrictEqual(now, whole)
