@@ -131,7 +131,10 @@ export function resourcesConformance(store: string, open: OpenStore): void {
     assert.deepEqual([after?.generation, after?.revision, after?.observed], [2, 2, 0])
     await refused(store.commit([edit(toy(), {})]), 'not_found')
     await store.commit([mark(one.id)])
-    await refused(store.commit([edit({ ...one, generation: 2 }, {})]), 'conflict', 'wrong_state')
+    // Who read it before it was marked may decide anew; who read it as marked is told.
+    await refused(store.commit([edit({ ...one, generation: 2 }, {})]), 'conflict', 'lost_race')
+    const read = { ...one, generation: 2, deletedAt: one.createdAt }
+    await refused(store.commit([edit(read, {})]), 'conflict', 'wrong_state')
   })
 
   it('wish and truth are written side by side and neither refuses the other', async (store) => {

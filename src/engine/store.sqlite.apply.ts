@@ -67,6 +67,8 @@ export function openApply(db: DatabaseSync, queue: WriterQueue) {
   function spec(m: Of<'spec'>, now: number): void {
     const it = m.resource
     const row = found(it.id)
+    if (row.deleted_at !== null && it.deletedAt === undefined)
+      throw lostRace(`${row.kind} ${row.name} was marked for deletion meanwhile`)
     if (row.deleted_at !== null) throw wrongState(`${row.kind} ${row.name} is being deleted`)
     if (row.generation !== m.expected || row.version !== it.version)
       throw lostRace(`${row.kind} ${row.name} was changed meanwhile`)

@@ -24,8 +24,8 @@ export type Mutation =
       settleBy: number
     }
   /**
-   * New wish (name, labels, spec, generation); refused (lost_race) when the generation has moved, `conflict` (wrong_state)
-   * when it is marked deleted. Replaces refs, terms and wakes; targets must be alive. `observed` as in create.
+   * New wish (name, labels, spec, generation); refused (lost_race) when the generation has moved or it was marked deleted
+   * since it was read, `conflict` (wrong_state) when it was read as marked already. Replaces refs, terms and wakes; targets must be alive. `observed` as in create.
    */
   | {
       do: 'spec'
