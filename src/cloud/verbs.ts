@@ -140,6 +140,8 @@ export function createVerbs(context: VerbContext): Verbs {
         kind.scope === 'platform' ? 'operate' : kind.name === credential.name ? 'own' : 'write',
       )
       if (kind.name === 'replica') throw new CloudError('invalid', 'Scale its workload instead')
+      if (kind.name === provider.name)
+        throw new CloudError('unsupported', 'The configuration of the provider is changed, not removed')
       if (kind.name === tenant.name) return await verbs.deleteTenant(id)
       if (kind.name === vpc.name) return await verbs.deleteVpc(id)
       if (kind.name === workload.name) return await verbs.deleteWorkload(id)
