@@ -6,7 +6,7 @@ import { refusals, said, timestamp, Timestamp, Uuid, type App } from './schema.t
 const LoginRequest = Type.Object(
   {
     username: Type.String({ minLength: 1, maxLength: 256 }),
-    password: Type.String({ minLength: 1, maxLength: 1024 }),
+    password: Type.String({ minLength: 1, maxLength: 1024, writeOnly: true }),
   },
   { examples: [{ username: 'admin', password: 's3cret' }] },
 )

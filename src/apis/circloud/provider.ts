@@ -26,6 +26,7 @@ const ProviderConfigInput = Type.Object(
       Nullable(Type.String({ maxLength: 1024 }), {
         default: null,
         description: 'Secret; sending the mask back keeps the stored value.',
+        writeOnly: true,
       }),
     ),
     cloudflare_domain: Type.Optional(

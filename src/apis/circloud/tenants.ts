@@ -33,6 +33,7 @@ const TenantCreate = Type.Object(
       minLength: 1,
       maxLength: 1024,
       description: 'Login password for the tenant GUI; never returned.',
+      writeOnly: true,
     }),
   },
   { examples: [{ name: 'acme', description: 'Demo tenant', password: 'gui-login-pw' }] },

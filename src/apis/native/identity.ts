@@ -12,7 +12,7 @@ import { encode, wireSchema } from './wire.ts'
 const LoginBody = Type.Object(
   {
     username: Type.String({ minLength: 1, maxLength: 253 }),
-    password: Type.String({ minLength: 1, maxLength: 1024 }),
+    password: Type.String({ minLength: 1, maxLength: 1024, writeOnly: true }),
   },
   { additionalProperties: false },
 )

@@ -22,6 +22,7 @@ const Body = Type.Object(
               minLength: 8,
               maxLength: 1024,
               description: 'Makes a user named like the tenant, who can log in. Never shown.',
+              writeOnly: true,
             }),
           ),
         },

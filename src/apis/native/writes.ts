@@ -41,10 +41,17 @@ async function answer(
 }
 
 /** The kind's spec with nothing required, since the platform fills what is left out. */
-const friendly = (kind: AnyKind) => Type.Partial(kind.name === user.name ? NewUser : (kind.spec as TObject))
+const friendly = (kind: AnyKind) => {
+  const { properties } = kind.name === user.name ? NewUser : (kind.spec as TObject)
+  const marked = Object.entries(properties).map(([field, it]) => [
+    field,
+    kind.secret.includes(field) ? { ...it, writeOnly: true } : it,
+  ])
+  return Type.Partial(Type.Object(Object.fromEntries(marked) as TObject['properties']))
+}
 
 const NewUser = Type.Object({
-  password: Type.String({ minLength: 8, maxLength: 1024, description: 'Never shown.' }),
+  password: Type.String({ minLength: 8, maxLength: 1024, description: 'Never shown.', writeOnly: true }),
   admin: user.spec.properties.admin,
   memberships: user.spec.properties.memberships,
 })
