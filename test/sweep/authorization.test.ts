@@ -166,7 +166,7 @@ async function entitled(sweep: Sweep): Promise<void> {
   const { table, operation } = sweep
   const need = table.need(operation)
   const of = await world.seed()
-  await table.before?.[operation.key]?.(world, of)
+  await table.before?.[operation.key]?.(world.hands, of)
   const admin = need === 'operate' || need === 'hidden'
   const token = admin ? world.admin : of.owner
   const headers = admin ? table.inTenant?.(of.tenant.id) : undefined

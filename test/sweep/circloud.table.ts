@@ -1,4 +1,5 @@
 import type { SweptDialect } from './dialect.ts'
+import { provide } from './provider.ts'
 
 export const circloud: SweptDialect = {
   name: 'circloud',
@@ -50,21 +51,9 @@ export const circloud: SweptDialect = {
     'PATCH /pods/{pod_id}/config': () => ({ persistent: true }),
   },
   before: {
-    'GET /provider-config': async ({ act, it }) => {
-      await act(it.admin, 'seed', async (verbs) => await verbs.putProvider(PROVIDER))
-    },
+    'GET /provider-config': provide,
   },
+  logins: { 'POST /admin/login': (username, password) => ({ username, password }) },
   ownToken: ['token'],
   notSecret: ['use_registry_credentials', 'pods[].use_registry_credentials'],
-}
-
-const PROVIDER = {
-  externalCidr: '203.0.113.0/24',
-  externalGateway: '203.0.113.1',
-  peeringCidr: '172.30.0.0/24',
-  nameservers: [],
-  ndots: null,
-  cloudflareAccountId: null,
-  cloudflareToken: '',
-  cloudflareDomain: null,
 }

@@ -1,6 +1,6 @@
-import type { Json } from './ask.ts'
 import type { Operation, Schema } from './document.ts'
-import type { Seeded, SweepWorld } from './world.ts'
+import type { Answer, Json } from './ask.ts'
+import type { Seeded } from './world.ts'
 
 /**
  * Who may do an operation. `hidden`: only an administrator knows that there is such a thing; to everybody else it is as if
@@ -10,6 +10,14 @@ export type Need = 'open' | 'read' | 'write' | 'own' | 'operate' | 'hidden'
 
 /** Values for parameters and body fields by name; `vpc id` (the first part of the path, then the name) goes before `id`. */
 export type Known = Readonly<Record<string, string>>
+
+/** An administrator's hands in a running cloud, whichever dialect is swept. */
+export type Hands = {
+  /** A call of the native API in a tenant, or in none; its path without prefix. */
+  native(method: string, path: string, how?: { body?: Json; tenant?: string }): Promise<Answer>
+  /** Lets reality follow for a moment. */
+  settle(): Promise<void>
+}
 
 /** What cannot be derived of a dialect from its OpenAPI document. A new dialect is swept when it has one in dialects.ts. */
 export type SweptDialect = {
@@ -42,8 +50,14 @@ export type SweptDialect = {
   /** Operations over a WebSocket, whose refusals may come in its first frame. */
   readonly sockets?: readonly string[]
   /** Makes the world ready for the entitled call, where one of each kind is not enough. */
-  readonly before?: Readonly<Record<string, (world: SweepWorld, of: Seeded) => Promise<void>>>
+  readonly before?: Readonly<Record<string, (hands: Hands, of: Seeded) => Promise<void>>>
   /** Fields named like secrets that are none, and fields that repeat the caller's own token. */
   readonly notSecret?: readonly string[]
   readonly ownToken?: readonly string[]
+  /** Secrets that must have a form: how one is made with these letters in it, by `POST /kind spec.field`. */
+  readonly secretForms?: Readonly<Record<string, (letters: string) => string>>
+  /** The field of a kind's creation from which a secret of its spec comes, where it is called otherwise: `user passwordHash`. */
+  readonly derivedSecrets?: Readonly<Record<string, string>>
+  /** Logins, by name and password. */
+  readonly logins?: Readonly<Record<string, (username: string, password: string) => Json>>
 }

@@ -1,7 +1,7 @@
 import type { Json } from './ask.ts'
 import type { Known, Need, SweptDialect } from './dialect.ts'
 import type { Operation } from './document.ts'
-import type { SweepWorld } from './world.ts'
+import { provide, PROVIDER } from './provider.ts'
 
 const OPERATE = [
   'GET /leaks',
@@ -22,33 +22,6 @@ function need({ key, method, path, security }: Operation): Need {
   if (path === '/tenant/{id}' && method !== 'GET') return 'operate'
   return method === 'GET' && !path.endsWith('/exec') ? 'read' : 'write'
 }
-
-const PROVIDER = {
-  externalCidr: '203.0.113.0/24',
-  externalGateway: '203.0.113.1',
-  peeringCidr: '172.30.0.0/24',
-  nameservers: [],
-  ndots: null,
-  cloudflareAccountId: null,
-  cloudflareDomain: null,
-}
-
-/** There is one provider for all: made or removed, as the call that follows needs it. */
-const provider =
-  (wanted: boolean) =>
-  async ({ act, it }: SweepWorld): Promise<void> => {
-    const kind = it.cloud.kinds.get('provider')
-    if (!kind) throw new Error('there is no kind provider')
-    const [there] = await it.cloud.all(it.admin, kind, { deleted: false })
-    if (wanted && !there)
-      await act(
-        it.admin,
-        'seed',
-        async (verbs) => await verbs.putProvider({ ...PROVIDER, cloudflareToken: '' }),
-      )
-    if (!wanted && there) await act(it.admin, 'seed', async (verbs) => await verbs.remove(kind, there.id))
-    await it.settle()
-  }
 
 const spec = (name: string, it: Json): Json => ({ name, spec: it })
 const at = (known: Known, key: string): string => known[key] ?? ''
@@ -132,6 +105,9 @@ export const native: SweptDialect = {
   sockets: ['GET /replica/{id}/exec'],
   // Made and changed by the platform alone; the answer says by what to do it instead.
   always: {
+    // There is one, and it stays: it is made once and changed from then on.
+    'POST /provider': 409,
+    'DELETE /provider/{id}': 400,
     'POST /replica': 400,
     'PATCH /replica/{id}': 400,
     'DELETE /replica/{id}': 400,
@@ -139,16 +115,17 @@ export const native: SweptDialect = {
     'PATCH /user/{id}': 400,
   },
   before: {
-    'DELETE /subnet/{id}': async ({ act, it, callerIn }, { tenant, ids }) => {
-      const caller = await callerIn(tenant.id)
-      await act(caller, 'seed', async (verbs) => await verbs.deleteWorkload(ids['workload'] ?? ''))
-      await it.settle()
+    'DELETE /subnet/{id}': async (hands, { tenant, ids }) => {
+      await hands.native('DELETE', `/workload/${ids['workload']}`, { tenant: tenant.id })
+      await hands.settle()
     },
-    'POST /provider': provider(false),
-    'GET /provider/{id}': provider(true),
-    'GET /provider/{id}/explain': provider(true),
-    'PATCH /provider/{id}': provider(true),
-    'DELETE /provider/{id}': provider(true),
+    'POST /provider': provide,
+    'GET /provider/{id}': provide,
+    'GET /provider/{id}/explain': provide,
+    'PATCH /provider/{id}': provide,
+    'DELETE /provider/{id}': provide,
   },
+  derivedSecrets: { 'user passwordHash': 'spec.password' },
+  logins: { 'POST /login': (username, password) => ({ username, password }) },
   notSecret: [],
 }

@@ -13,7 +13,8 @@ import { jsonLog } from '#lib/log.ts'
 import { openAsker, type Asker } from './ask.ts'
 import { type Operation, operationsOf, type OpenApi } from './document.ts'
 import { TABLES } from './dialects.ts'
-import type { SweptDialect } from './dialect.ts'
+import { handsOn } from './hands.ts'
+import type { Hands, SweptDialect } from './dialect.ts'
 
 /** A tenant with one resource of each kind, and the tokens of those who may act in it. */
 export type Seeded = {
@@ -30,6 +31,7 @@ export type Swept = { readonly table: SweptDialect; readonly operations: readonl
 
 export type SweepWorld = AsyncDisposable & {
   readonly it: TestCloud
+  readonly hands: Hands
   readonly url: string
   readonly asker: Asker
   readonly admin: string
@@ -179,6 +181,7 @@ export async function sweepWorld(): Promise<SweepWorld> {
     (await store.records({ stream, tenant: ALL, limit: 1, newestFirst: true })).records[0]?.cursor
   const world: SweepWorld = {
     it,
+    hands: handsOn(asker, it.credentials.token, async () => await it.settle()),
     url,
     asker,
     admin: it.credentials.token,
