@@ -24,6 +24,9 @@ export const INTERNAL =
 export const seenAs = (what: string, { status, text }: Answer): string =>
   `${what} answered ${status} ${text.slice(0, 1000)}`
 
+/** What any request may come to, whatever it asks for: no such path or method, too much, too often. */
+const ANYWHERE = [404, 405, 413, 429]
+
 /** Throws unless the answer is one that a client can count on: never a fault of ours, always the dialect's own shape. */
 export function judge(table: SweptDialect, operation: Operation, answer: Answer, what: string): void {
   const { status, body } = answer
@@ -32,6 +35,8 @@ export function judge(table: SweptDialect, operation: Operation, answer: Answer,
   if (status >= 400) {
     fits(table.refusal, body, at)
     assert.doesNotMatch(String(table.messageOf(body)), INTERNAL, at)
+    if (!ANYWHERE.includes(status))
+      assert.notEqual(declared(operation, status), undefined, `${at}, which its document does not list`)
     return
   }
   if (status === 101) return

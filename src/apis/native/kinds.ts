@@ -39,7 +39,7 @@ export function kindListRoute(app: FastifyInstance, cloud: Cloud): void {
   const schema = {
     tags: ['kinds'],
     summary: 'Every kind of resource, with its schemas',
-    response: { 200: Type.Object({ items: Type.Array(KindInfo) }) },
+    response: { 200: Type.Object({ items: Type.Array(KindInfo) }), ...REFUSALS },
   }
   app.get('/kinds', { schema }, async () => ({ items: [...cloud.kinds.values()].map(describe) }))
 }
@@ -73,11 +73,7 @@ const Explained = Type.Object({
 
 /** The engine's words for what a list is filtered by. */
 export function termsOf(query: Static<typeof ListParams>): string[] {
-  const labels = asList(query.label).map((it) => {
-    if (!/^[^=]+=/.test(it))
-      throw new CloudError('invalid', 'a label filter is key=value', { field: 'label' })
-    return `label:${it}`
-  })
+  const labels = asList(query.label).map((it) => `label:${it}`)
   return [...asList(query.term), ...labels, ...(query.name === undefined ? [] : [`name:${query.name}`])]
 }
 
@@ -114,7 +110,15 @@ function readRoutes(app: FastifyInstance, cloud: Cloud, kind: AnyKind, streams: 
         ...common,
         summary: `List ${kind.name} resources, oldest first; with watch a stream of server-sent events`,
         querystring: ListParams,
-        response: { 200: page, ...REFUSALS },
+        response: {
+          200: {
+            content: {
+              'application/json': { schema: page },
+              'text/event-stream': { schema: Type.String() },
+            },
+          },
+          ...REFUSALS,
+        },
       },
     },
     async (request, reply) => {

@@ -15,6 +15,7 @@ export const Repeated = Type.Union([
   Type.String({ maxLength: 512 }),
   Type.Array(Type.String({ maxLength: 512 }), { maxItems: 16 }),
 ])
+const LabelFilter = Type.String({ pattern: '^[^=]+=', maxLength: 512, title: 'a label as key=value' })
 export const asList = (it: Static<typeof Repeated> | undefined): readonly string[] =>
   it === undefined ? [] : typeof it === 'string' ? [it] : it
 
@@ -53,7 +54,7 @@ export const PatchBody = Type.Object(
 export const ListParams = Type.Object(
   {
     term: Type.Optional(Repeated),
-    label: Type.Optional(Repeated),
+    label: Type.Optional(Type.Union([LabelFilter, Type.Array(LabelFilter, { maxItems: 16 })])),
     name: Type.Optional(Type.String({ maxLength: 253 })),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: PAGE_MAX })),
     after: Type.Optional(Type.String({ maxLength: 64 })),

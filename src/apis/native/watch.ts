@@ -8,7 +8,7 @@ import type { Change } from '#engine/store.ts'
 import type { Caller } from '#cloud/access.ts'
 import type { Cloud } from '#cloud/cloud.ts'
 import { callerOf } from './caller.ts'
-import { errorBody } from './errors.ts'
+import { errorBody, REFUSALS } from './errors.ts'
 import { kindOf } from './lookup.ts'
 import { PAGE_MAX } from './schema.ts'
 import { BEAT_SECONDS, cutWhenStalled, type Streams, withBeats } from './streams.ts'
@@ -129,7 +129,7 @@ export function watchRoute(app: FastifyInstance, cloud: Cloud, streams: Streams)
         summary: 'Changes of everything the caller may see, as server-sent events',
         description: `Events: \`ready\` (the cursor it starts from), \`change\` (cursor, kind, id, tenant, revision, what, and the resource unless it is gone), \`error\`. A comment is sent every ${BEAT_SECONDS} s. Resume with Last-Event-ID; \`gone\` means: list again.`,
         querystring: WatchParams,
-        response: { 200: { content: { 'text/event-stream': { schema: Type.String() } } } },
+        response: { 200: { content: { 'text/event-stream': { schema: Type.String() } } }, ...REFUSALS },
       },
     },
     async (request, reply) =>
