@@ -7,7 +7,7 @@ import { serveDrivers } from '#drivers/remote/server.ts'
 import { localHost } from './local-host.ts'
 
 const USAGE =
-  'host --data DIR (--socket PATH | --purge) [--owner UID:GID] [--prefix NAME] [--docker SOCKET] [--log-level debug|info|warn|error]'
+  'host --data DIR (--socket PATH | --purge [--all]) [--owner UID:GID] [--prefix NAME] [--docker SOCKET] [--log-level debug|info|warn|error]'
 const PURGE_MS_MAX = 240_000
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error']
 
@@ -23,6 +23,8 @@ function readFlags(args: readonly string[]) {
     prefix: string,
     docker: string,
     purge: { type: 'boolean' } as const,
+    // Also what another folder's agent made under this name.
+    all: { type: 'boolean' } as const,
     'log-level': string,
   }
   try {
@@ -60,7 +62,7 @@ async function main(args: readonly string[]): Promise<void> {
   const log = jsonLog(level).with({ process: 'agent' })
   const host = await localHost({
     directory: data,
-    takeOver: !socket,
+    takeOver: values.all === true && !socket,
     clock: systemClock,
     log,
     ...(prefix === undefined ? {} : { prefix }),

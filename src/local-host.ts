@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
 import { readIfThere, writeAtomically } from '#lib/files.ts'
@@ -41,18 +42,21 @@ const HOST_LOCKS = '/run/arcus-host'
  * another process holds the folder. Docker may be away: the plugin serves at once, containers wait for it.
  */
 export async function localHost(options: LocalHostOptions): Promise<LocalHost> {
-  const { directory, clock, log } = options
+  const { clock, log } = options
+  const directory = resolve(options.directory)
   const prefix = options.prefix ?? PREFIX
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const pid = `process ${process.pid}`
   const releaseFolder = await hold(
     join(directory, 'lock'),
-    pid,
+    `${pid}\n`,
     (holder) => `${directory} is held by another host agent, ${holder}; stop that one first`,
   )
+  const hostLock = join(HOST_LOCKS, `${prefix}.lock`)
+  const before = await formerFolder(hostLock)
   const releaseHost = await hold(
-    join(HOST_LOCKS, `${prefix}.lock`),
-    `${pid}, data in ${directory}`,
+    hostLock,
+    holder(pid, directory),
     (holder) =>
       `this machine's containers and networks named ${prefix} are kept by another host agent (${holder}); stop that one first`,
   ).catch((error: unknown) => {
@@ -62,6 +66,15 @@ export async function localHost(options: LocalHostOptions): Promise<LocalHost> {
   const release = (): void => {
     releaseHost()
     releaseFolder()
+  }
+  if (before !== undefined && before !== directory && holdsPlans(before) && !options.takeOver) {
+    release()
+    // As before: the next to ask is told the same.
+    await writeAtomically(holderOf(hostLock), holder('a process that ended', before))
+    throw new CloudError(
+      'conflict',
+      `this machine's containers and networks named ${prefix} belong to ${before}, whose host agent does not run: end them with \`arcus down --data ${dirname(before)} --purge\`, or remove that folder, and start again`,
+    )
   }
   try {
     const network = linuxNetwork({ prefix, directory: join(directory, 'network'), clock, log })
@@ -75,7 +88,7 @@ export async function localHost(options: LocalHostOptions): Promise<LocalHost> {
       instance: prefix,
       plugin: prefix,
       links: network,
-      endpoints: plugin.endpoints,
+      network: plugin,
       takeOver: options.takeOver ?? false,
       seal,
       clock,
@@ -109,6 +122,17 @@ export async function localHost(options: LocalHostOptions): Promise<LocalHost> {
   }
 }
 
+const holderOf = (lockFile: string): string => `${lockFile}.holder`
+const holder = (who: string, directory: string): string => `${who}, data in ${directory}\n`
+
+/** The folder of the agent that had the lock last, since the machine booted. */
+async function formerFolder(lockFile: string): Promise<string | undefined> {
+  return /, data in (.+)/.exec((await readIfThere(holderOf(lockFile))) ?? '')?.[1]
+}
+
+/** True for the folder of an agent that was not purged: what it made on this machine may still run. */
+const holdsPlans = (directory: string): boolean => existsSync(join(directory, 'network', 'host.json'))
+
 /** A lock that the kernel drops when this process dies; `refusal` makes the sentence from who holds it. */
 async function hold(
   lockFile: string,
@@ -117,8 +141,8 @@ async function hold(
 ): Promise<() => void> {
   await mkdir(dirname(lockFile), { recursive: true, mode: 0o755 })
   const lock = takeLock(lockFile)
-  const holderFile = `${lockFile}.holder`
+  const holderFile = holderOf(lockFile)
   if (!lock) throw new CloudError('conflict', refusal((await readIfThere(holderFile))?.trim() ?? 'unknown'))
-  await writeAtomically(holderFile, `${holder}\n`)
+  await writeAtomically(holderFile, holder)
   return () => lock.release()
 }

@@ -107,8 +107,20 @@ async function readyLine(child: ChildProcess, log: string[]): Promise<Ready> {
   return ready
 }
 
+/** What the last agent of this machine wrote down: whose containers and networks there may still be. */
+const HOLDER = '/run/arcus-host/arcus.lock.holder'
+
+/** Removes what a cloud of a test left whose process was killed: another folder's cloud would not start beside it. */
+async function removeForsaken(): Promise<void> {
+  const holder = existsSync(HOLDER) ? readFileSync(HOLDER, 'utf8') : ''
+  const [, pid, data = ''] = /^(?:process (\d+)|.*), data in (.+)\/agent$/m.exec(holder) ?? []
+  if (!data.startsWith(join(tmpdir(), 'arcus-')) || !existsSync(data)) return
+  if (pid === undefined || !existsSync(`/proc/${pid}`)) await run(ARCUS, 'down', '--data', data, '--purge')
+}
+
 /** Starts a whole cloud as its own processes. Disposing it removes everything it made on the host. */
 export async function startCloud(options: CloudOptions = {}): Promise<TestCloud> {
+  if (options.data === undefined) await removeForsaken()
   const data = options.data ?? mkdtempSync(join(tmpdir(), 'arcus-e2e-'))
   const args = ['serve', '--data', data, '--listen', `127.0.0.1:${options.port ?? 0}`, '--json']
   args.push('--compute', options.compute ?? 'docker', '--network', options.network ?? 'linux')

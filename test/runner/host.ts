@@ -217,7 +217,7 @@ export async function clean(
     if (found) await tolerant(stopProcess(found, 0, systemClock))
   }
   const node = process.execPath
-  const purge = ['--data', join(it.scratch, 'purge'), '--purge']
+  const purge = ['--data', join(it.scratch, 'purge'), '--purge', '--all']
   const prefixes = ['arcus', ...PREFIXES_OF_TESTS]
   const commands = prefixes.map((prefix) => [node, join(SOURCE, 'host.ts'), ...purge, '--prefix', prefix])
   if (!it.hadData && hasMachineData()) commands.unshift([node, join(SOURCE, 'down.ts'), '--purge'])
