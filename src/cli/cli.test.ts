@@ -447,6 +447,35 @@ test('leaks is empty when the host is as the records say, and says what differs 
   )
 })
 
+test('leaks --mend puts right what can be, and history tells what happened', async () => {
+  await using served = await servedCloud()
+  await using user = await shell({ ARCUS_URL: served.url, ARCUS_TOKEN: served.it.credentials.token })
+  const { token } = await served.it.tenant('acme')
+  await user.run(['apply', '-f', '-'], { input: SHOP, env: { ARCUS_TOKEN: token } })
+  await served.it.settle()
+  const { body } = await served.call('GET', '/vpc/production', { token })
+  served.it.network.meddle(body.id, {
+    what: 'missing',
+    thing: 'route',
+    detail: 'route to 10.0.0.5/32 missing',
+  })
+  const found = await user.run(['leaks', '--mend', '-o', 'json'])
+  const { items } = JSON.parse(found.out) as { items: Record<string, string>[] }
+  assert.equal(found.code, 1)
+  assert.deepEqual(
+    items.map((it) => [it['thing'], it['culprit'], it['id']]),
+    [['route', 'vpc production of acme', body.id]],
+  )
+  await served.it.settle()
+  assert.equal((await user.run(['leaks', '--mend'])).code, 0)
+  const told = await user.run(['history', 'vpc', 'production'], { env: { ARCUS_TOKEN: token } })
+  assert.match(
+    told.out,
+    /^AGE +WHAT +DETAIL\n\S+ +vpc\.repaired +route to 10.0.0.5\/32 missing\n\S+ +vpc\.drifted/,
+  )
+  assert.equal((await user.run(['history', 'vpc'])).code, 2)
+})
+
 test('completions are scripts that their shells can read', async () => {
   await using user = await shell()
   for (const name of ['bash', 'zsh', 'fish']) {

@@ -8,6 +8,7 @@ import { registerExec } from './exec.ts'
 import { registerExplain } from './explain.ts'
 import { EXIT, Failure } from './failure.ts'
 import { registerGet } from './get.ts'
+import { registerHistory } from './history.ts'
 import { registerKinds } from './kinds.ts'
 import { registerLeaks } from './leaks.ts'
 import { registerLogin } from './login.ts'
@@ -26,6 +27,7 @@ const COMMANDS: readonly Register[] = [
   registerDelete,
   registerWatch,
   registerExplain,
+  registerHistory,
   registerRestart,
   registerLogs,
   registerExec,

@@ -55,8 +55,24 @@ export const reconcileReplica =
         what: 'replica.restarted',
         body: { restarts: seen?.restarts },
       })
+    if (wasReplaced(it, seen))
+      draft.record({
+        stream: 'event',
+        tenant: it.tenant,
+        subject: it.id,
+        what: 'replica.drifted',
+        body: { what: 'missing', thing: 'container', detail: 'its container is gone, or was made anew' },
+      })
     return outcomeOf(it, seen)
   }
+
+/** True when the container that ran is another one now though its replica asked for none, as after `docker rm -f`. */
+const wasReplaced = (it: Replica, seen: SeenContainer | undefined): boolean =>
+  it.observed === it.generation &&
+  it.status.attempt === it.spec.attempt &&
+  it.status.runtimeId !== undefined &&
+  seen?.attempt === it.spec.attempt &&
+  seen.runtimeId !== it.status.runtimeId
 
 /** What a look at the container says of the replica; `restarts` grows over attempts, as a person counts them. */
 export function outcomeOf(it: Replica, seen: SeenContainer | undefined): Outcome<Replica['status']> {
