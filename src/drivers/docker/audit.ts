@@ -8,7 +8,7 @@ import type { DockerApi } from './docker.ts'
 import type { Networks } from './networks.ts'
 import type { Owner } from './owner.ts'
 import type { Real } from './plan.ts'
-import type { Endpoints } from './plugin.ts'
+import type { NetworkPlugin } from './plugin.ts'
 import type { Steps } from './steps.ts'
 import type { Wishes } from './wishes.ts'
 
@@ -21,7 +21,7 @@ export type AuditOptions = {
   readonly api: DockerApi
   readonly wishes: Wishes
   readonly networks: Networks
-  readonly endpoints: Endpoints | undefined
+  readonly plugin: Pick<NetworkPlugin, 'endpoints' | 'look'> | undefined
   readonly links: Links
   readonly owner: Owner
   readonly instance: string
@@ -38,10 +38,13 @@ type Part = (options: AuditOptions, signal: AbortSignal) => Promise<Repair[]>
 
 const of = (id: string): Pick<Finding, 'of'> => ({ of: { kind: 'replica', id } })
 
-/** Containers that carry our label and no id of ours: nothing else would ever look at them. */
-const strayContainers: Part = async ({ api, owner, instance }) =>
-  (await api.list([`${LABEL.instance}=${instance}`]))
-    .filter((it) => owner.owns(it.Labels[LABEL.owner]) && !isUuid(it.Labels[LABEL.id] ?? ''))
+/** Containers that carry our label and are not in our list: without an id, or nobody's by now. */
+const strayContainers: Part = async ({ api, owner, instance, ids }) => {
+  const all = await api.list([`${LABEL.instance}=${instance}`])
+  // Asked after Docker, since a wish comes before its container.
+  const known = new Set(ids())
+  return all
+    .filter((it) => owner.owns(it.Labels[LABEL.owner]) && !known.has(it.Labels[LABEL.id] ?? ''))
     .map((it) => ({
       finding: {
         what: 'orphan',
@@ -52,6 +55,7 @@ const strayContainers: Part = async ({ api, owner, instance }) =>
       },
       fix: () => api.remove(it.Id),
     }))
+}
 
 /** Docker's networks of subnets that no wish and no container needs. */
 const strayNetworks: Part = async ({ api, networks, owner, instance, wishes, steps }) => {
@@ -76,7 +80,8 @@ const strayNetworks: Part = async ({ api, networks, owner, instance, wishes, ste
 }
 
 /** Endpoints of the plugin whose attachment nobody uses. */
-const strayEndpoints: Part = async ({ endpoints, ids }) => {
+const strayEndpoints: Part = async ({ plugin, ids }) => {
+  const endpoints = plugin?.endpoints
   const known = new Set(ids())
   return await Promise.resolve(
     (endpoints?.all() ?? [])
@@ -208,6 +213,7 @@ const PARTS: readonly Part[] = [
   wishFiles,
   lostLinks,
   strayMounts,
+  async ({ plugin }) => [...((await plugin?.look()) ?? [])],
 ]
 
 /** What the list of containers does not tell: what was left over of them, and what they lost. */

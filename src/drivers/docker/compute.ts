@@ -20,7 +20,7 @@ import { openImages } from './images.ts'
 import { entriesOf, placeOf, sinceOf } from './logs.ts'
 import { dockerNetworks } from './networks.ts'
 import { openOwner } from './owner.ts'
-import type { Endpoints } from './plugin.ts'
+import type { NetworkPlugin } from './plugin.ts'
 import { DEFAULT_LIMITS, type Limits, refusal } from './rules.ts'
 import { sampler } from './samples.ts'
 import { type Volumes, openVolumes } from './volumes.ts'
@@ -45,8 +45,8 @@ export type DockerComputeOptions = {
   /** Name of our network plugin in Docker. */
   readonly plugin: string
   readonly links: Links
-  /** Of the network plugin. */
-  readonly endpoints?: Endpoints
+  /** The network plugin, to be audited along. */
+  readonly network?: Pick<NetworkPlugin, 'endpoints' | 'look'>
   /** Another folder's containers of this name are taken for ours: only to purge them. */
   readonly takeOver?: boolean
   readonly limits?: Limits
@@ -124,7 +124,7 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
         wishes,
         networks,
         links: options.links,
-        endpoints: options.endpoints,
+        plugin: options.network,
         owner,
         instance,
         folders,

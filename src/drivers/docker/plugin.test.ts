@@ -131,6 +131,22 @@ describe("Docker's network plugin", () => {
     assert.deepEqual(await readdir(join(folder, 'state/endpoints')), [])
   })
 
+  test('what Docker finds it by is missed when somebody removed it, and made again', async () => {
+    const [socket, spec] = [join(folder, 'run/test.sock'), join(folder, 'etc/test.spec')]
+    assert.deepEqual(await plugin.look(), [])
+    await rm(socket)
+    await rm(spec)
+    const repairs = await plugin.look()
+    assert.deepEqual(
+      repairs.map((it) => it.finding.detail),
+      [`socket ${socket} of Docker's plugin missing`, `${spec}, by which Docker finds the plugin, missing`],
+    )
+    for (const it of repairs) await it.fix?.(AbortSignal.timeout(1000))
+    assert.deepEqual(await plugin.look(), [])
+    assert.equal((await call('Plugin.Activate')).status, 200)
+    assert.equal(await readFile(spec, 'utf8'), `unix://${socket}\n`)
+  })
+
   test('nonsense is refused', async () => {
     assert.match(String((await call('NetworkDriver.Explode')).answer['Err']), /no call/)
     assert.equal((await call('Plugin.constructor')).status, 500)

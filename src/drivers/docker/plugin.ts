@@ -1,6 +1,7 @@
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http'
 import { join } from 'node:path'
+import type { Finding, Repair } from '#cloud/observe/finding.driver.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import { readIfThere } from '#lib/files.ts'
 import type { Log } from '#lib/log.ts'
@@ -31,6 +32,8 @@ export type PluginOptions = {
 
 export type NetworkPlugin = {
   readonly endpoints: Endpoints
+  /** Whether Docker finds it: its socket and the file that names it. */
+  look(): Promise<readonly Repair[]>
   /** Stops answering. Docker still knows the plugin by its spec file, and waits for it. */
   close(): Promise<void>
   /** After close: Docker no longer knows it. */
@@ -66,22 +69,51 @@ export async function networkPlugin(options: PluginOptions): Promise<NetworkPlug
   const log = options.log.with({ part: 'plugin' })
   const endpoints = await openEndpoints(options.directory)
   const answers = answersOf(options.links, endpoints)
-  const server = createServer((request, response) => {
-    serve(request, response, answers, log).catch((error: unknown) => {
-      log.error('plugin call broke', { error })
-      response.destroy()
+  const open = async (): Promise<{ server: Server; inode: number | undefined }> => {
+    const server = createServer((request, response) => {
+      serve(request, response, answers, log).catch((error: unknown) => {
+        log.error('plugin call broke', { error })
+        response.destroy()
+      })
     })
-  })
+    await listen(server, socket)
+    return { server, inode: await inodeOf(socket) }
+  }
   await mkdir(socketFolder, { recursive: true, mode: 0o700 })
   await mkdir(specFolder, { recursive: true })
-  await writeFile(spec, `unix://${socket}\n`, { mode: 0o644 })
-  await listen(server, socket)
+  const writeSpec = (): Promise<void> => writeFile(spec, `unix://${socket}\n`, { mode: 0o644 })
+  await writeSpec()
+  let current = await open()
   return {
     endpoints,
+    async look() {
+      const repairs: Repair[] = []
+      const missing = (thing: 'socket' | 'file', detail: string): Finding => ({
+        what: 'missing',
+        thing,
+        detail,
+        mend: 'driver',
+      })
+      if ((await inodeOf(socket)) !== current.inode)
+        repairs.push({
+          finding: missing('socket', `socket ${socket} of Docker's plugin missing`),
+          async fix() {
+            const { server } = current
+            current = await open()
+            server.close()
+          },
+        })
+      if ((await readIfThere(spec)) !== `unix://${socket}\n`)
+        repairs.push({
+          finding: missing('file', `${spec}, by which Docker finds the plugin, missing`),
+          fix: writeSpec,
+        })
+      return repairs
+    },
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeAllConnections()
+        current.server.close(() => resolve())
+        current.server.closeAllConnections()
       }),
     async forget() {
       await rm(spec, { force: true })
@@ -89,6 +121,9 @@ export async function networkPlugin(options: PluginOptions): Promise<NetworkPlug
     },
   }
 }
+
+const inodeOf = async (path: string): Promise<number | undefined> =>
+  (await stat(path).catch(() => undefined))?.ino
 
 /** Puts the socket in place in one step, so that at no moment Docker finds none. */
 async function listen(server: Server, socket: string): Promise<void> {

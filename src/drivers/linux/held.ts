@@ -1,4 +1,5 @@
 import type { Attachment, PlannedSubnet, VpcPlan } from '#cloud/network/network.driver.ts'
+import type { Difference } from '#cloud/observe/finding.driver.ts'
 import type { Loaded } from './look.ts'
 
 /** One VPC's plan in memory, with what this process knows of its router. */
@@ -15,6 +16,10 @@ export type Held = {
   brought: boolean
   /** The last look found it changed by somebody else: the next one leaves nothing out. */
   suspect: boolean
+  /** The plan that this process last brought the router to; undefined while that is not known. */
+  inForce: VpcPlan | undefined
+  /** What was found changed by somebody else and repaired by the way, and nobody was told of yet. */
+  repaired: readonly Difference[]
   /** What is in the file. */
   saved: string | undefined
 }
@@ -50,6 +55,8 @@ export function createHeldPlans(): HeldPlans {
         swept: known?.swept ?? old?.swept,
         brought: old?.brought ?? false,
         suspect: old?.suspect ?? false,
+        inForce: old?.inForce,
+        repaired: old?.repaired ?? [],
         saved: known?.saved ?? old?.saved,
       }
       forget(old)

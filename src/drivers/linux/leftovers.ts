@@ -53,7 +53,7 @@ export const hostAddressesOf = (plan: VpcPlan): string[] => [
  * Flows that the host still tracks of addresses that were freed. One without any is struck off: what comes to it later is
  * somebody's who tries.
  */
-async function flowRepairs(
+export async function flowRepairs(
   plans: readonly VpcPlan[],
   freed: Set<string>,
   directory: string,

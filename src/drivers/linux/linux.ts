@@ -19,9 +19,9 @@ import { addressesOf, flowsOfNobody, flowsToCut, mayRevoke, readFlows } from './
 import { createHeldPlans, type Held } from './held.ts'
 import { createHostSide, hostMtu, type Shared } from './host-side.ts'
 import { createLanes, inParallel } from '#lib/lanes.ts'
-import { hostAddressesOf, leftovers } from './leftovers.ts'
+import { flowRepairs, hostAddressesOf, leftovers } from './leftovers.ts'
 import { externalsOf, type LinkJson } from './links.ts'
-import { namespaceThere, type Setting } from './look.ts'
+import { lookAtHost, namespaceThere, type SeenHost, type Setting } from './look.ts'
 import { missingOnHost } from './missing.ts'
 import { namesFor } from './names.ts'
 import { openPlans } from './plans.ts'
@@ -74,6 +74,8 @@ export type LinuxNetworkOptions = {
 
 const FLOWS_MAX = 32_768
 const LOOKS_AT_ONCE_MAX = 4
+/** Repairs of one VPC that are kept to be told; the oldest is forgotten. */
+const REPAIRED_MAX = 32
 // Lanes that no VPC's id can be.
 const HOST_LANE = 'host'
 const HOST_PLAN_LANE = 'host plan'
@@ -114,12 +116,11 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
 
   /** What the host's part holds of all VPCs. */
   const shared = (): Shared => {
-    const plans = held.all().map((it) => it.plan)
     return {
-      ranges: plans.flatMap((plan) =>
+      ranges: plans().flatMap((plan) =>
         plan.subnets.map((it) => ({ uplink: names.uplink(plan.index), cidr: it.cidr })),
       ),
-      externals: plans.flatMap(externalsOf),
+      externals: plans().flatMap(externalsOf),
     }
   }
 
@@ -149,8 +150,16 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   async function bring(it: Held, signal: AbortSignal): Promise<void> {
     await keepHost(signal, true)
     const setting = settingFor(signal)
-    const { loaded, made } = await converge(setting, it.plan, it.loaded, it.suspect || !it.brought)
+    // Drift that a look has shown is told already.
+    const before = it.suspect ? undefined : it.inForce
+    it.inForce = undefined
+    const { loaded, made, drift } = await converge(setting, it.plan, it.loaded, {
+      thorough: it.suspect || !it.brought,
+      before,
+    })
     it.loaded = loaded
+    it.inForce = it.plan
+    it.repaired = [...it.repaired, ...drift].slice(-REPAIRED_MAX)
     if (it.suspect) it.swept = undefined
     // A router that has just been made has no flows yet.
     if (made) it.swept = it.plan
@@ -164,6 +173,14 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     await files.saveVpc({ plan, loaded })
     it.saved = text
   }
+
+  const plans = (): VpcPlan[] => held.all().map((it) => it.plan)
+
+  /** Ends what the host tracks of addresses that nobody has any more. */
+  const endFreed = (signal: AbortSignal): Promise<void> =>
+    lane(HOST_LANE, async () => {
+      for (const it of await flowRepairs(plans(), freed, options.directory, signal)) await it.fix?.(signal)
+    })
 
   async function apply(plan: VpcPlan, signal: AbortSignal): Promise<void> {
     const started = clock.now()
@@ -183,6 +200,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     }
     for (const it of old ? hostAddressesOf(old.plan) : []) freed.add(it)
     await bring(held.put(plan), signal)
+    if (old) await endFreed(signal)
     log.debug('VPC applied', { vpc: plan.vpc, generation: plan.generation, ms: clock.now() - started })
   }
 
@@ -206,10 +224,10 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     )
   }
 
-  async function observe(vpc: string, signal: AbortSignal): Promise<SeenVpc | undefined> {
+  async function observe(vpc: string, signal: AbortSignal, onHost?: SeenHost): Promise<SeenVpc | undefined> {
     const it = held.get(vpc)
     if (it) {
-      const drift = hostPlan ? await driftOf(it, settingFor(signal)) : NO_HOST_PLAN
+      const drift = hostPlan ? await driftOf(it, settingFor(signal), onHost) : NO_HOST_PLAN
       it.suspect ||= drift.length > 0
       return { vpc, generation: it.plan.generation, attachments: [...it.byId.keys()], drift }
     }
@@ -218,8 +236,8 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   }
 
   /** How a router and its flows differ from the plan. */
-  async function driftOf(it: Held, setting: Setting): Promise<readonly Difference[]> {
-    const { drift, flows } = await lookForDrift(setting, it.plan, it.loaded)
+  async function driftOf(it: Held, setting: Setting, onHost?: SeenHost): Promise<readonly Difference[]> {
+    const { drift, flows } = await lookForDrift(setting, it.plan, it.loaded, onHost)
     if (!flows) return drift
     const ranges = [...it.plan.subnets.map((subnet) => subnet.cidr), it.plan.range6, setting.host.fabric]
     const known = addressesOf(it.plan).add(setting.host.resolver)
@@ -249,7 +267,10 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
 
   async function list(signal: AbortSignal): Promise<readonly SeenVpc[]> {
     const all = [...held.all().map((it) => it.plan.vpc), ...(await orphans(signal))]
-    const seen = await inParallel(all, LOOKS_AT_ONCE_MAX, (vpc) => lane(vpc, () => observe(vpc, signal)))
+    const onHost = await lookAtHost(signal)
+    const seen = await inParallel(all, LOOKS_AT_ONCE_MAX, (vpc) =>
+      lane(vpc, () => observe(vpc, signal, onHost)),
+    )
     return seen.filter((it) => it !== undefined)
   }
 
@@ -261,6 +282,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     for (const it of old ? hostAddressesOf(old.plan) : []) freed.add(it)
     held.remove(vpc)
     await lane(HOST_LANE, () => host.keepShared(shared(), signal))
+    await endFreed(signal)
     await files.removeVpc(vpc)
   }
 
@@ -280,14 +302,21 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   async function look(signal: AbortSignal): Promise<readonly Repair[]> {
     const links = await vethLinks(signal)
     const given = { names, directory: options.directory, freed, links, now: clock.now(), signal }
-    const left = await leftovers({ ...given, plans: () => held.all().map((it) => it.plan) })
+    const left = await leftovers({ ...given, plans })
     const gaps = await lane(HOST_LANE, async () =>
       hostPlan ? await host.look(hostPlan, shared(), signal) : [],
     )
     const ofHost = gaps.flatMap(({ difference }) =>
       difference ? [{ finding: { ...difference, mend: 'driver' as const }, fix: keepHost }] : [],
     )
-    return [...ofHost, ...left]
+    const repaired = held.all().flatMap((it) =>
+      it.repaired.map((difference) => ({
+        finding: { ...difference, of: { kind: 'vpc' as const, id: it.plan.vpc }, mend: 'driver' as const },
+        // It is: only to be told.
+        fix: async () => await Promise.resolve(void (it.repaired = [])),
+      })),
+    )
+    return [...ofHost, ...left, ...repaired]
   }
 
   const planned = (it: Held | undefined, plan: Attachment | undefined): PlannedAttachment | undefined => {

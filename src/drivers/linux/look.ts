@@ -110,32 +110,56 @@ async function lookInside(
   }
 }
 
-async function lookOnHost(
-  { names, signal }: Setting,
-  plan: VpcPlan,
-): Promise<Pick<SeenRouter, 'hostLink' | 'hostItems'>> {
-  const uplink = names.uplink(plan.index)
-  // Without the link neither is answered.
-  const lines = [`addr show dev ${uplink}`, `route show dev ${uplink}`]
-  const [links, routes] = await ipShow(undefined, lines, { signal, lenient: true })
-  const [hostLink] = (links ?? []) as LinkJson[]
+/** Links and routes of the host, by link: one look for all VPCs. */
+export type SeenHost = {
+  readonly links: ReadonlyMap<string, LinkJson>
+  readonly routes: ReadonlyMap<string, readonly RouteJson[]>
+}
+
+/** Looks at all links and routes of the host at once. */
+export async function lookAtHost(signal: AbortSignal): Promise<SeenHost> {
+  const [links, routes] = await ipShow(undefined, ['addr show', 'route show table main'], { signal })
   return {
-    hostLink,
-    hostItems: [
-      ...seenLinks(hostLink ? [hostLink] : []),
-      // Which link a route hangs on is left out of the answer, since it was asked for.
-      ...seenRoutes(((routes ?? []) as RouteJson[]).map((it) => ({ ...it, dev: uplink }))),
-    ],
+    links: new Map(((links ?? []) as LinkJson[]).map((it) => [it.ifname, it])),
+    routes: Map.groupBy((routes ?? []) as RouteJson[], (it) => it.dev ?? ''),
   }
 }
 
-/** Looks at everything of one VPC: three processes at once, some milliseconds; four with the kernel's settings. */
-export async function lookAtRouter(setting: Setting, plan: VpcPlan, thorough: boolean): Promise<SeenRouter> {
+async function lookOnHost(
+  { names, signal }: Setting,
+  plan: VpcPlan,
+  host: SeenHost | undefined,
+): Promise<Pick<SeenRouter, 'hostLink' | 'hostItems'>> {
+  const uplink = names.uplink(plan.index)
+  const itemsOf = (hostLink: LinkJson | undefined, routes: readonly RouteJson[]) => ({
+    hostLink,
+    hostItems: [...seenLinks(hostLink ? [hostLink] : []), ...seenRoutes(routes)],
+  })
+  if (host) return itemsOf(host.links.get(uplink), host.routes.get(uplink) ?? [])
+  // Without the link neither is answered.
+  const lines = [`addr show dev ${uplink}`, `route show dev ${uplink}`]
+  const [links, routes] = await ipShow(undefined, lines, { signal, lenient: true })
+  // Which link a route hangs on is left out of the answer, since it was asked for.
+  return itemsOf(
+    (links as LinkJson[] | undefined)?.[0],
+    ((routes ?? []) as RouteJson[]).map((it) => ({ ...it, dev: uplink })),
+  )
+}
+
+/**
+ * Looks at everything of one VPC: three processes at once, some milliseconds. `thorough`: at the kernel's settings too, by
+ * one more; `host`: seen before, by one less.
+ */
+export async function lookAtRouter(
+  setting: Setting,
+  plan: VpcPlan,
+  { thorough, host }: { readonly thorough: boolean; readonly host?: SeenHost | undefined },
+): Promise<SeenRouter> {
   const namespace = setting.names.namespace(plan.vpc)
   const there = await namespaceThere(namespace)
   const [inside, onHost, rules, settings] = await Promise.all([
     lookInside(namespace, setting.signal),
-    lookOnHost(setting, plan),
+    lookOnHost(setting, plan, host),
     there ? lookAtRules(namespace, setting.signal) : NO_RULES,
     there && thorough ? lookAtSettings(namespace, setting.signal) : undefined,
   ])
@@ -169,11 +193,11 @@ const isPair = (inside: LinkJson | undefined, outside: LinkJson | undefined): bo
   inside.link_index === outside.ifindex &&
   outside.link_index === inside.ifindex
 
-/** Compares a VPC's router with its plan; pure but for what it was given. */
+/** Compares a VPC's router with its plan; without a text, only with the rules that were loaded last. Pure but for what it was given. */
 export function gapOf(
   setting: Setting,
   plan: VpcPlan,
-  text: string,
+  text: string | undefined,
   loaded: Loaded | undefined,
   seen: SeenRouter,
 ): Gap {
@@ -189,7 +213,10 @@ export function gapOf(
   const inside = difference(itemsInside(plan, setting.host, links), insideItems)
   const onHost = difference(itemsOnHost(plan, setting.names.uplink(plan.index)), uplink ? [] : seen.hostItems)
   const { listing, others } = seen.rules
-  const rules = listing === undefined || loaded?.listing !== listing || loaded.text !== digest(text)
+  const rules =
+    listing === undefined ||
+    loaded?.listing !== listing ||
+    (text !== undefined && loaded.text !== digest(text))
   const settings = seen.settings ? settingsDrift(seen.settings) : []
   const drift: Difference[] = seen.namespace
     ? [

@@ -8,6 +8,7 @@ import {
   namespaceThere,
   type Gap,
   type Loaded,
+  type SeenHost,
   type SeenRouter,
   type Setting,
 } from './look.ts'
@@ -99,21 +100,24 @@ const ATTEMPTS_MAX = 3
 
 /**
  * Makes a VPC's router what its plan says, whatever was there before; gives what is loaded, and whether it is all new.
- * `thorough`: the kernel's settings too, which nothing but a hand changes.
+ * `thorough`: the kernel's settings too, which nothing but a hand changes. `before`: the plan that was in force; how the
+ * router differed from it, before anything was done, is given as drift.
  */
 export async function converge(
   setting: Setting,
   plan: VpcPlan,
   loaded: Loaded | undefined,
-  thorough: boolean,
-): Promise<{ readonly loaded: Loaded; readonly made: boolean }> {
+  { thorough, before }: { readonly thorough: boolean; readonly before?: VpcPlan | undefined },
+): Promise<{ readonly loaded: Loaded; readonly made: boolean; readonly drift: readonly Difference[] }> {
   const text = vpcRules(plan, setting.host, routerLink)
+  let drift: readonly Difference[] = []
   for (let attempt = 1; ; attempt++) {
-    const seen = await lookAtRouter(setting, plan, thorough)
+    const seen = await lookAtRouter(setting, plan, { thorough })
     const gap = gapOf(setting, plan, text, loaded, seen)
-    if (loaded && !gap.drift.length) return { loaded, made: false }
+    if (loaded && !gap.drift.length) return { loaded, made: false, drift }
+    if (before && attempt === 1) drift = gapOf(setting, before, undefined, loaded, seen).drift
     try {
-      return { loaded: await close(setting, plan, text, gap, seen, loaded), made: gap.namespace }
+      return { loaded: await close(setting, plan, text, gap, seen, loaded), made: gap.namespace, drift }
     } catch (error) {
       if (!(error instanceof CommandFailed) || error.missing || attempt === ATTEMPTS_MAX) throw error
     }
@@ -125,8 +129,9 @@ export async function lookForDrift(
   setting: Setting,
   plan: VpcPlan,
   loaded: Loaded | undefined,
+  host?: SeenHost,
 ): Promise<{ readonly drift: readonly Difference[]; readonly flows: number }> {
-  const seen = await lookAtRouter(setting, plan, true)
+  const seen = await lookAtRouter(setting, plan, { thorough: true, host })
   const { drift } = gapOf(setting, plan, vpcRules(plan, setting.host, routerLink), loaded, seen)
   return { drift, flows: seen.settings?.flows ?? 0 }
 }

@@ -1,0 +1,231 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isCloudError } from '#lib/errors.ts'
+import type { Caller } from '#cloud/access.ts'
+import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
+import { replica } from '#cloud/compute/replica.kind.ts'
+import type { Finding } from './finding.driver.ts'
+
+const signal = AbortSignal.timeout(60_000)
+
+/** A cloud with a VPC and one running pod in it. */
+async function inhabited(): Promise<{ it: TestCloud; caller: Caller; vpc: string; replica: string }> {
+  const it = await testCloud()
+  const { caller } = await it.tenant('acme')
+  const vpc = await it.cloud.act(caller, 'test', async (verbs) => {
+    const made = await verbs.createVpc({ name: 'production', internet: true })
+    const within = { vpc: made.id, name: 'web', cidr: '10.100.1.0/24', gateway: '10.100.1.1' }
+    const subnet = await verbs.createSubnet(within)
+    const spec = { image: 'nginx:latest' }
+    await verbs.createWorkload({ vpc: made.id, subnet: subnet.id, name: 'web', spec })
+    return made.id
+  })
+  await it.settle()
+  const [first] = (await it.cloud.list(caller, replica)).items
+  return { it, caller, vpc, replica: first?.id ?? assert.fail('no replica') }
+}
+
+const eventsOf = async (it: TestCloud, subject?: string): Promise<string[]> =>
+  (
+    await it.cloud.records(it.admin, { stream: 'event', ...(subject === undefined ? {} : { subject }) })
+  ).records.flatMap(({ what, body }) => {
+    const { detail } = body as { detail?: string }
+    return detail === undefined ? [] : [`${what} ${detail}`]
+  })
+
+const left: Finding = { what: 'orphan', thing: 'link', detail: 'link arcus-u9 left', mend: 'driver' }
+
+describe('an audit', () => {
+  test('of a host that is as the records say finds and records nothing', async () => {
+    const { it } = await inhabited()
+    await using _ = it
+    assert.deepEqual(await it.cloud.leaks(it.admin, signal), [])
+    assert.deepEqual(await it.cloud.mend(it.admin, signal), [])
+    assert.deepEqual(await eventsOf(it), [])
+  })
+
+  test('names a router that differs with its tenant, has it repaired, and tells both', async () => {
+    const { it, vpc } = await inhabited()
+    await using _ = it
+    it.network.meddle(vpc, { what: 'missing', thing: 'table', detail: 'rules flushed' })
+    const [leak, ...more] = await it.cloud.leaks(it.admin, signal)
+    assert.deepEqual(more, [])
+    assert.deepEqual(
+      [leak?.what, leak?.thing, leak?.kind, leak?.id, leak?.culprit, leak?.by],
+      ['missing', 'table', 'vpc', vpc, 'vpc production of acme', 'resource'],
+    )
+    assert.match(leak?.mend ?? '', /within 30 s.*arcus explain vpc/)
+    await it.cloud.mend(it.admin, signal)
+    await it.settle()
+    assert.deepEqual(await it.cloud.mend(it.admin, signal), [])
+    assert.deepEqual(await eventsOf(it, vpc), ['vpc.drifted rules flushed', 'vpc.repaired rules flushed'])
+  })
+
+  test('tells a difference once, however often it is seen, and since when', async () => {
+    const { it, replica: id } = await inhabited()
+    await using _ = it
+    const since = it.clock.now()
+    const mend = { command: 'umount /x' }
+    it.compute.litter({ ...left, thing: 'mount', detail: 'mount at /x', of: { kind: 'replica', id }, mend })
+    await it.cloud.mend(it.admin, signal)
+    await it.clock.advance(60_000)
+    const [leak] = await it.cloud.mend(it.admin, signal)
+    const [seen] = await it.cloud.leaks(it.admin, signal)
+    for (const one of [leak, seen]) {
+      assert.equal(one?.since, since)
+      assert.equal(one?.mend, 'run `umount /x`')
+      assert.equal(one?.culprit, 'replica web-0 of acme')
+    }
+    assert.deepEqual(await eventsOf(it, id), ['replica.orphaned mount at /x'])
+  })
+
+  test('lets each driver mend what is its own, once, and counts it', async () => {
+    const { it } = await inhabited()
+    await using _ = it
+    it.network.litter(left)
+    it.edge.litter({ ...left, thing: 'file', detail: 'file x.json of no zone' })
+    const found = await it.cloud.mend(it.admin, signal)
+    assert.deepEqual(found.map((one) => `${one.by} ${one.culprit}`).toSorted(), [
+      'edge the host',
+      'network the host',
+    ])
+    assert.deepEqual(await it.cloud.leaks(it.admin, signal), [])
+    assert.deepEqual((await eventsOf(it)).toSorted(), [
+      'host.orphaned file x.json of no zone',
+      'host.orphaned link arcus-u9 left',
+      'host.removed file x.json of no zone',
+      'host.removed link arcus-u9 left',
+    ])
+    const text = await it.cloud.metrics()
+    assert.match(text, /arcus_repairs_total\{thing="link"\} 1/)
+    assert.match(text, /arcus_repairs_total\{thing="file"\} 1/)
+  })
+
+  test('shows in the metrics what it found and could not mend', async () => {
+    const { it } = await inhabited()
+    await using _ = it
+    const one = it.compute.litter({
+      ...left,
+      thing: 'mount',
+      detail: 'mount at /x',
+      mend: { command: 'umount /x' },
+    })
+    await it.cloud.mend(it.admin, signal)
+    assert.match(await it.cloud.metrics(), /arcus_findings\{what="orphan",thing="mount"\} 1/)
+    one.clear()
+    await it.cloud.mend(it.admin, signal)
+    assert.doesNotMatch(await it.cloud.metrics(), /arcus_findings\{/)
+    assert.match(await it.cloud.metrics(), /arcus_repairs_total\{thing="mount"\} 1/)
+  })
+
+  test('finds the host changed before it is brought up to date', async () => {
+    const { it } = await inhabited()
+    await using _ = it
+    // As the Linux driver does: a plan that is applied repairs the host's part.
+    const one = it.network.litter({ what: 'missing', thing: 'table', detail: 'table gone', mend: 'driver' })
+    const apply = it.network.applyHost.bind(it.network)
+    it.network.applyHost = async (plan, stop) => {
+      one.clear()
+      await apply(plan, stop)
+    }
+    assert.deepEqual(
+      (await it.cloud.mend(it.admin, signal)).map((leak) => leak.detail),
+      ['table gone'],
+    )
+    await it.cloud.mend(it.admin, signal)
+    assert.deepEqual(await eventsOf(it), ['host.drifted table gone', 'host.repaired table gone'])
+  })
+
+  test('removes a container, a router, a volume and names that no record knows, and says whose it was', async () => {
+    const { it, vpc, replica: id } = await inhabited()
+    await using _ = it
+    const plan = it.network.plans.get(vpc) ?? assert.fail()
+    const wish = it.compute.wishes.get(id) ?? assert.fail()
+    const zone = it.edge.zones.get(vpc) ?? assert.fail()
+    const [other, third, volume] = [1, 2, 3].map((n) => `00000000-0000-7000-8000-00000000000${n}`) as [
+      string,
+      string,
+      string,
+    ]
+    await it.network.apply({ ...plan, vpc: other }, signal)
+    await it.edge.apply({ ...zone, vpc: other }, signal)
+    await it.compute.apply({ ...wish, id: third, mounts: [{ volume, path: '/x', readOnly: false }] }, signal)
+    const found = await it.cloud.mend(it.admin, signal)
+    assert.deepEqual(
+      found.map((one) => `${one.what} ${one.thing} ${one.kind} ${one.id} ${one.culprit}`),
+      [
+        `orphan namespace vpc ${other} nobody`,
+        `orphan container replica ${third} workload web of acme`,
+        `orphan volume volume ${volume} nobody`,
+        `orphan zone zone ${other} nobody`,
+      ],
+    )
+    await it.clock.advance(1000)
+    assert.deepEqual(await it.cloud.mend(it.admin, signal), [])
+    assert.deepEqual([...it.network.plans.keys()], [vpc])
+    assert.deepEqual(
+      (await it.compute.list(signal)).map((one) => one.id),
+      [id],
+    )
+    assert.deepEqual(await it.compute.volumes(signal), [])
+    assert.deepEqual([...it.edge.zones.keys()], [vpc])
+    assert.ok((await eventsOf(it, third)).includes('replica.removed a container that no replica has'))
+  })
+
+  test('does not call a difference what only one of two looks sees', async () => {
+    const { it } = await inhabited()
+    await using _ = it
+    const one = it.network.litter(left)
+    const look = it.network.audit.bind(it.network)
+    it.network.audit = async (stop) => {
+      const found = await look(stop)
+      one.clear()
+      return found
+    }
+    assert.deepEqual(await it.cloud.leaks(it.admin, signal), [])
+  })
+
+  test('goes on beside a driver that does not know how', async () => {
+    const { it, vpc } = await inhabited()
+    await using _ = it
+    const { CloudError } = await import('#lib/errors.ts')
+    it.compute.audit = () => Promise.reject(new CloudError('unsupported', 'no such verb'))
+    it.network.meddle(vpc, { what: 'missing', thing: 'table', detail: 'rules flushed' })
+    assert.deepEqual(
+      (await it.cloud.leaks(it.admin, signal)).map((leak) => leak.detail),
+      ['rules flushed'],
+    )
+  })
+
+  test('is for administrators', async () => {
+    const { it, caller } = await inhabited()
+    await using _ = it
+    await assert.rejects(it.cloud.mend(caller, signal), (error) => isCloudError(error, 'forbidden'))
+  })
+
+  test('of the cloud is made at its start and again on a timer', async () => {
+    const { it, vpc } = await inhabited()
+    await using _ = it
+    const stop = new AbortController()
+    it.network.meddle(vpc, { what: 'drift', thing: 'route', detail: 'route changed' })
+    const running = it.cloud.run(stop.signal)
+    const until = async (what: string, count: number): Promise<void> => {
+      for (let tries = 0; tries < 400; tries++) {
+        if ((await eventsOf(it, vpc)).length >= count) return
+        await it.clock.advance(1000)
+        // The store writes in a thread of its own.
+        await sleep(5)
+      }
+      assert.fail(`${what}: ${(await eventsOf(it, vpc)).join()}`)
+    }
+    try {
+      await until('found and repaired', 2)
+      it.network.meddle(vpc, { what: 'drift', thing: 'route', detail: 'route changed again' })
+      await until('found and repaired again', 4)
+    } finally {
+      stop.abort()
+      await running
+    }
+  })
+})
