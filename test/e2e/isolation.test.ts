@@ -17,6 +17,7 @@ import {
   type Place,
 } from './host.testing.ts'
 import { askProbe, listening, placeOf } from './probe.testing.ts'
+import { driftScenario } from './scenarios/drift.ts'
 import { everyStep } from './wait.testing.ts'
 
 // What a workload that owns its network stack could try. Each attempt is made next to one that must succeed, so that
@@ -200,6 +201,8 @@ describe('isolation', { concurrency: false }, () => {
       'no other name is looked up',
     )
   })
+
+  driftScenario(() => ({ cloud, client: attacker, server: victim, third, foreign, shut }))
 })
 
 /** IPv4 addresses inside every namespace that is not ours but `except`, loopback left out. */

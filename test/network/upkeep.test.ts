@@ -1,13 +1,14 @@
 // What is kept right on a host: drift, restarts, orphans, the host's own part, and that nothing is left.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, beforeEach, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { networkConformance, plannedHost } from '#cloud/network/network.conformance.ts'
 import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
 import { linuxNetwork, type LinuxNetwork } from '#drivers/linux/linux.ts'
+import { routerLink } from '#drivers/linux/names.ts'
 import { systemClock } from '#lib/clock.ts'
 import { isCloudError } from '#lib/errors.ts'
 import { jsonLog, silentLog } from '#lib/log.ts'
@@ -21,6 +22,7 @@ import {
   LAN,
   plugIn,
   surroundHost,
+  uuid,
   vip,
   vpcPlan,
   wire,
@@ -89,6 +91,7 @@ describe('drift made by hand is seen and repaired', () => {
     if (machines.length) return
     machines.push(await attach(network, a1.id, 'a1'), await attach(network, a2.id, 'a2'))
     await machines[0]?.listen(80)
+    assert.ok((await machines[1]?.open('kept', a1.address, 80))?.text)
   })
   after(async () => {
     machines.forEach((it) => it.stop())
@@ -129,6 +132,51 @@ describe('drift made by hand is seen and repaired', () => {
     ['the uplink removed', () => sh('ip', 'link', 'del', uplink), /^uplink missing$/],
     ['the uplink set down', () => sh('ip', 'link', 'set', uplink, 'down'), /^link tupk-u1 up missing$/],
     [
+      'an address added',
+      () => inside('ip', 'addr', 'add', '192.0.2.7/32', 'dev', 'uplink'),
+      /^address 192.0.2.7\/32 on uplink not in the plan$/,
+    ],
+    [
+      'a rule of routing added',
+      () => inside('ip', 'rule', 'add', 'from', '10.9.9.9', 'lookup', '99'),
+      /^rule \d+ from 10.9.9.9\/32 not in the plan$/,
+    ],
+    [
+      'a table added',
+      () => {
+        inside('nft', 'add', 'table', 'ip', 'foreign')
+        inside(
+          'nft',
+          'add',
+          'chain',
+          'ip',
+          'foreign',
+          'shut',
+          '{ type filter hook forward priority 0; policy drop; }',
+        )
+      },
+      /^table ip foreign not in the plan$/,
+    ],
+    [
+      'a link added',
+      () => {
+        inside('ip', 'link', 'add', 'extra', 'type', 'veth', 'peer', 'name', 'extra2')
+        inside('ip', 'addr', 'add', '192.0.2.9/24', 'dev', 'extra')
+        inside('ip', 'link', 'set', 'extra', 'up')
+      },
+      /^link extra not in the plan$/,
+    ],
+    [
+      'a setting of the kernel changed',
+      () => inside('sysctl', '-qw', 'net.ipv4.conf.all.proxy_arp=0'),
+      /^setting net.ipv4.conf.all.proxy_arp is 0, not 1$/,
+    ],
+    [
+      'IPv6 switched off',
+      () => inside('sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1'),
+      /^setting net.ipv6.conf.all.disable_ipv6 is 1, not 0$/,
+    ],
+    [
       'a fabric route removed',
       () => sh('ip', 'route', 'del', `${a1.fabric}/32`),
       new RegExp(`^route to ${a1.fabric}/32 missing$`),
@@ -150,8 +198,97 @@ describe('drift made by hand is seen and repaired', () => {
       )
       assert.deepEqual(await machines[1]?.ask('10.0.1.100', 80), { text: `a1 ${a2.address}` })
       assert.deepEqual(await machines[1]?.ask(INTERNET, 80), { text: `internet ${a2.egress}` })
+      // What was connected before is connected still.
+      assert.ok((await machines[1]?.say('kept'))?.text)
     })
   }
+
+  test('what an apply of another plan repairs by the way is told by the next audit, once', async () => {
+    sh('ip', 'netns', 'exec', namespace, 'nft', 'flush', 'ruleset')
+    inside('ip', 'route', 'del', '10.0.1.0/24')
+    await network.apply({ ...base, generation: 2, vips: [] }, signal)
+    const told = ['missing rules flushed', 'missing route to 10.0.1.0/24 missing']
+    assert.deepEqual(await found(network), told)
+    assert.deepEqual(
+      (await network.mend(signal)).map((it) => it.of),
+      told.map(() => ({ kind: 'vpc', id: base.vpc })),
+    )
+    await network.apply({ ...base, generation: 3, groups: [] }, signal)
+    await network.apply({ ...base, generation: 4 }, signal)
+    assert.deepEqual(await found(network), [])
+    await network.remove(base.vpc, signal)
+    await network.apply(base, signal)
+    for (const [id, name] of [
+      [a1.id, 'm-a1'],
+      [a2.id, 'm-a2'],
+    ] as const)
+      await plugIn(network, id, name)
+    assert.ok((await machines[1]?.open('kept', a1.address, 80))?.text)
+  })
+
+  test('a link taken from a running machine is made again, and the others notice nothing', async () => {
+    assert.ok((await machines[0]?.open('out', INTERNET, 80))?.text)
+    inside('ip', 'link', 'del', routerLink(a2.id))
+    assert.ok((await machines[1]?.ask(a1.address, 80))?.error)
+    const pid = Number(sh('ip', 'netns', 'pids', 'm-a2').trim().split('\n')[0])
+    await network.plugIn(a2.id, pid)
+    assert.deepEqual(await driftIn(network), [])
+    assert.deepEqual(await machines[1]?.ask(a1.address, 80), { text: `a1 ${a2.address}` })
+    assert.deepEqual(await machines[1]?.ask(INTERNET, 80), { text: `internet ${a2.egress}` })
+    assert.equal(machines[1]?.ping(a1.address6), true)
+    assert.ok((await machines[0]?.say('out'))?.text)
+    assert.ok((await machines[1]?.open('kept', a1.address, 80))?.text)
+  })
+
+  test('what is left over of ours is removed, and what is not ours stays', async () => {
+    sh('ip', 'link', 'add', `${PREFIX}-u77`, 'type', 'veth', 'peer', 'name', `${PREFIX}-c0a1b2c3d`)
+    sh('ip', 'link', 'add', 'other-u1', 'type', 'veth', 'peer', 'name', 'other-c1')
+    sh('nft', 'add', 'table', 'inet', 'other')
+    sh('ip', 'neigh', 'add', 'proxy', '198.51.100.77', 'dev', 'lan0')
+    const [cut, broken] = [join(directory, 'cut-host'), join(directory, `vpc-${uuid(0xdead)}.json`)]
+    for (const path of [cut, broken]) {
+      writeFileSync(path, '{')
+      utimesSync(path, 1_700_000_000, 1_700_000_000)
+    }
+    const theirs = (): string[] => [
+      sh('ip', '-br', 'link', 'show', 'type', 'veth')
+        .match(/^other-\w+/gm)
+        ?.join() ?? '',
+      sh('nft', 'list', 'tables').match(/inet other/)?.[0] ?? '',
+      sh('ip', 'neigh', 'show', 'proxy').match(/198.51.100.77/)?.[0] ?? '',
+    ]
+    const before = theirs()
+    assert.ok(before.every(Boolean), before.join())
+    assert.deepEqual((await found(network)).toSorted(), [
+      `orphan file ${cut} was left over`,
+      `orphan link ${PREFIX}-c0a1b2c3d of nothing that is planned`,
+      `orphan link ${PREFIX}-u77 of nothing that is planned`,
+      `orphan plan ${broken} cannot be used`,
+    ])
+    await network.mend(signal)
+    // The plan's file is of a VPC that the cloud may know.
+    assert.deepEqual(await found(network), [`orphan plan ${broken} cannot be used`])
+    await network.remove(uuid(0xdead), signal)
+    assert.deepEqual(await found(network), [])
+    assert.deepEqual(theirs(), before)
+    sh('ip', 'link', 'del', 'other-u1')
+    sh('nft', 'delete', 'table', 'inet', 'other')
+    sh('ip', 'neigh', 'del', 'proxy', '198.51.100.77', 'dev', 'lan0')
+  })
+
+  test('flows of a freed address end on the host too, at once or by the next audit', async () => {
+    assert.ok((await machines[1]?.open('out', INTERNET, 80))?.text)
+    const tracked = (): boolean => tryTo('conntrack', '-L').includes(`src=${a2.egress} dst=${INTERNET}`)
+    assert.ok(tracked())
+    await network.apply({ ...base, generation: 2, attachments: [a1] }, signal)
+    assert.equal(tracked(), false)
+    await network.apply({ ...base, generation: 3 }, signal)
+    tryTo('ip', '-n', 'm-a2', 'link', 'del', 'eth0')
+    await plugIn(network, a2.id, 'm-a2')
+    for (const it of machines.splice(0)) it.stop()
+    for (const it of ['m-a1', 'm-a2']) sh('ip', 'netns', 'del', it)
+    await network.remove(base.vpc, signal)
+  })
 
   test('the namespace removed: made anew, and its machines can be plugged in again', async () => {
     sh('ip', 'netns', 'del', namespace)
