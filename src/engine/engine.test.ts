@@ -246,6 +246,47 @@ test('a settled resource that drifts and does not come back turns overdue too', 
   assert.equal((await it.engine.get(net, 'acme', one.id))?.overdue, undefined)
 })
 
+test('what is overdue says what is in the way now, and what to do', async () => {
+  const advised = { ...net, states: { pending: { advice: 'Call a plumber' } } }
+  await using it = await testEngine([advised])
+  let why = 'no water'
+  const waiting: Reconciler = { kind: advised, reconcile: async () => again(1000, why) }
+  const one = await it.engine.transact(async (draft) =>
+    draft.create(advised, { tenant: 'acme', name: 'n', spec: { range: 'x' } }),
+  )
+  await it.engine.settle([waiting], 61_000)
+  const overdue = async (): Promise<string | undefined> =>
+    (await it.engine.get(advised, 'acme', one.id))?.overdue
+  assert.equal(await overdue(), 'not settled within 60 s: no water. Call a plumber')
+  why = 'no pipe.'
+  await it.engine.settle([waiting], 2000)
+  assert.equal(await overdue(), 'not settled within 60 s: no pipe. Call a plumber')
+  const how = await it.engine.explain((await it.engine.get(advised, 'acme', one.id)) ?? one)
+  assert.deepEqual([how.state, how.advice, how.since], ['pending', 'Call a plumber', one.createdAt])
+})
+
+test('a look that hangs is told of', async () => {
+  await using it = await testEngine([net])
+  const hanging: Reconciler = { kind: net, reconcile: () => new Promise(() => {}) }
+  const one = await it.engine.transact(async (draft) =>
+    draft.create(net, { tenant: 'acme', name: 'n', spec: { range: 'x' } }),
+  )
+  const stop = new AbortController()
+  const running = it.engine.run([hanging], [], stop.signal)
+  const reason = async (): Promise<string | undefined> => (await it.engine.explain(one)).queue?.reason
+  await until(async () => {
+    await it.clock.advance(1000)
+    return /its driver has not answered for 1\d s/.test((await reason()) ?? '')
+  }, 'a look that takes long')
+  await until(async () => {
+    await it.clock.advance(1000)
+    const late = await it.engine.get(net, 'acme', one.id)
+    return /^not settled within 60 s: its driver has not answered for \d+ s/.test(late?.overdue ?? '')
+  }, 'it is overdue')
+  stop.abort()
+  await running
+})
+
 test('a status that its schema does not allow is refused, and the old one stays', async () => {
   await using it = await testEngine(KINDS)
   const wrong: Reconciler = { kind: net, reconcile: async () => settled({ state: 5 }) }

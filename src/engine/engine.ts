@@ -5,17 +5,20 @@ import { CloudError, isCloudError } from '#lib/errors.ts'
 import type { Ids } from '#lib/ids.ts'
 import type { Log } from '#lib/log.ts'
 import { type Draft, type DraftContext, openDraft } from './draft.ts'
+import { type Explanation, explain } from './explain.ts'
 import type { Kind } from './kind.ts'
 import { runLoop, settleLoop } from './loop.ts'
 import type { Patrol, Reconciler } from './reconcile.ts'
-import { ALL, type AnyKind, isSettled, type Key, keyOf, type Resource } from './resource.ts'
+import { ALL, type AnyKind, type Key, type Resource } from './resource.ts'
 import type { Keyring } from './secrets.ts'
 import { read, redact, sealingOf } from './shape.ts'
-import type { ListQuery, Page, QueueEntry, Store } from './store.ts'
+import type { ListQuery, Page, Store } from './store.ts'
 
 /** How often a verb is run at most when it loses races. */
 export const TRANSACT_ATTEMPTS_MAX = 10
 const RETRY_MS_MAX = 10
+
+export type { Explanation } from './explain.ts'
 
 export type EngineOptions = {
   readonly store: Store
@@ -30,21 +33,6 @@ export type EngineOptions = {
   readonly tenantRefs?: boolean
   /** Names of the kinds that have a reconciler; those of other kinds are settled when written. By default what `run` was given. */
   readonly reconciled?: readonly string[]
-}
-
-/** Why a resource is not settled. */
-export type Explanation = {
-  readonly settled: boolean
-  readonly overdue?: string
-  /** The work queue's entry: when it is looked at next, how many attempts failed, what the last one said. */
-  readonly queue?: QueueEntry
-  /** Ids of live resources that this one owns and that are not settled. */
-  readonly waitingFor: readonly {
-    readonly kind: string
-    readonly id: string
-    readonly name: string
-    readonly reason?: string
-  }[]
 }
 
 export type Engine = {
@@ -99,6 +87,7 @@ export function createEngine(options: EngineOptions): Engine {
     isReconciled: (kind) => reconciled?.has(kind) ?? true,
     tenantRefs: options.tenantRefs ?? false,
   }
+  const looking = new Map<Key, number>()
   // Verbs that lost a race go on one at a time: of many that want the same thing each then loses once or twice at most.
   let turn: Promise<unknown> = Promise.resolve()
 
@@ -140,7 +129,7 @@ export function createEngine(options: EngineOptions): Engine {
 
   const loop = (reconcilers: readonly Reconciler[]) => {
     if (!options.reconciled) reconciled = new Set(reconcilers.map((it) => it.kind.name))
-    return { context, reconcilers, log, random }
+    return { context, reconcilers, log, random, looking }
   }
 
   return {
@@ -177,23 +166,7 @@ export function createEngine(options: EngineOptions): Engine {
     redact: (resource) => redact(kinds.get(resource.kind), resource),
     open: (resource, field) => sealing.open(resource, field),
 
-    async explain(resource) {
-      const waitingFor: Explanation['waitingFor'][number][] = []
-      const going = resource.deletedAt !== undefined
-      for (const { kind, id, name } of await store.dependents(resource.id)) {
-        const it = await store.get(id)
-        if (!it || (!going && (it.owner !== resource.id || isSettled(it)))) continue
-        const reason = it.overdue ?? (await store.queue(keyOf(it)))?.reason
-        waitingFor.push({ kind, id, name, ...(reason === undefined ? {} : { reason }) })
-      }
-      const queue = await store.queue(keyOf(resource))
-      return {
-        settled: isSettled(resource),
-        ...(resource.overdue === undefined ? {} : { overdue: resource.overdue }),
-        ...(queue ? { queue } : {}),
-        waitingFor,
-      }
-    },
+    explain: async (resource) => await explain({ context, looking }, resource),
 
     wake: (key) => store.commit([{ do: 'enqueue', key, at: clock.now() }]),
 

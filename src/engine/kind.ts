@@ -26,6 +26,12 @@ export type Upgrade = (old: { spec: Record<string, unknown>; status: Record<stri
   status: Record<string, unknown>
 }
 
+/**
+ * A word for what a resource is or what is being done to it. `advice` says what a person can do when it does not go on
+ * from there; `fine` marks what needs nothing as long as it is settled.
+ */
+export type StateWord = { readonly advice: string; readonly fine?: boolean }
+
 /** Everything the engine knows of a kind of resource. */
 export type Kind<S extends TSchema, T extends TSchema> = {
   readonly name: string
@@ -45,6 +51,10 @@ export type Kind<S extends TSchema, T extends TSchema> = {
   readonly secret: readonly string[]
   /** Later than this after a change the resource turns overdue. */
   readonly settleSecondsMax: number
+  /** Every state word, for `explain`; each has a page, docs/states/<kind>-<word>.md. */
+  readonly states: Readonly<Record<string, StateWord>>
+  /** Its state word. */
+  state(r: Resource<Static<S>, Static<T>>): string
   claims(r: Resource<Static<S>, Static<T>>): readonly Claim[]
   refs(r: Resource<Static<S>, Static<T>>): readonly Ref[]
   /** Words that lists can filter by (`vpc:<id>`); engine words, dialects translate theirs. Labels and name are added by the engine as `label:k=v` and `name:n`, the owner as `owner:id`. */
@@ -56,7 +66,10 @@ export type Kind<S extends TSchema, T extends TSchema> = {
 type Given<S extends TSchema, T extends TSchema> = Pick<Kind<S, T>, 'name' | 'spec' | 'status' | 'initial'> &
   Partial<Kind<S, T>>
 
-/** A kind from what differs from the defaults: tenant-scoped, version 1, nothing immutable, secret, claimed or referenced, 300 s to settle. */
+const wordOf = (it: Resource): string =>
+  it.deletedAt !== undefined ? 'deleting' : it.observed < it.generation ? 'pending' : 'active'
+
+/** A kind from what differs from the defaults: tenant-scoped, version 1, nothing immutable, secret, claimed or referenced, 300 s to settle, states of plain words without advice. */
 export const defineKind = <S extends TSchema, T extends TSchema>(given: Given<S, T>): Kind<S, T> => ({
   scope: 'tenant',
   version: 1,
@@ -64,6 +77,8 @@ export const defineKind = <S extends TSchema, T extends TSchema>(given: Given<S,
   immutable: [],
   secret: [],
   settleSecondsMax: 300,
+  states: {},
+  state: wordOf,
   claims: () => [],
   refs: () => [],
   terms: () => [],

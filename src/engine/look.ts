@@ -3,9 +3,9 @@ import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import { type DraftContext, openDraft } from './draft.ts'
 import { again, gone, type Outcome, type Reconciler, settled } from './reconcile.ts'
-import { type AnyKind, type Resource, splitKey } from './resource.ts'
+import { type AnyKind, type Key, keyOf, type Resource, splitKey } from './resource.ts'
 import { plainOf, termsOf, wrongIn } from './shape.ts'
-import type { Dependent, Mutation, Work } from './store.ts'
+import type { Dependent, Mutation, Store, Work } from './store.ts'
 
 /** What looks at resources need. */
 export type LookContext = {
@@ -13,28 +13,73 @@ export type LookContext = {
   readonly reconcilers: readonly Reconciler[]
   readonly log: Log
   readonly random: () => number
+  /** When the looks under way began, by key. */
+  readonly looking: Map<Key, number>
 }
 
 /** A look that takes longer is told to stop, and counts as failed. */
 export const LOOK_MS_MAX = 300_000
 const BACKOFF_MS_MIN = 500
-export const BACKOFF_MS_MAX = 300_000
+/** No longer, so that what failed goes on within a minute after the obstacle went. */
+export const BACKOFF_MS_MAX = 60_000
 /** A failed look at what was changed meanwhile is tried again as soon as this, a few times. */
 const LOST_RACE_MS_MAX = 50
 const LOST_RACES_MAX = 5
 /** What waits for others to go is woken when they went; this is for when that was missed. */
 const EMPTYING_MS = 30_000
 const NAMED_MAX = 3
+/** Of how many that are in the way it is asked what holds them up. */
+const ASKED_MAX = 20
+const WAITS = 'waits for '
+/** A look that takes longer is told of as one that hangs. */
+const HANGING_SECONDS_MIN = 10
 const REASON_LENGTH_MAX = 2000
 
 /** Doubles with each failure in a row, and is spread so that many that failed together do not come back together. */
 export const backoffMs = (attempt: number, random: () => number): number =>
   Math.round(Math.min(BACKOFF_MS_MIN * 2 ** Math.min(attempt, 30), BACKOFF_MS_MAX) * (0.5 + random() / 2))
 
-function waitingFor(dependents: readonly Dependent[]): string {
-  const names = dependents.slice(0, NAMED_MAX).map((it) => `${it.kind} ${it.name} (${it.id})`)
+/**
+ * What deletion waits for, in words: a few of the dependents by name, those first that wait for nothing of ours, and
+ * what holds the first of these up.
+ */
+async function waitingFor(dependents: readonly Dependent[], store: Store): Promise<string> {
+  if (dependents.length === 0) return ''
+  const asked: { it: Dependent; why: string | undefined; isLeaf: boolean }[] = []
+  for (const it of dependents.slice(0, ASKED_MAX)) {
+    const why = (await store.queue(keyOf(it)))?.reason
+    asked.push({ it, why, isLeaf: why !== undefined && !why.startsWith(WAITS) })
+  }
+  const sorted = asked.toSorted((a, b) => Number(b.isLeaf) - Number(a.isLeaf))
+  const names = sorted.slice(0, NAMED_MAX).map(({ it }) => `${it.kind} ${it.name} (${it.id})`)
   const more = dependents.length - names.length
-  return `waits for ${names.join(', ')}${more ? ` and ${more} more` : ''} to go`
+  const [first] = sorted
+  const cause = first?.isLeaf ? `; ${first.it.kind} ${first.it.name}: ${first.why}` : ''
+  return `${WAITS}${names.join(', ')}${more ? ` and ${more} more` : ''} to go${cause}`.slice(
+    0,
+    REASON_LENGTH_MAX,
+  )
+}
+
+/** Why a resource turns overdue: what was wanted, what stands in the way, what to do. */
+export function overdueReason(kind: AnyKind, it: Resource, why: string): string {
+  const wanted = it.deletedAt === undefined ? 'not settled' : 'not gone'
+  const advice = kind.states[kind.state(it as never)]?.advice
+  const text = `${wanted} within ${kind.settleSecondsMax} s: ${why}`
+  return advice ? `${text.replace(/\.$/, '')}. ${advice}` : text
+}
+
+/** What can be said of a key whose look has not ended or has not begun yet. */
+export function reasonSoFar(
+  { looking, context: { clock } }: Pick<LookContext, 'looking' | 'context'>,
+  key: Key,
+  last: string | undefined,
+): string {
+  const since = looking.get(key)
+  const seconds = since === undefined ? 0 : Math.round((clock.now() - since) / 1000)
+  if (seconds >= HANGING_SECONDS_MIN)
+    return `its driver has not answered for ${seconds} s and is given up after ${LOOK_MS_MAX / 1000} s${last ? ` (before: ${last})` : ''}`
+  return last ?? 'it was not looked at yet'
 }
 
 /** What nothing reconciles is settled as it is, and gone once deletion was asked. */
@@ -54,7 +99,17 @@ async function within<R>(work: Promise<R>, signal: AbortSignal): Promise<R> {
 }
 
 /** One look at one key: everything it comes to is one commit. Throws only when the store fails. */
-export async function look(
+export async function look(given: LookContext, work: Work, stop: AbortSignal): Promise<void> {
+  const { key } = work.lease
+  given.looking.set(key, given.context.clock.now())
+  try {
+    await lookOnce(given, work, stop)
+  } finally {
+    given.looking.delete(key)
+  }
+}
+
+async function lookOnce(
   { context, reconcilers, log: baseLog, random }: LookContext,
   work: Work,
   stop: AbortSignal,
@@ -79,15 +134,17 @@ export async function look(
     const resource = upgrade(kind, stored)
     const dependents = resource.deletedAt === undefined ? [] : await store.dependents(id)
     const signal = AbortSignal.any([stop, limit.signal])
-    const given = { draft, attempt, dependents: dependents.length, signal, log }
+    const waitsFor = await waitingFor(dependents, store)
+    const why = async (it: Resource): Promise<string | undefined> => (await store.queue(keyOf(it)))?.reason
+    const given = { draft, attempt, dependents: dependents.length, waitsFor, why, signal, log }
     let outcome: Outcome<unknown> = reconciler
       ? await within(reconciler.reconcile(resource, given), signal)
       : unreconciled(resource)
-    if (outcome.do === 'gone' && dependents.length) outcome = again(EMPTYING_MS, waitingFor(dependents))
+    if (outcome.do === 'gone' && dependents.length) outcome = again(EMPTYING_MS, waitsFor)
     await store.commit([...mutations(), ...(await ending(kind, resource, outcome))])
   } catch (error) {
     if (stop.aborted) return await store.drop(lease)
-    await failed(error)
+    await failed(kind, stored, error)
   } finally {
     clearTimeout(timer)
   }
@@ -127,10 +184,17 @@ export async function look(
     return [
       ...written,
       { do: 'finish', lease, at: now + outcome.afterMs, attempt: 0, reason, settleBy: late() },
+      ...retold(it, { ...resource, status }, reason),
     ]
   }
 
-  async function failed(error: unknown): Promise<void> {
+  /** What is overdue says what is in the way now. */
+  function retold(it: AnyKind, resource: Resource, why: string): Mutation[] {
+    if (resource.overdue === undefined) return []
+    return [{ do: 'overdue', id, reason: overdueReason(it, resource, why) }]
+  }
+
+  async function failed(it: AnyKind, resource: Resource, error: unknown): Promise<void> {
     if (isCloudError(error, 'gone') && error.message.startsWith('the lease')) return
     const isRace = isCloudError(error, 'conflict') && error.details.rule === 'lost_race'
     const soon = isRace && attempt < LOST_RACES_MAX
@@ -138,7 +202,10 @@ export async function look(
     if (!soon) log.warn('look failed', { attempt, afterMs, error })
     const reason = messageOf(error).slice(0, REASON_LENGTH_MAX)
     const at = clock.now() + afterMs
-    await finish([{ do: 'finish', lease, at, attempt: attempt + 1, reason, settleBy: late() }])
+    await finish([
+      { do: 'finish', lease, at, attempt: attempt + 1, reason, settleBy: late() },
+      ...retold(it, resource, reason),
+    ])
   }
 
   async function finish(mutations: readonly Mutation[]): Promise<void> {

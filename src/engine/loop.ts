@@ -1,9 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Clock, SimulatedClock } from '#lib/clock.ts'
 import { messageOf } from '#lib/errors.ts'
-import { BACKOFF_MS_MAX, look, LOOK_MS_MAX, type LookContext } from './look.ts'
+import { BACKOFF_MS_MAX, look, LOOK_MS_MAX, type LookContext, overdueReason, reasonSoFar } from './look.ts'
 import type { Patrol } from './reconcile.ts'
-import { type Key, splitKey } from './resource.ts'
+import { type Key, keyOf, splitKey } from './resource.ts'
 import type { Mutation, Work } from './store.ts'
 
 /** Looks at once, of all kinds and of one kind unless its reconciler says otherwise. */
@@ -23,17 +23,16 @@ const WAKES_PER_COMMIT_MAX = 500
 const SETTLE_ROUNDS_MAX = 20_000
 
 /** Marks as overdue what should have settled by now, with what its last look said. */
-async function sweepLate({ context }: LookContext): Promise<void> {
-  const { store, clock, kinds } = context
+async function sweepLate(given: LookContext): Promise<void> {
+  const { store, clock, kinds } = given.context
   const marks: Mutation[] = []
   for (const id of await store.late(clock.now(), LATE_MAX)) {
     const it = await store.get(id)
-    if (!it) continue
-    const queue = await store.queue(`${it.kind}/${it.id}`)
-    const wanted = it.deletedAt === undefined ? 'not settled' : 'not gone'
-    const seconds = kinds.get(it.kind)?.settleSecondsMax ?? 0
-    const why = queue?.reason ?? 'it was not looked at yet'
-    marks.push({ do: 'overdue', id, reason: `${wanted} within ${seconds} s: ${why}` })
+    const kind = it && kinds.get(it.kind)
+    if (!kind) continue
+    const key = keyOf(it)
+    const why = reasonSoFar(given, key, (await store.queue(key))?.reason)
+    marks.push({ do: 'overdue', id, reason: overdueReason(kind, it, why) })
   }
   if (marks.length) await store.commit(marks)
 }

@@ -30,6 +30,10 @@ export type Look = {
    * wakes this one.
    */
   readonly dependents: number
+  /** The same in words, by name: `waits for replica web-0 (id) and 2 more to go`; empty for none. */
+  readonly waitsFor: string
+  /** What the last look at another resource waited for or failed with; undefined for one that is settled. */
+  why(other: Resource): Promise<string | undefined>
   readonly signal: AbortSignal
   readonly log: Log
 }

@@ -119,6 +119,7 @@ type Reads = Pick<
   | 'changes'
   | 'records'
   | 'queue'
+  | 'settleBy'
   | 'late'
   | 'versions'
   | 'newest'
@@ -284,6 +285,12 @@ export function openReads(db: DatabaseSync, clock: Clock): Reads {
       const { reason, ...it } = row
       return reason === null ? it : { ...it, reason }
     },
+    settleBy(id: string): number | undefined {
+      const row = sql('SELECT settle_by FROM resource WHERE id = ?').get(id) as
+        | { settle_by: number | null }
+        | undefined
+      return row?.settle_by ?? undefined
+    },
     late(now: number, limit: number): string[] {
       const rows = sql(
         'SELECT id FROM resource WHERE settle_by <= ? AND overdue IS NULL ORDER BY settle_by LIMIT ?',
@@ -320,6 +327,7 @@ export function openReads(db: DatabaseSync, clock: Clock): Reads {
     changes: async (after, limit) => reads.changes(after, limit),
     records: async (query) => reads.records(query),
     queue: async (key) => reads.queue(key),
+    settleBy: async (id) => reads.settleBy(id),
     late: async (now, limit) => reads.late(now, limit),
     versions: async () => reads.versions(),
     newest: async () => reads.newest(),

@@ -228,6 +228,8 @@ export interface Store extends AsyncDisposable {
   /** Calls back after every commit that put a key into the queue; returns the way to stop. */
   onWork(wake: () => void): () => void
   queue(key: Key): Promise<QueueEntry | undefined>
+  /** When an unsettled resource turns overdue; undefined for a settled one. */
+  settleBy(id: string): Promise<number | undefined>
   /** Ids of unsettled resources whose settleBy has passed and which are not marked overdue, at most `limit`. */
   late(now: number, limit: number): Promise<readonly string[]>
   /** Kinds and schema versions present, so that a program older than its data refuses to start. */
