@@ -41,13 +41,7 @@ import { createRouters } from './network/routers.ts'
 import { securityGroup } from './network/security-group.kind.ts'
 import { subnet } from './network/subnet.kind.ts'
 import { vpc } from './network/vpc.kind.ts'
-import {
-  reconcileProvider,
-  reconcileRouteTable,
-  reconcileSecurityGroup,
-  reconcileSubnet,
-  reconcileVpc,
-} from './network/vpc.reconcile.ts'
+import { reconcilePart, reconcileProvider, reconcileVpc } from './network/vpc.reconcile.ts'
 import { createAuditor, type Drivers } from './observe/audit.ts'
 import { AUDIT_EVERY_SECONDS, type Leak } from './observe/compare.ts'
 import { createMetrics } from './observe/metrics.ts'
@@ -224,9 +218,9 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       reconcile: reconcileVpc(routers, drivers.network, settings),
       concurrency: 8,
     },
-    { kind: subnet, reconcile: reconcileSubnet(routers) },
-    { kind: securityGroup, reconcile: reconcileSecurityGroup },
-    { kind: routeTable, reconcile: reconcileRouteTable },
+    { kind: subnet, reconcile: reconcilePart(routers) },
+    { kind: securityGroup, reconcile: reconcilePart(routers) },
+    { kind: routeTable, reconcile: reconcilePart(routers) },
     { kind: provider, reconcile: reconcileProvider(drivers.network, settings) },
     { kind: workload, reconcile: reconcileWorkload({ compute: drivers.compute, samples, grow }) },
     { kind: replica, reconcile: reconcileReplica(drivers.compute, containers, routers), concurrency: 32 },

@@ -1,3 +1,4 @@
+import { isCloudError } from '#lib/errors.ts'
 import type { EdgeDriver, Zone } from '#cloud/edge/edge.driver.ts'
 import type { NetworkDriver, VpcPlan } from './network.driver.ts'
 
@@ -6,10 +7,14 @@ import type { NetworkDriver, VpcPlan } from './network.driver.ts'
  * a start, and then every VPC is applied once more.
  */
 export type Routers = {
-  /** Applies what differs from what is in force; answers the attachments that are new in it. */
+  /**
+   * Applies what differs from what is in force; answers the attachments that are new in it. `parts` are the generations
+   * of the subnets, security groups and route tables that the plan was made from, by id.
+   */
   apply(
     plan: Omit<VpcPlan, 'generation'>,
     zone: Omit<Zone, 'generation'>,
+    parts: ReadonlyMap<string, number>,
     signal: AbortSignal,
   ): Promise<readonly string[]>
   remove(vpc: string, signal: AbortSignal): Promise<void>
@@ -19,7 +24,8 @@ export type Routers = {
   attached(vpc: string, replica: string): boolean
   /** Whether a VIP of the plan in force leads to this attachment. */
   serving(vpc: string, replica: string): boolean
-  hasSubnet(vpc: string, subnet: string): boolean
+  /** Whether the plan in force was made from this generation of a part, or a later one. */
+  holds(vpc: string, part: string, generation: number): boolean
 }
 
 type Held = {
@@ -28,22 +34,34 @@ type Held = {
   zone: string
   attachments: Set<string>
   backends: Set<string>
-  subnets: Set<string>
+  parts: ReadonlyMap<string, number>
 }
 
 export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers {
   const held = new Map<string, Held>()
+  /** What the drivers hold is not what was thought: somebody else wrote a newer one. */
+  const orDistrust = async (vpc: string, work: Promise<void>): Promise<void> => {
+    try {
+      await work
+    } catch (error) {
+      if (isCloudError(error, 'conflict')) held.delete(vpc)
+      throw error
+    }
+  }
   return {
-    async apply(plan, zone, signal) {
+    async apply(plan, zone, parts, signal) {
       const had = held.get(plan.vpc)
       const planText = JSON.stringify(plan)
       const zoneText = JSON.stringify(zone)
-      if (had && had.plan === planText && had.zone === zoneText) return []
+      if (had && had.plan === planText && had.zone === zoneText) {
+        had.parts = parts
+        return []
+      }
       const seen = had?.generation ?? (await network.observe(plan.vpc, signal))?.generation ?? 0
       const zones = had ? 0 : ((await edge.list(signal)).find((it) => it.vpc === plan.vpc)?.generation ?? 0)
       const generation = Math.max(seen, zones) + 1
-      if (had?.plan !== planText) await network.apply({ ...plan, generation }, signal)
-      if (had?.zone !== zoneText) await edge.apply({ ...zone, generation }, signal)
+      if (had?.plan !== planText) await orDistrust(plan.vpc, network.apply({ ...plan, generation }, signal))
+      if (had?.zone !== zoneText) await orDistrust(plan.vpc, edge.apply({ ...zone, generation }, signal))
       const attachments = new Set(plan.attachments.map((it) => it.id))
       held.set(plan.vpc, {
         generation,
@@ -51,7 +69,7 @@ export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers
         zone: zoneText,
         attachments,
         backends: new Set(plan.vips.flatMap((it) => it.backends)),
-        subnets: new Set(plan.subnets.map((it) => it.id)),
+        parts,
       })
       return [...attachments].filter((id) => !had?.attachments.has(id))
     },
@@ -63,6 +81,6 @@ export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers
     distrust: (vpc) => void held.delete(vpc),
     attached: (vpc, replica) => held.get(vpc)?.attachments.has(replica) ?? false,
     serving: (vpc, replica) => held.get(vpc)?.backends.has(replica) ?? false,
-    hasSubnet: (vpc, subnet) => held.get(vpc)?.subnets.has(subnet) ?? false,
+    holds: (vpc, part, generation) => (held.get(vpc)?.parts.get(part) ?? -1) >= generation,
   }
 }

@@ -1,5 +1,5 @@
 import { ALL, PLATFORM } from '#engine/resource.ts'
-import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
+import { again, gone, type Reconcile, settled } from '#engine/reconcile.ts'
 import type { Draft } from '#engine/draft.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
@@ -34,46 +34,39 @@ async function readWorld(draft: Draft, it: Vpc): Promise<World> {
 /** Keeps a VPC's router and DNS like its resources; wakes replicas whose attachment has just become real. */
 export const reconcileVpc =
   (routers: Routers, network: NetworkDriver, settings: Settings): Reconcile<Vpc> =>
-  async (it, { draft, dependents, signal }) => {
+  async (it, { draft, dependents, waitsFor, signal }) => {
     const world = await readWorld(draft, it)
     if (it.deletedAt !== undefined && dependents === 0) {
       await routers.remove(it.id, signal)
       return (await network.observe(it.id, signal))
-        ? again(TEARDOWN_MS, 'waiting for its router to go')
+        ? again(TEARDOWN_MS, 'waits for its router on the host to go')
         : gone
     }
     const plan = planVpc(world, settings)
-    for (const id of await routers.apply(plan, planZone(world, plan), signal)) draft.wake(`replica/${id}`)
-    for (const one of [...world.subnets, ...world.groups, ...world.routeTables])
+    const parts = [...world.subnets, ...world.groups, ...world.routeTables]
+    const generations = new Map(parts.map((one) => [one.id, one.generation]))
+    for (const id of await routers.apply(plan, planZone(world, plan), generations, signal))
+      draft.wake(`replica/${id}`)
+    for (const one of parts)
       if (one.observed !== one.generation || one.deletedAt !== undefined) draft.wake(`${one.kind}/${one.id}`)
-    if (it.deletedAt !== undefined)
-      return again(EMPTYING_MS, `waiting for ${dependents} resources in it to go`)
+    if (it.deletedAt !== undefined) return again(EMPTYING_MS, waitsFor)
     return settled({ state: 'active' })
   }
 
-/** A subnet is there when its VPC's router knows it. */
-export const reconcileSubnet =
-  (routers: Routers): Reconcile<Subnet> =>
-  async (it, look) =>
-    await partOfVpc(it, look, routers.hasSubnet(it.spec.vpc, it.id), { state: 'active' })
-
-export const reconcileSecurityGroup: Reconcile<SecurityGroup> = async (it, look) =>
-  await partOfVpc(it, look, true, { state: 'active' })
-
-export const reconcileRouteTable: Reconcile<RouteTable> = async (it, look) =>
-  await partOfVpc(it, look, true, { state: 'active' })
-
-async function partOfVpc<S>(
-  it: { readonly deletedAt?: number; readonly spec: { readonly vpc: string } },
-  { draft }: Look,
-  real: boolean,
-  status: S,
-): Promise<Outcome<S>> {
-  if (it.deletedAt !== undefined) return gone
-  if (real) return settled(status)
-  draft.wake(`${vpc.name}/${it.spec.vpc}`)
-  return again(NETWORK_WAIT_MS, "waiting for the VPC's router")
-}
+/** A subnet, security group or route table is in force when its VPC's router was made from it. */
+export const reconcilePart =
+  (routers: Routers): Reconcile<Subnet | SecurityGroup | RouteTable> =>
+  async (it, { draft, why }) => {
+    if (it.deletedAt !== undefined) return gone
+    if (routers.holds(it.spec.vpc, it.id, it.generation)) return settled({ state: 'active' as const })
+    draft.wake(`${vpc.name}/${it.spec.vpc}`)
+    const inVpc = await draft.get(vpc, it.tenant, it.spec.vpc)
+    const cause = inVpc && (await why(inVpc))
+    return again(
+      NETWORK_WAIT_MS,
+      `waits for the router of VPC ${inVpc?.name ?? '(gone)'}${cause ? `: ${cause}` : ''}`,
+    )
+  }
 
 /** Keeps the host's own part like the provider configuration and lets every VPC follow it. */
 export const reconcileProvider =
