@@ -157,7 +157,8 @@ test('a full subnet refuses whole pods', async () => {
   assert.equal((await create(acme, net, { replica_count: 3 })).status, 201)
   const before = await it.snapshot()
   const full = await create(acme, net, { name: 'other', replica_count: 2 })
-  assert.deepEqual([full.status, full.body.detail], [409, 'No address is free in subnet web'])
+  assert.equal(full.status, 409)
+  assert.match(full.body.detail, /^No address is free in subnet web; /)
   assert.equal(await it.snapshot(), before)
 })
 

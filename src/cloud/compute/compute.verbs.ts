@@ -108,7 +108,11 @@ const summary = (it: Replica): Workload['status']['replicas'][number] => ({
 })
 
 const noAddress = (name: string): CloudError =>
-  new CloudError('exhausted', `No address is free in subnet ${name}`, { rule: 'capacity' })
+  new CloudError(
+    'exhausted',
+    `No address is free in subnet ${name}; delete something in it or use another subnet`,
+    { rule: 'capacity' },
+  )
 
 function withDefaults(input: NewWorkload, { settings }: VerbContext): Omit<Workload['spec'], 'vip'> {
   const { spec } = input
@@ -170,7 +174,11 @@ export async function createReplica(
   if (address === undefined) throw noAddress(inSubnet.name)
   const fabric = await pick.address(draft, 'fabric', fabricPool(settings.fabric))
   if (fabric === undefined)
-    throw new CloudError('exhausted', 'This installation has no fabric address left', { rule: 'capacity' })
+    throw new CloudError(
+      'exhausted',
+      'This installation has no fabric address left; an administrator can give it a larger --fabric',
+      { rule: 'capacity' },
+    )
   const made = draft.create(replica, {
     tenant: of.tenant,
     name: `${of.name}-${index}`,

@@ -1,15 +1,18 @@
+import { messageOf } from '#lib/errors.ts'
 import { PLATFORM } from '#engine/resource.ts'
-import { again, gone, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
+import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
 import { provider } from '#cloud/network/provider.kind.ts'
-import { vpc } from '#cloud/network/vpc.kind.ts'
-import type { ComputeDriver, SeenContainer } from './compute.driver.ts'
+import { vpc, type Vpc } from '#cloud/network/vpc.kind.ts'
+import type { ComputeDriver, HealthCheck, SeenContainer } from './compute.driver.ts'
 import { type Containers, registryFor, wishOf } from './containers.ts'
 import type { Replica } from './replica.kind.ts'
+import { isStable } from './state.ts'
 import { workload } from './workload.kind.ts'
 
 const SOON_MS = 250
 const NETWORK_WAIT_MS = 1000
 const UNHEALTHY_MS = 2000
+const UNSTABLE_MS = 5000
 const FAILED_MS = 30_000
 const PROGRESS_STEP_PERCENT = 10
 
@@ -22,30 +25,42 @@ export type AttachmentView = {
 /** Keeps one slot's container like its workload. */
 export const reconcileReplica =
   (compute: ComputeDriver, containers: Containers, network: AttachmentView): Reconcile<Replica> =>
-  async (it, { draft, signal }) => {
+  async (it, { draft, why, signal }) => {
+    const inVpc = await draft.get(vpc, it.tenant, it.spec.vpc)
     if (it.deletedAt !== undefined) {
       if (network.serving(it.spec.vpc, it.id)) {
         draft.wake(`vpc/${it.spec.vpc}`)
-        return again(SOON_MS, 'waiting for its VIP to let go of it')
+        return again(SOON_MS, `waits for its VIP to let go of it: ${await routerOf(inVpc, why)}`)
       }
       containers.distrust(it.id)
       await compute.remove(it.id, signal)
-      return (await compute.observe(it.id, signal))
-        ? again(SOON_MS, 'waiting for its container to stop')
+      const left = await compute.observe(it.id, signal)
+      return left
+        ? again(SOON_MS, `its container does not go: ${left.message ?? `it is ${left.state}`}`)
         : gone
     }
     const of = await draft.get(workload, it.tenant, it.spec.workload)
-    const inVpc = await draft.get(vpc, it.tenant, it.spec.vpc)
     if (!of || !inVpc) return again(NETWORK_WAIT_MS, 'its workload is going')
     if (!network.attached(it.spec.vpc, it.id)) {
       draft.wake(`vpc/${it.spec.vpc}`)
-      return again(NETWORK_WAIT_MS, 'waiting for its network')
+      return again(NETWORK_WAIT_MS, `waits for its network: ${await routerOf(inVpc, why)}`)
     }
     const [config] = await draft.list(provider, { tenant: PLATFORM })
     const wish = wishOf(it, of, inVpc, config?.spec.ndots)
     let seen = await compute.observe(it.id, signal)
     if (!seen?.wanted || seen.attempt !== it.spec.attempt) containers.distrust(it.id)
-    await containers.apply(wish, await registryFor(draft, of), signal)
+    // Records that were restored from an older backup: what runs is of a time that they do not know.
+    if (seen?.wanted && seen.attempt > it.spec.attempt) {
+      await compute.remove(it.id, signal)
+      return again(SOON_MS, `a container of attempt ${seen.attempt} is in the place of ${it.spec.attempt}`)
+    }
+    try {
+      await containers.apply(wish, await registryFor(draft, of), signal)
+    } catch (error) {
+      // What is gone must not be taken for ready only because nothing can be put in its place.
+      if (!it.status.ready || seen?.state === 'running') throw error
+      return again(SOON_MS, messageOf(error), { ...it.status, phase: 'pending', ready: false })
+    }
     seen = await compute.observe(it.id, signal)
     if ((seen?.restarts ?? 0) > it.status.restarts && it.status.attempt === it.spec.attempt)
       draft.record({
@@ -63,7 +78,7 @@ export const reconcileReplica =
         what: 'replica.drifted',
         body: { what: 'missing', thing: 'container', detail: 'its container is gone, or was made anew' },
       })
-    return outcomeOf(it, seen)
+    return outcomeOf(it, seen, of.spec.health, draft.now)
   }
 
 /** True when the container that ran is another one now though its replica asked for none, as after `docker rm -f`. */
@@ -74,23 +89,40 @@ const wasReplaced = (it: Replica, seen: SeenContainer | undefined): boolean =>
   seen?.attempt === it.spec.attempt &&
   seen.runtimeId !== it.status.runtimeId
 
+/** What a VPC's router has not done yet, and why, as far as it is known. */
+async function routerOf(it: Vpc | undefined, why: Look['why']): Promise<string> {
+  const cause = it && (await why(it))
+  return `the router of VPC ${it?.name ?? '(gone)'} is behind${cause ? `: ${cause}` : ''}`
+}
+
 /** What a look at the container says of the replica; `restarts` grows over attempts, as a person counts them. */
-export function outcomeOf(it: Replica, seen: SeenContainer | undefined): Outcome<Replica['status']> {
-  if (!seen || seen.attempt !== it.spec.attempt)
-    return again(SOON_MS, 'its container is being made', it.status)
+export function outcomeOf(
+  it: Replica,
+  seen: SeenContainer | undefined,
+  health: HealthCheck | undefined,
+  now: number,
+): Outcome<Replica['status']> {
+  if (!seen) return again(SOON_MS, 'its container is being made', it.status)
+  if (seen.attempt !== it.spec.attempt) {
+    const how = seen.message ?? (seen.state === 'running' ? 'it runs' : `it is ${seen.state}`)
+    return again(SOON_MS, `its container of before is to be replaced: ${how}`, it.status)
+  }
   const status: Replica['status'] = {
     phase: phaseOf(seen),
     ready: seen.state === 'running' && seen.ready,
     restarts: seen.restarts,
     attempt: seen.attempt,
-    ...optional('message', messageOf(seen)),
+    ...optional('message', wordsOf(seen, health)),
     ...optional('runtimeId', seen.runtimeId),
     ...optional('startedAt', seen.startedAt),
     ...optional('exitCode', seen.state === 'exited' ? (seen.exitCode ?? 0) : undefined),
   }
   switch (seen.state) {
     case 'running':
-      return seen.ready ? settled(status) : settled(status, UNHEALTHY_MS)
+      if (!seen.ready) return again(UNHEALTHY_MS, status.message ?? 'it is not ready', status)
+      return isStable(status, now)
+        ? settled(status)
+        : again(UNSTABLE_MS, `it started again ${times(seen.restarts)}, the last time just now`, status)
     case 'exited':
       return settled(status)
     case 'failed':
@@ -113,7 +145,22 @@ function phaseOf(seen: SeenContainer): Replica['status']['phase'] {
   return 'pending'
 }
 
-function messageOf(seen: SeenContainer): string | undefined {
+const times = (count: number): string => (count === 1 ? 'once' : `${count} times`)
+
+function checkOf({ check }: HealthCheck): string {
+  switch (check.type) {
+    case 'tcp':
+      return `a connection to port ${check.port}`
+    case 'http':
+      return `GET ${check.path} on port ${check.port}`
+    case 'command':
+      return `the command ${check.command[0] ?? ''}`
+  }
+}
+
+function wordsOf(seen: SeenContainer, health: HealthCheck | undefined): string | undefined {
+  if (seen.state === 'running' && !seen.ready && seen.message === undefined)
+    return `it runs, but its health check does not pass${health ? `: ${checkOf(health)}` : ''}`
   if (seen.state !== 'pulling' || !seen.progress?.totalBytes) return seen.message
   const percent = (100 * seen.progress.doneBytes) / seen.progress.totalBytes
   return `pulling the image, ${Math.floor(percent / PROGRESS_STEP_PERCENT) * PROGRESS_STEP_PERCENT} %`

@@ -49,6 +49,6 @@ test('is stopped when every replica ended by itself', () => {
 test('what is known of an older attempt says nothing of this one', () => {
   const replaced = slot({ phase: 'running', ready: true, attempt: 1 }, 2)
   assert.equal(stateOf('running', 1, [replaced]).state, 'degraded')
-  assert.equal(isSteady(1, [replaced], 2), false)
-  assert.equal(isSteady(1, [slot({ phase: 'running', ready: true, attempt: 2 }, 2)], 2), true)
+  assert.equal(isSteady(1, [replaced], 2, 0), false)
+  assert.equal(isSteady(1, [slot({ phase: 'running', ready: true, attempt: 2 }, 2)], 2, 0), true)
 })

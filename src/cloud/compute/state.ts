@@ -45,13 +45,49 @@ export function stateOf(
   return { state: 'pending', ...(message === undefined ? {} : { message }) }
 }
 
+/** One that started again must run this long before it counts as settled, so that a crash loop turns overdue. */
+const STABLE_MS = 60_000
+
+/** Whether a replica that runs can be taken to go on running. */
+export const isStable = ({ restarts, startedAt }: Replica['status'], now: number): boolean =>
+  restarts === 0 || now - (startedAt ?? now) >= STABLE_MS
+
 /** Whether nothing more is on its way: every replica runs, has ended or has failed under the attempt that is wanted. */
-export const isSteady = (desired: number, slots: readonly Replica[], attempt: number): boolean =>
+export const isSteady = (desired: number, slots: readonly Replica[], attempt: number, now: number): boolean =>
   slots.length === desired &&
   slots.every(
     (it) =>
       it.deletedAt === undefined &&
       it.spec.attempt === attempt &&
       isCurrent(it) &&
-      (it.status.ready || it.status.phase === 'failed' || it.status.phase === 'succeeded'),
+      ((it.status.ready && isStable(it.status, now)) ||
+        it.status.phase === 'failed' ||
+        it.status.phase === 'succeeded'),
   )
+
+const NAMED_MAX = 3
+
+const lackOf = (it: Replica, why: string | undefined): string => {
+  if (it.deletedAt !== undefined) return why ?? 'it is going'
+  if (!isCurrent(it)) return why ?? 'its container is not there yet'
+  if (it.status.ready) return `it started again ${it.status.restarts} times`
+  return it.status.message ?? why ?? `it is ${it.status.phase}`
+}
+
+/** What a workload that is not steady waits for, by the names of its replicas. */
+export async function waitsFor(
+  desired: number,
+  slots: readonly Replica[],
+  now: number,
+  why: (it: Replica) => Promise<string | undefined>,
+): Promise<string> {
+  const live = slots.filter((it) => it.deletedAt === undefined)
+  const lacking = slots.filter(
+    (it) => it.deletedAt !== undefined || !isCurrent(it) || !it.status.ready || !isStable(it.status, now),
+  )
+  const named: string[] = []
+  for (const it of lacking.slice(0, NAMED_MAX)) named.push(`${it.name}: ${lackOf(it, await why(it))}`)
+  if (live.length < desired) named.push(`${desired - live.length} more are to be made`)
+  const more = lacking.length - NAMED_MAX
+  return `waits for its replicas (${named.join('; ')}${more > 0 ? ` and ${more} more` : ''})`
+}

@@ -5,7 +5,7 @@ import { type Recommendation, recommend, READ_EVERY_MS, stabilise } from './auto
 import type { ComputeDriver } from './compute.driver.ts'
 import { replica, type Replica } from './replica.kind.ts'
 import type { Samples } from './samples.ts'
-import { desiredOf, isSteady, stateOf } from './state.ts'
+import { desiredOf, isSteady, stateOf, waitsFor } from './state.ts'
 import type { Workload } from './workload.kind.ts'
 
 /** The last replica wakes it when it goes; this is for when that was missed. */
@@ -26,7 +26,7 @@ export function reconcileWorkload({ compute, samples, grow }: WorkloadTools): Re
   return async (it, look) => {
     if (it.deletedAt !== undefined) {
       histories.delete(it.id)
-      if (look.dependents) return again(EMPTYING_MS, `waiting for ${look.dependents} replicas to go`)
+      if (look.dependents) return again(EMPTYING_MS, look.waitsFor)
       await compute.removeVolume(it.id, look.signal)
       return gone
     }
@@ -47,7 +47,7 @@ export function reconcileWorkload({ compute, samples, grow }: WorkloadTools): Re
     for (const old of live.slice(0, desired))
       if (old.spec.attempt < it.spec.attempt)
         look.draft.edit(replica, old, { spec: { ...old.spec, attempt: it.spec.attempt } })
-    return outcomeOf(it, slots, desired, scaled?.scaledAt ?? it.status.scaledAt, trouble, look)
+    return await outcomeOf(it, slots, desired, scaled?.scaledAt ?? it.status.scaledAt, trouble, look)
   }
 }
 
@@ -55,14 +55,14 @@ export function reconcileWorkload({ compute, samples, grow }: WorkloadTools): Re
 const slotsOf = async (draft: Draft, it: Workload): Promise<Replica[]> =>
   await draft.list(replica, { tenant: it.tenant, terms: [`workload:${it.id}`] })
 
-function outcomeOf(
+async function outcomeOf(
   it: Workload,
   slots: readonly Replica[],
   desired: number,
   scaledAt: number | undefined,
   trouble: string | undefined,
-  { draft }: Look,
-): Outcome<Workload['status']> {
+  { draft, why }: Look,
+): Promise<Outcome<Workload['status']>> {
   const live = slots.filter((slot) => slot.deletedAt === undefined).slice(0, desired)
   const state = stateOf(it.status.state, desired, live)
   if (state.state !== it.status.state)
@@ -93,9 +93,9 @@ function outcomeOf(
     ...(scaledAt === undefined ? {} : { scaledAt }),
   }
   if (trouble) return again(RETRY_GROWTH_MS, trouble, status)
-  if (isSteady(desired, slots, it.spec.attempt))
+  if (isSteady(desired, slots, it.spec.attempt, draft.now))
     return it.spec.autoscaling.enabled ? settled(status, READ_EVERY_MS) : settled(status)
-  return again(PROGRESS_MS, message ?? 'its replicas are on their way', status)
+  return again(PROGRESS_MS, await waitsFor(desired, slots, draft.now, why), status)
 }
 
 function autoscale(

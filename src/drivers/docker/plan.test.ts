@@ -69,12 +69,14 @@ describe('the next step for a container', () => {
     assert.deepEqual(planContainer(held, [ended()], first), {
       do: 'wait',
       untilMs: T0 + RESTART_BACKOFF.firstMs,
+      why: 'it ended with exit code 3, and is started again after a pause',
     })
     assert.equal(planContainer(held, [ended()], { ...first, now: T0 + RESTART_BACKOFF.firstMs }).do, 'start')
     const later = facts({ diedAt: T0, crashes: 4 })
     assert.deepEqual(planContainer(held, [ended()], later), {
       do: 'wait',
       untilMs: T0 + 8 * RESTART_BACKOFF.firstMs,
+      why: 'it ended with exit code 3, 4 times in a row, and is started again after a pause',
     })
   })
 

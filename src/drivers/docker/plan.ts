@@ -168,8 +168,11 @@ function planEnded(held: Held, real: Real, facts: Facts): Step {
   if (held.wish.healing) {
     const ended = msOf(real.finishedAt)
     const at = ended + backoffMs(facts.crashes, RESTART_BACKOFF)
+    const count = facts.crashes > 1 ? `, ${facts.crashes} times in a row` : ''
+    const how = real.oomKilled ? OUT_OF_MEMORY : `it ended with exit code ${real.exitCode}`
+    const why = `${how}${count}, and is started again after a pause`
     // An end that is still to come: the clock was set back, and the wait would be as long.
-    return at > facts.now && ended <= facts.now ? { do: 'wait', untilMs: at } : begin(real, facts)
+    return at > facts.now && ended <= facts.now ? { do: 'wait', untilMs: at, why } : begin(real, facts)
   }
   if (isEnded(held, real)) return rest
   const at = (facts.diedAt ?? facts.now) + JUDGE_MS
