@@ -248,7 +248,7 @@ test('what is not settled in time ends with 4 and the reason', async () => {
   assert.equal(late.code, 4, late.err)
   assert.match(
     late.err,
-    /^workload\/web is not settled after 1 s: waiting for replica\/web-0; waiting for replica\/web-1$/m,
+    /^workload\/web is not settled after 1 s: it was not looked at yet; waiting for replica\/web-0; waiting for replica\/web-1$/m,
   )
   assert.match(late.err, /arcus explain vpc production/)
 })

@@ -42,7 +42,13 @@ export type KindInfo = {
 }
 export type Explanation = {
   readonly settled: boolean
+  readonly state: string
+  readonly since?: string
+  readonly settleBy?: string
   readonly overdue?: string
+  readonly message?: string
+  readonly advice?: string
+  readonly page?: string
   readonly queue?: { readonly at: string; readonly attempt: number; readonly reason?: string }
   readonly waitingFor: readonly {
     readonly kind: string

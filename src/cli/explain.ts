@@ -1,9 +1,31 @@
-import { type Explanation, pathOf } from './client.ts'
+import { type Explanation, pathOf, type Resource } from './client.ts'
 import { action, outputOption, type Register } from './context.ts'
 import { usage } from './failure.ts'
 import { print } from './output.ts'
 import { getOne, kindNamed, splitReference } from './resources.ts'
 import { isFailed, progress, reasons } from './wait.ts'
+
+/** The first line says how it stands, the rest why, until when, and what to do. */
+function explained(label: string, it: Resource, how: Explanation): string {
+  const lines: string[] = []
+  if (how.settled) lines.push(`${label} is settled${isFailed(it) ? `, but failed: ${progress(it)}` : ''}`)
+  else lines.push(`${label} ${it.deletedAt === undefined ? 'is not settled' : 'is being deleted'}`)
+  const say = (title: string, text: string | undefined): void => {
+    if (text !== undefined && text !== '') lines.push(`  ${`${title}:`.padEnd(9)}${text}`)
+  }
+  if (!how.settled) {
+    say('state', `${how.state}${how.since === undefined ? '' : ` since ${how.since}`}`)
+    if (how.overdue === undefined) say('overdue', how.settleBy && `at ${how.settleBy}`)
+    for (const one of reasons(how)) say('waits', one)
+    say('next', how.queue && `looked at again at ${how.queue.at}`)
+  } else if (how.advice !== undefined) {
+    say('state', how.state)
+    say('why', how.message)
+  }
+  say('do', how.advice)
+  say('see', how.page)
+  return `${lines.join('\n')}\n`
+}
 
 export const registerExplain: Register = (program, world, done) => {
   program
@@ -20,14 +42,7 @@ export const registerExplain: Register = (program, world, done) => {
         const kind = await kindNamed(client, said)
         const it = await getOne(client, kind, reference)
         const explanation = await client.get<Explanation>(`${pathOf(kind, it.id)}/explain`)
-        print(world, format, explanation, () => {
-          if (explanation.settled)
-            return `${kind}/${it.name} is settled${isFailed(it) ? `, but failed: ${progress(it)}` : ''}\n`
-          const why = reasons(explanation)
-          const next = explanation.queue ? [`looked at next at ${explanation.queue.at}`] : []
-          const doing = it.deletedAt === undefined ? 'is not settled' : 'is being deleted'
-          return `${kind}/${it.name} ${doing}\n${[...why, ...next].map((one) => `  ${one}\n`).join('')}`
-        })
+        print(world, format, explanation, () => explained(`${kind}/${it.name}`, it, explanation))
       }),
     )
 }

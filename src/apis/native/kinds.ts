@@ -44,21 +44,34 @@ export function kindListRoute(app: FastifyInstance, cloud: Cloud): void {
   app.get('/kinds', { schema }, async () => ({ items: [...cloud.kinds.values()].map(describe) }))
 }
 
+const iso = (ms: number): string => new Date(ms).toISOString()
+
 /** `settled: false` with reasons a person can act on; times ISO 8601. */
-const explained = (it: Explanation) => ({
+const explained = ({ since, settleBy, queue, ...it }: Explanation, kind: AnyKind) => ({
   ...it,
-  ...(it.queue ? { queue: { ...it.queue, at: new Date(it.queue.at).toISOString() } } : {}),
+  ...(since === undefined ? {} : { since: iso(since) }),
+  ...(settleBy === undefined ? {} : { settleBy: iso(settleBy) }),
+  ...(queue ? { queue: { ...queue, at: iso(queue.at) } } : {}),
+  ...(it.advice === undefined ? {} : { page: `docs/states/${kind.name}-${it.state}.md` }),
 })
+
+const text = (description: string) => Type.String({ description })
 
 const Explained = Type.Object({
   settled: Type.Boolean(),
-  overdue: Type.Optional(Type.String()),
+  state: text("The kind's word for what it is or what is being done to it."),
+  since: Type.Optional(text('Of an unsettled one: since when.')),
+  settleBy: Type.Optional(text('When an unsettled one turns overdue.')),
+  overdue: Type.Optional(text('Why it has not settled in time, as of the last look.')),
+  message: Type.Optional(text('What its status says of it.')),
+  advice: Type.Optional(text('What a person can do; absent where nothing is needed.')),
+  page: Type.Optional(text("The page about this state, below the program's folder.")),
   queue: Type.Optional(
     Type.Object({
       key: Type.String(),
-      at: Type.String(),
-      attempt: Type.Integer(),
-      reason: Type.Optional(Type.String()),
+      at: text('When it is looked at next.'),
+      attempt: Type.Integer({ description: 'Looks that failed in a row.' }),
+      reason: Type.Optional(text('What the last look waited for or failed with.')),
     }),
   ),
   waitingFor: Type.Array(
@@ -68,6 +81,7 @@ const Explained = Type.Object({
       name: Type.String(),
       reason: Type.Optional(Type.String()),
     }),
+    { description: 'What has to settle, or to go, before it.' },
   ),
 })
 
@@ -169,7 +183,7 @@ function readRoutes(app: FastifyInstance, cloud: Cloud, kind: AnyKind, streams: 
     async (request) => {
       const caller = callerOf(request)
       const it = await byReference(cloud, caller, kind, request.params.id)
-      return explained(await cloud.explain(caller, kind, it.id))
+      return explained(await cloud.explain(caller, kind, it.id), kind)
     },
   )
 }

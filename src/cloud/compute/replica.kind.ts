@@ -1,6 +1,16 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
-import type { ResourceOf } from '#engine/resource.ts'
+import type { Resource, ResourceOf } from '#engine/resource.ts'
+import { HOST_ADVICE } from '#cloud/states.ts'
+
+type Seen = { attempt?: number; phase: string; ready: boolean }
+
+/** Its phase, as far as it speaks of the attempt that is wanted; `unready` is one that runs and gets no connections. */
+function stateWord({ deletedAt, spec, status }: Resource<{ attempt: number }, Seen>): string {
+  if (deletedAt !== undefined) return 'deleting'
+  if (status.attempt !== spec.attempt) return 'pending'
+  return status.phase === 'running' && !status.ready ? 'unready' : status.phase
+}
 
 /** One running unit of a workload: a slot with an index and addresses that healing and restarts keep. */
 export const replica = defineKind({
@@ -32,6 +42,21 @@ export const replica = defineKind({
   initial: { phase: 'pending', ready: false, restarts: 0 },
   immutable: ['workload', 'vpc', 'subnet', 'index', 'address', 'fabric'],
   settleSecondsMax: 600,
+  states: {
+    pending: { advice: `\`arcus logs\` shows what its container said. ${HOST_ADVICE}` },
+    running: { advice: `\`arcus logs\` shows why its program ends. ${HOST_ADVICE}`, fine: true },
+    unready: {
+      advice:
+        'Its health check has to pass; `arcus logs` shows what its program says, `arcus exec` tries the check',
+    },
+    succeeded: { advice: 'Its program ended; `arcus restart` of its workload starts it again', fine: true },
+    failed: {
+      advice:
+        'It cannot start as it is; correct the image, registry login or command of its workload, or restart that when the cause is gone',
+    },
+    deleting: { advice: HOST_ADVICE },
+  },
+  state: stateWord,
   claims: (r) => [
     { pool: `addresses:${r.spec.subnet}`, value: r.spec.address, ends: 'removal' },
     { pool: 'fabric', value: r.spec.fabric, ends: 'removal' },

@@ -1,12 +1,24 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
-import type { ResourceOf } from '#engine/resource.ts'
+import type { Resource, ResourceOf } from '#engine/resource.ts'
+import { HOST_ADVICE } from '#cloud/states.ts'
 
 export const REPLICAS_MAX = 50
 const Strings = Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 256 })
 const Port = Type.Integer({ minimum: 1, maximum: 65535 })
 
 export const WORKLOAD_STATES = ['pending', 'running', 'degraded', 'stopped', 'error'] as const
+
+const REPLICAS_ADVICE =
+  '`arcus explain` names the replicas that are not there yet; `arcus logs` shows what they said'
+
+const CHANGES = { create: 'pending', restart: 'restarting', config: 'updating', scale: 'scaling' } as const
+
+/** What is being done to it while the wish is ahead of what is true, else what is true. */
+function stateWord(it: Resource<{ change: keyof typeof CHANGES }, { state: string }>): string {
+  if (it.deletedAt !== undefined) return 'deleting'
+  return it.observed < it.generation ? CHANGES[it.spec.change] : it.status.state
+}
 
 /** A workload: an image to run as one or more replicas behind one stable address (VIP) and DNS name. */
 export const workload = defineKind({
@@ -109,6 +121,25 @@ export const workload = defineKind({
   initial: { state: 'pending', desired: 1, ready: 0, replicas: [] },
   immutable: ['vpc', 'subnet', 'vip'],
   settleSecondsMax: 600,
+  states: {
+    pending: { advice: REPLICAS_ADVICE },
+    restarting: { advice: REPLICAS_ADVICE },
+    updating: { advice: REPLICAS_ADVICE },
+    scaling: { advice: REPLICAS_ADVICE },
+    running: { advice: REPLICAS_ADVICE, fine: true },
+    degraded: { advice: REPLICAS_ADVICE },
+    stopped: {
+      advice: 'Its program ended; `arcus logs` shows what it said and `arcus restart` starts it again',
+    },
+    error: {
+      advice:
+        'It cannot start as it is; correct its image, registry login or command, or restart it when the cause is gone',
+    },
+    deleting: {
+      advice: `\`arcus explain\` names the replicas that are still there and why. ${HOST_ADVICE}`,
+    },
+  },
+  state: stateWord,
   claims: (r) => [
     { pool: `addresses:${r.spec.subnet}`, value: r.spec.vip, ends: 'removal' },
     ...(r.spec.externalAddress

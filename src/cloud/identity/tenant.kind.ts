@@ -32,6 +32,9 @@ export const tenant = defineKind({
   status: Type.Object({}),
   initial: {},
   settleSecondsMax: 900,
+  states: {
+    deleting: { advice: '`arcus explain tenant` names what it still has; follow that with `arcus explain`' },
+  },
   claims: (r) => [
     { pool: 'tenant-name', value: r.name, ends: 'deletion', refusal: 'Tenant with this name already exists' },
   ],

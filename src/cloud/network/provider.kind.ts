@@ -1,6 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { HOST_ADVICE } from '#cloud/states.ts'
 
 /** The installation's own settings, one of a kind: external addresses, DNS, and the tunnel provider's access. */
 export const provider = defineKind({
@@ -23,6 +24,10 @@ export const provider = defineKind({
   status: Type.Object({}),
   initial: {},
   secret: ['cloudflareToken'],
+  states: {
+    pending: { advice: HOST_ADVICE },
+    active: { advice: HOST_ADVICE, fine: true },
+  },
   claims: () => [{ pool: 'singleton', value: 'provider', ends: 'deletion' }],
 })
 export type Provider = ResourceOf<typeof provider>

@@ -1,6 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { PART_STATES } from '#cloud/states.ts'
 
 const Route = Type.Object(
   {
@@ -23,6 +24,7 @@ export const routeTable = defineKind({
   initial: { state: 'pending' },
   immutable: ['vpc'],
   settleSecondsMax: 60,
+  states: PART_STATES,
   claims: (r) =>
     r.spec.subnets.map((id) => ({ pool: 'route-table-of', value: id, ends: 'deletion' as const })),
   refs: (r) => [

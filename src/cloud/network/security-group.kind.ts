@@ -1,6 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { PART_STATES } from '#cloud/states.ts'
 
 const Rule = Type.Object(
   {
@@ -30,6 +31,7 @@ export const securityGroup = defineKind({
   initial: { state: 'pending' },
   immutable: ['vpc'],
   settleSecondsMax: 60,
+  states: PART_STATES,
   refs: (r) => [{ to: r.spec.vpc, onDelete: 'cascade' }],
   terms: (r) => [`vpc:${r.spec.vpc}`],
   wakes: (r) => [`vpc/${r.spec.vpc}`],

@@ -1,6 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { PART_STATES } from '#cloud/states.ts'
 
 /** A subnet: a range of a VPC's addresses. Goes with its VPC; blocked while workloads are in it. */
 export const subnet = defineKind({
@@ -22,6 +23,7 @@ export const subnet = defineKind({
   initial: { state: 'pending' },
   immutable: ['vpc', 'cidr', 'gateway', 'index6'],
   settleSecondsMax: 60,
+  states: PART_STATES,
   claims: (r) => [
     { pool: `addresses:${r.id}`, value: r.spec.gateway, ends: 'removal' },
     { pool: `subnet-index6:${r.spec.vpc}`, value: String(r.spec.index6), ends: 'removal' },

@@ -1,6 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { HOST_ADVICE } from '#cloud/states.ts'
 
 /** A VPC: an address space and router of its own; nothing crosses between two of them unless it leaves by an external address. */
 export const vpc = defineKind({
@@ -25,6 +26,11 @@ export const vpc = defineKind({
   initial: { state: 'pending' },
   immutable: ['index', 'range6'],
   settleSecondsMax: 60,
+  states: {
+    pending: { advice: HOST_ADVICE },
+    active: { advice: HOST_ADVICE, fine: true },
+    deleting: { advice: `\`arcus explain\` names what is still in it and why. ${HOST_ADVICE}` },
+  },
   claims: (r) => [
     { pool: 'vpc-index', value: String(r.spec.index), ends: 'removal' },
     ...(r.spec.natAddress ? [{ pool: 'external', value: r.spec.natAddress, ends: 'removal' as const }] : []),

@@ -36,6 +36,8 @@ export type SimulatedCompute = ComputeDriver &
     exit(id: string, code: number): void
     /** Somebody removed the container behind our back. */
     vanish(id: string): void
+    /** From now on it is seen like this, whatever is done to it; without `seen` it is as it is again. */
+    pretend(id: string, seen?: Partial<SeenContainer>): void
     /** What the next samples say. */
     load(id: string, cpuMillicores: number): void
   }
@@ -43,6 +45,7 @@ export type SimulatedCompute = ComputeDriver &
 /** Containers that exist only on the clock: for tests and benchmarks. They start within 50 ms and stop within 20. */
 export function simulatedCompute(clock: Clock, fault: Fault = () => {}): SimulatedCompute {
   const containers = new Map<string, Container>()
+  const pretences = new Map<string, Partial<SeenContainer>>()
   const volumes = new Set<string>()
   const listeners = new Set<(event: ContainerEvent) => void>()
   const tell = (id: string, what: string): void => {
@@ -52,6 +55,7 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
     it.stoppingAt !== undefined && clock.now() >= it.stoppingAt + STOP_MS
   const find = (id: string): Container | undefined => {
     const it = containers.get(id)
+    if (pretences.has(id)) return it
     if (it && gone(it)) containers.delete(id)
     return it && !gone(it) ? it : undefined
   }
@@ -75,6 +79,7 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
       ...(it.failure === undefined ? {} : { message: it.failure }),
       ...(state === 'running' ? { startedAt: it.createdAt + START_MS } : {}),
       ...(it.exitCode === undefined ? {} : { exitCode: it.exitCode }),
+      ...pretences.get(it.wish.id),
     }
   }
   return {
@@ -97,6 +102,11 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
     vanish(id) {
       containers.delete(id)
       tell(id, 'destroy')
+    },
+    pretend(id, as) {
+      if (as) pretences.set(id, as)
+      else pretences.delete(id)
+      tell(id, 'pretend')
     },
     load(id, cpuMillicores) {
       const it = find(id)

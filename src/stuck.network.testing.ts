@@ -1,0 +1,263 @@
+import { CloudError } from '#lib/errors.ts'
+import { AGENT_AWAY, type Case, EDGE_AWAY, type Ground } from './stuck.testing.ts'
+
+// Every way for what is made of routers to hang: the driver fails, the agent or the edge is away, a container stays.
+
+const NEWER = new CloudError('conflict', 'generation 3 is older than 9', { rule: 'lost_race' })
+const PROVIDER = {
+  externalCidr: '203.0.113.0/24',
+  externalGateway: '203.0.113.1',
+  peeringCidr: '172.30.0.0/24',
+  nameservers: ['1.1.1.1'],
+  ndots: 2,
+  cloudflareAccountId: null,
+  cloudflareDomain: null,
+}
+
+const mend = (ground: Ground): void => ground.mend()
+
+async function vpcIn(ground: Ground): Promise<string> {
+  return (await ground.act(async (verbs) => await verbs.createVpc({ name: 'production', internet: true }))).id
+}
+
+type Part = 'subnet' | 'security-group' | 'route-table'
+
+async function part(ground: Ground, kind: Part, vpc: string): Promise<string> {
+  return await ground.act(async (verbs) => {
+    const made = {
+      subnet: { cidr: '10.9.0.0/24', gateway: '10.9.0.1' },
+      'security-group': { rules: [] },
+      'route-table': { subnets: [], routes: [] },
+    }[kind]
+    const of = ground.it.cloud.kinds.get(kind)
+    if (!of) throw new Error(kind)
+    return (await verbs.create(of, { name: 'part', spec: { vpc, ...made } })).id
+  })
+}
+
+/** A pod that does not go, with a way to let it. */
+async function clinging(
+  ground: Ground,
+  groups: readonly string[] = [],
+  at?: Awaited<ReturnType<Ground['network']>>,
+) {
+  const made = await ground.pod({ securityGroups: [...groups] }, at)
+  await ground.settle()
+  const id = made.status.replicas[0]?.id ?? ''
+  ground.it.compute.pretend(id, {
+    state: 'stopping',
+    message: 'its process does not end: it waits for a disk',
+  })
+  return { vpc: made.spec.vpc, subnet: made.spec.subnet, replica: id, workload: made.id }
+}
+
+async function letGo(ground: Ground): Promise<void> {
+  for (const { id } of await ground.it.compute.list(AbortSignal.timeout(1000))) ground.it.compute.pretend(id)
+  for (const { id } of (await ground.it.engine.store.list({ kind: 'replica', tenant: '*' })).items)
+    await ground.it.engine.wake(`replica/${id}`)
+}
+
+/** What was in force and is not known to be any more: another plan was seen in its place, and no new one can be made. */
+async function inForceNoMore(ground: Ground, kind: Part): Promise<string> {
+  const at = await ground.network()
+  const id = await part(ground, kind, at.vpc.id)
+  await ground.settle()
+  ground.fail('network.apply', NEWER)
+  await ground.pod({}, at)
+  await ground.settle()
+  await ground.it.engine.wake(`${kind}/${id}`)
+  return id
+}
+
+const VPC: readonly Case[] = [
+  {
+    kind: 'vpc',
+    state: 'pending',
+    title: 'the driver fails for ever',
+    async stick(ground) {
+      ground.fail('network.apply', new Error('ip link add: RTNETLINK answers: Operation not permitted'))
+      return await vpcIn(ground)
+    },
+    says: /ip link add: .*Operation not permitted/,
+    free: mend,
+  },
+  {
+    kind: 'vpc',
+    state: 'pending',
+    title: 'the host agent cannot be reached',
+    async stick(ground) {
+      ground.fail('network', AGENT_AWAY)
+      ground.fail('compute', AGENT_AWAY)
+      return await vpcIn(ground)
+    },
+    says: /the host agent does not answer at .*agent\.sock/,
+    free: mend,
+  },
+  {
+    kind: 'vpc',
+    state: 'pending',
+    title: 'the edge cannot be reached',
+    async stick(ground) {
+      ground.fail('edge', EDGE_AWAY)
+      return await vpcIn(ground)
+    },
+    says: /the edge does not answer at .*edge\.sock/,
+    free: mend,
+  },
+  {
+    kind: 'vpc',
+    state: 'pending',
+    title: 'its plan is refused as older than the one that is held',
+    async stick(ground) {
+      ground.fail('network.apply', NEWER)
+      return await vpcIn(ground)
+    },
+    says: /generation 3 is older than 9/,
+    free: mend,
+  },
+  {
+    kind: 'vpc',
+    state: 'active',
+    title: 'a change of what is in it cannot be applied',
+    async stick(ground) {
+      const at = await ground.network()
+      ground.fail('network.apply')
+      await ground.pod({}, at)
+      return at.vpc.id
+    },
+    says: /network\.apply: no space left on device/,
+    free: mend,
+  },
+  {
+    kind: 'vpc',
+    state: 'deleting',
+    title: 'its router cannot be removed',
+    async stick(ground) {
+      const { vpc } = await ground.network()
+      ground.fail('network.remove', new Error('ip netns del: Device or resource busy'))
+      await ground.act(async (verbs) => await verbs.deleteVpc(vpc.id))
+      return vpc.id
+    },
+    says: /ip netns del: Device or resource busy/,
+    free: mend,
+  },
+  {
+    kind: 'vpc',
+    state: 'deleting',
+    title: 'a container in it does not stop',
+    async stick(ground) {
+      const { vpc } = await clinging(ground)
+      await ground.act(async (verbs) => await verbs.deleteVpc(vpc))
+      return vpc
+    },
+    says: /waits for .*workload web/,
+    free: letGo,
+  },
+]
+
+const parts = (['subnet', 'security-group', 'route-table'] as const).flatMap((kind): Case[] => [
+  {
+    kind,
+    state: 'pending',
+    title: "its VPC's router cannot be made",
+    async stick(ground) {
+      ground.fail('network.apply')
+      return await part(ground, kind, await vpcIn(ground))
+    },
+    says: /waits for the router of VPC production/,
+    free: mend,
+  },
+  {
+    kind,
+    state: 'active',
+    title: 'it is not in force any more',
+    stick: async (ground) => await inForceNoMore(ground, kind),
+    says: /waits for the router of VPC net0/,
+    free: mend,
+  },
+])
+
+const PARTS_GOING: readonly Case[] = [
+  {
+    kind: 'subnet',
+    state: 'deleting',
+    title: 'a container in it does not stop',
+    async stick(ground) {
+      const { vpc, subnet } = await clinging(ground)
+      await ground.act(async (verbs) => await verbs.deleteVpc(vpc))
+      return subnet
+    },
+    says: /waits for workload web/,
+    free: letGo,
+  },
+  {
+    kind: 'security-group',
+    state: 'deleting',
+    title: 'a pod that uses it does not stop',
+    async stick(ground) {
+      const at = await ground.network()
+      const group = await part(ground, 'security-group', at.vpc.id)
+      const { vpc } = await clinging(ground, [group], at)
+      await ground.act(async (verbs) => await verbs.deleteVpc(vpc))
+      return group
+    },
+    says: /waits for workload web/,
+    free: letGo,
+  },
+]
+
+const PLATFORM: readonly Case[] = [
+  {
+    kind: 'provider',
+    state: 'pending',
+    title: "the host's own rules cannot be set",
+    async stick(ground) {
+      ground.fail('network.applyHost', new Error('nft: Operation not supported'))
+      const { provider } = await ground.it.cloud.act(
+        ground.it.admin,
+        'test',
+        async (verbs) => await verbs.putProvider(PROVIDER),
+      )
+      return provider.id
+    },
+    says: /nft: Operation not supported/,
+    free: mend,
+  },
+  {
+    kind: 'provider',
+    state: 'active',
+    title: "the host's own rules cannot be kept",
+    async stick(ground) {
+      const { provider } = await ground.it.cloud.act(
+        ground.it.admin,
+        'test',
+        async (verbs) => await verbs.putProvider(PROVIDER),
+      )
+      await ground.settle()
+      ground.fail('network.applyHost', AGENT_AWAY)
+      await ground.it.engine.wake(`provider/${provider.id}`)
+      return provider.id
+    },
+    says: /the host agent does not answer/,
+    free: mend,
+  },
+  {
+    kind: 'tenant',
+    state: 'deleting',
+    title: 'the router of its VPC cannot be removed',
+    async stick(ground) {
+      await ground.network()
+      ground.fail('network.remove')
+      await ground.it.cloud.act(
+        ground.it.admin,
+        'test',
+        async (verbs) => await verbs.deleteTenant(ground.tenant),
+      )
+      return ground.tenant
+    },
+    says: /waits for .*vpc net0/,
+    free: mend,
+  },
+]
+
+export const NETWORK_CASES: readonly Case[] = [...VPC, ...parts, ...PARTS_GOING, ...PLATFORM]

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { KINDS } from '#cloud/cloud.ts'
+import { COMPUTE_CASES } from './stuck.compute.testing.ts'
+import { NETWORK_CASES } from './stuck.network.testing.ts'
+import { getStuck } from './stuck.testing.ts'
+
+const PAGES = join(import.meta.dirname, '../docs/states')
+const CASES = [...NETWORK_CASES, ...COMPUTE_CASES]
+
+/** Kinds and states in which nothing can be made to hang, and why. May only shrink. */
+const CANNOT_HANG: Readonly<Record<string, string>> = {
+  'route-table-deleting': 'nothing refers to a route table, so it is gone at the first look',
+  'replica-succeeded': 'ended as its program wished; its workload tells of it',
+}
+
+for (const it of CASES)
+  test(`${it.kind} ${it.state}: ${it.title}`, async () => {
+    await getStuck(it)
+  })
+
+const states = KINDS.flatMap((kind) => Object.keys(kind.states).map((state) => `${kind.name}-${state}`))
+
+test('every state of every kind was made to hang', () => {
+  const tried = new Set(CASES.map((it) => `${it.kind}-${it.state}`))
+  assert.deepEqual(
+    states.filter((it) => !tried.has(it) && !(it in CANNOT_HANG)),
+    [],
+    'add a case to src/stuck.*.testing.ts',
+  )
+  assert.deepEqual(
+    Object.keys(CANNOT_HANG).filter((it) => tried.has(it) || !states.includes(it)),
+    [],
+  )
+})
+
+test('every state has a page, and every page a state and a line in the index', () => {
+  const pages = readdirSync(PAGES).filter((it) => it !== 'README.md')
+  assert.deepEqual(pages.toSorted(), states.map((it) => `${it}.md`).toSorted())
+  const index = readFileSync(join(PAGES, 'README.md'), 'utf8')
+  for (const page of pages) {
+    assert.ok(index.includes(`(${page})`), `docs/states/README.md does not name ${page}`)
+    const text = readFileSync(join(PAGES, page), 'utf8')
+    for (const title of ['What it means', 'How you see it', 'What causes it', 'What to do'])
+      assert.ok(text.includes(`## ${title}`), `${page} does not say: ${title}`)
+    for (const [, link = ''] of text.matchAll(/\]\(([^)#]+\.md)/g))
+      assert.ok(existsSync(join(PAGES, link)), `${page} leads to ${link}, which is not there`)
+  }
+})
