@@ -1,7 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { CloudError } from '#lib/errors.ts'
-import { cidr, contains, overlaps, parseCidr, parseIpv4 } from '#lib/cidr.ts'
+import { overlaps, parseCidr } from '#lib/cidr.ts'
 import type { LogLevel } from '#lib/log.ts'
 import { DEFAULT_SETTINGS, type Settings } from '#cloud/context.ts'
 
@@ -132,34 +131,4 @@ function readSettings(values: Values): Settings {
     externalGateway: first(external),
     allowedNetworks: allowed,
   }
-}
-
-/** Networks of the host, read from the kernel's routing table, that a platform range overlaps; such a range would cut the host off. */
-export function clashes(settings: Settings, routes: readonly string[]): readonly string[] {
-  const own = [cidr(settings.fabric), cidr(settings.externalCidr)]
-  return routes.filter((text) => {
-    const route = parseCidr(text)
-    if (!route || route.prefix === 0) return false
-    // Routes inside the ranges are Arcus's own; one that contains or equals a range belongs to the host.
-    return own.some((it) => contains(route, it.base) && route.prefix <= it.prefix)
-  })
-}
-
-/** The host's IPv4 routes as CIDRs. */
-export function hostRoutes(path = '/proc/net/route'): readonly string[] {
-  if (!existsSync(path)) return []
-  return readFileSync(path, 'utf8')
-    .split('\n')
-    .slice(1)
-    .flatMap((line) => {
-      const [, destination, , , , , , mask] = line.split('\t')
-      if (!destination || !mask) return []
-      const bytes = (hex: string): string =>
-        (hex.match(/../g) ?? [])
-          .toReversed()
-          .map((it) => parseInt(it, 16))
-          .join('.')
-      const bits = (parseIpv4(bytes(mask)) ?? 0).toString(2).replaceAll('0', '').length
-      return [`${bytes(destination)}/${bits}`]
-    })
 }

@@ -20,7 +20,8 @@ import { simulatedNetwork } from '#drivers/simulated/network.ts'
 import { DIALECTS } from '#apis/dialects.ts'
 import { createHttp } from '#apis/http.ts'
 import { ensureCertificate } from '#apis/tls.ts'
-import { type Address, clashes, type Config, hostRoutes, readConfig } from './config.ts'
+import { clashes, hostRoutes } from '#setup/ranges.ts'
+import { type Address, type Config, readConfig } from './config.ts'
 
 type Admin = { readonly username: string; readonly password: string; readonly token: string }
 type Closing = { close(): Promise<void> }
@@ -93,7 +94,7 @@ async function openDrivers(config: Config, epoch: number, log: Log): Promise<{ d
       'invalid',
       'Containers of Docker need the Linux network: give --compute docker --network linux, or simulated for both',
     )
-  const cut = clashes(config.settings, hostRoutes())
+  const cut = clashes([config.settings.fabric, config.settings.externalCidr], hostRoutes())
   if (cut.length)
     throw new CloudError(
       'conflict',

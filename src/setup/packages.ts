@@ -1,24 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
+import type { Need } from '#lib/needs.ts'
 import { commandExists, runLong, type Say } from './command.ts'
 
 const UPDATE_SECONDS_MAX = 300
 const INSTALL_SECONDS_MAX = 900
 /** How long another apt, such as the one at boot, may hold its lock. */
 const APT_LOCK_SECONDS_MAX = 120
-
-/** A command that is needed, and the Debian package that has it. */
-export type Need = { readonly command: string; readonly package: string }
-
-/** What a host needs for VPCs and for processes without root. */
-export const HOST_NEEDS: readonly Need[] = [
-  { command: 'ip', package: 'iproute2' },
-  { command: 'nft', package: 'nftables' },
-  { command: 'conntrack', package: 'conntrack' },
-  { command: 'setpriv', package: 'util-linux' },
-  { command: 'useradd', package: 'passwd' },
-]
 
 const APPARMOR = '/sys/module/apparmor/parameters/enabled'
 

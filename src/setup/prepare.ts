@@ -1,10 +1,11 @@
 import type { Clock } from '#lib/clock.ts'
 import { messageOf } from '#lib/errors.ts'
+import { HOST_NEEDS } from '#lib/needs.ts'
 import { checkReach } from './checks.ts'
 import { commandExists, type Say } from './command.ts'
 import { engineAnswers } from './engine.ts'
 import { cloudData, edgeData, type Layout, makeFolders } from './layout.ts'
-import { enginePackages, HOST_NEEDS, installPackages, missingPackages } from './packages.ts'
+import { enginePackages, installPackages, missingPackages } from './packages.ts'
 import { installProgram } from './program.ts'
 import { CLOUD_USER, EDGE_USER, ensureUser, type User } from './users.ts'
 

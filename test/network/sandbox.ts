@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -49,11 +49,26 @@ export async function enterSandbox(file: string): Promise<void> {
 
 const folders: string[] = []
 
+/** Where something is mounted, by /proc/self/mountinfo. */
+const mountPoints = (): string[] =>
+  readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+
+/**
+ * Removes a folder of a test. Throws when anything is mounted in it: what is removed through a mount is not the test's
+ * own but the machine's.
+ */
+export function removeFolder(path: string): void {
+  const mounted = mountPoints().find((it) => it === path || it.startsWith(`${path}/`))
+  if (mounted !== undefined) throw new Error(`${mounted} is still mounted: ${path} is left as it is`)
+  rmSync(path, { recursive: true, force: true })
+}
+
 /** A folder that is removed when the test process ends. */
 export function folder(): string {
   const path = mkdtempSync(join(tmpdir(), 'arcus-network-'))
-  if (!folders.length)
-    process.on('exit', () => folders.forEach((it) => rmSync(it, { recursive: true, force: true })))
+  if (!folders.length) process.on('exit', () => folders.forEach(removeFolder))
   folders.push(path)
   return path
 }

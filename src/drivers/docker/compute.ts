@@ -18,6 +18,7 @@ import { type DockerApi, type RegistryLogin, dockerApi } from './docker.ts'
 import { startExec } from './exec.ts'
 import { openImages } from './images.ts'
 import { entriesOf, placeOf, sinceOf } from './logs.ts'
+import { missingInDocker } from './missing.ts'
 import { dockerNetworks } from './networks.ts'
 import { openOwner } from './owner.ts'
 import type { NetworkPlugin } from './plugin.ts'
@@ -141,7 +142,7 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
     ...auditedBy(look, (finding, error) =>
       log.warn('what was found cannot be mended', { ...finding, error }),
     ),
-    missing: () => missingOf(api, options.socket),
+    missing: () => missingInDocker(api),
     async apply(wish) {
       const why = refusal(wish, limits)
       if (why !== undefined) throw new CloudError('invalid', `the host does not run this container: ${why}`)
@@ -214,21 +215,6 @@ async function hasInit(): Promise<boolean> {
     }
   }
   return false
-}
-
-async function missingOf(api: DockerApi, socket: string): Promise<readonly string[]> {
-  const info = await api.info().catch(() => undefined)
-  if (!info) return [`no Docker answers at ${socket}: install docker.io and start dockerd`]
-  const missing: string[] = []
-  if (info.OSType !== 'linux') missing.push('Docker runs no Linux containers')
-  if (!info.SecurityOptions?.some((option) => option.startsWith('name=seccomp'))) {
-    missing.push('Docker has no seccomp: use a kernel and a Docker with CONFIG_SECCOMP')
-  }
-  if (info.MemoryLimit === false)
-    missing.push('the kernel has no memory cgroup: boot it with cgroup_enable=memory')
-  if (info.CpuCfsQuota === false) missing.push('the kernel has no CPU quota (CONFIG_CFS_BANDWIDTH)')
-  if (info.PidsLimit === false) missing.push('the kernel has no pids cgroup (CONFIG_CGROUP_PIDS)')
-  return missing
 }
 
 const bindingOf = (id: string): string => `container ${id} registry`

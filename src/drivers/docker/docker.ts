@@ -210,4 +210,7 @@ export type DockerInfo = {
   readonly MemoryLimit?: boolean
   readonly CpuCfsQuota?: boolean
   readonly LiveRestoreEnabled?: boolean
+  readonly Driver?: string
+  readonly DockerRootDir?: string
+  readonly CgroupDriver?: string
 }

@@ -1,3 +1,4 @@
+import { HOST_NEEDS, installOf } from '#lib/needs.ts'
 import { CommandFailed, run, runIn } from './run.ts'
 
 // Everything the rules use that a kernel or an old nftables may lack.
@@ -29,14 +30,63 @@ const PROBE_RULES = `table inet probe {
 }
 `
 
-type Probe = {
-  readonly command: readonly string[]
-  readonly input?: string
-  readonly says: (reason: string) => string
+/** One thing of the host that VPCs need, found out by doing it in a namespace of its own. */
+export type HostProbe = {
+  readonly id: string
+  /** What works when it does, for a person. */
+  readonly does: string
+  /** The sentence when it does not, with the first line of what was said. */
+  readonly lacks: (reason: string) => string
+  /** The command that mends it, or what else does. */
+  readonly mend: string
+  readonly attempt: (namespace: string, signal: AbortSignal) => Promise<unknown>
 }
 
-const install = (program: string, pkg: string): string =>
-  `\`${program}\` is not installed: install it with \`apt-get install ${pkg}\`.`
+const KERNEL = 'boot a kernel of Debian 12, Ubuntu 24.04 or later'
+
+const inside = (...argv: string[]) =>
+  ((namespace, signal) => run(['ip', '-n', namespace, ...argv], { signal })) satisfies HostProbe['attempt']
+
+/** Each is tried in the same fresh namespace, which goes afterwards. */
+export const HOST_PROBES: readonly HostProbe[] = [
+  {
+    id: 'rules',
+    does: 'nftables loads every kind of rule that VPCs use (maps, fib, counted flows, translation)',
+    lacks: (reason) => `The kernel or nftables lacks what the rules of a VPC need: ${reason}`,
+    mend: `${KERNEL}, with nftables 1.0.6 or later`,
+    attempt: (namespace, signal) => runIn(namespace, ['nft', '-f', '-'], { signal, input: PROBE_RULES }),
+  },
+  {
+    id: 'links',
+    does: 'links of the type veth can be made',
+    lacks: (reason) => `Links of the type veth cannot be made: ${reason}`,
+    mend: `modprobe veth, or ${KERNEL}`,
+    attempt: inside('link', 'add', 'probe0', 'type', 'veth', 'peer', 'name', 'probe1'),
+  },
+  {
+    id: 'policy-routing',
+    does: 'routes can be chosen by the source',
+    lacks: (reason) => `The kernel cannot choose routes by the source: ${reason}`,
+    mend: KERNEL,
+    attempt: inside('rule', 'add', 'from', '10.0.0.0/24', 'lookup', '4242'),
+  },
+  {
+    id: 'ipv6',
+    does: 'the kernel has IPv6',
+    lacks: (reason) => `The kernel has no IPv6, which VPCs use inside: ${reason}`,
+    mend: 'boot without ipv6.disable=1',
+    attempt: inside('route', 'add', 'unreachable', 'fd00::/48'),
+  },
+  {
+    id: 'single-flows',
+    does: 'conntrack ends single flows',
+    lacks: (reason) => `\`conntrack\` cannot read a list of flows (1.4.7 and later can): ${reason}`,
+    mend: 'apt-get install -y conntrack (1.4.7 or later, as in Debian 12 and Ubuntu 24.04)',
+    attempt: (namespace, signal) => runIn(namespace, ['conntrack', '-R', '/dev/null'], { signal }),
+  },
+]
+
+const PROGRAMS = ['ip', 'nft', 'nsenter', 'conntrack']
 
 async function reasonOf(attempt: () => Promise<unknown>): Promise<string | undefined> {
   try {
@@ -49,45 +99,44 @@ async function reasonOf(attempt: () => Promise<unknown>): Promise<string | undef
   }
 }
 
-const PROGRAMS: readonly Probe[] = [
-  { command: ['ip', '-V'], says: () => install('ip', 'iproute2') },
-  { command: ['nft', '-v'], says: () => install('nft', 'nftables') },
-  { command: ['nsenter', '--version'], says: () => install('nsenter', 'util-linux') },
-  { command: ['conntrack', '-V'], says: () => install('conntrack', 'conntrack') },
-]
+/** A probe and what it failed with; undefined when it worked. */
+export type Probed = { readonly probe: HostProbe; readonly reason: string | undefined }
 
-/** Sentences naming what this host lacks to be the router of VPCs, found by trying; empty when nothing. */
-export async function missingOnHost(prefix: string, signal: AbortSignal): Promise<string[]> {
-  const found: string[] = []
-  for (const probe of PROGRAMS) {
-    if (await reasonOf(() => run(probe.command, { signal }))) found.push(probe.says(''))
-  }
-  if (found.length) return found
-  const namespace = `${prefix}-probe`
+/**
+ * Tries every probe in a namespace of this name, which is made for it and removed. A string says why there can be no
+ * namespace at all.
+ */
+export async function probeHost(namespace: string, signal: AbortSignal): Promise<string | readonly Probed[]> {
   await reasonOf(() => run(['ip', 'netns', 'del', namespace], { signal }))
-  const noNamespace = await reasonOf(() => run(['ip', 'netns', 'add', namespace], { signal }))
-  if (noNamespace) {
-    return [
-      `Network namespaces cannot be made (${noNamespace}): run as root, with CAP_SYS_ADMIN and CAP_NET_ADMIN.`,
-    ]
-  }
+  const none = await reasonOf(() => run(['ip', 'netns', 'add', namespace], { signal }))
+  if (none) return none
+  const probed: Probed[] = []
   try {
-    const noRules = await reasonOf(() => runIn(namespace, ['nft', '-f', '-'], { signal, input: PROBE_RULES }))
-    if (noRules) found.push(`The kernel or nftables lacks what the rules of a VPC need: ${noRules}`)
-    const noLink = await reasonOf(() =>
-      run(['ip', '-n', namespace, 'link', 'add', 'probe0', 'type', 'veth', 'peer', 'name', 'probe1'], {
-        signal,
-      }),
-    )
-    if (noLink) found.push(`Links of the type veth cannot be made: ${noLink}`)
-    const noIpv6 = await reasonOf(() =>
-      run(['ip', '-n', namespace, 'route', 'add', 'unreachable', 'fd00::/48'], { signal }),
-    )
-    if (noIpv6) found.push(`The kernel has no IPv6, which VPCs use inside: ${noIpv6}`)
-    const noBatch = await reasonOf(() => runIn(namespace, ['conntrack', '-R', '/dev/null'], { signal }))
-    if (noBatch) found.push(`\`conntrack\` cannot read a list of flows (1.4.7 and later can): ${noBatch}`)
+    for (const probe of HOST_PROBES)
+      probed.push({ probe, reason: await reasonOf(() => probe.attempt(namespace, signal)) })
   } finally {
     await reasonOf(() => run(['ip', 'netns', 'del', namespace]))
   }
-  return found
+  return probed
+}
+
+/** Sentences naming what this host lacks to be the router of VPCs, found by trying; empty when nothing. */
+export async function missingOnHost(prefix: string, signal: AbortSignal): Promise<string[]> {
+  const lacking: string[] = []
+  for (const program of HOST_NEEDS.filter((it) => PROGRAMS.includes(it.command)))
+    if (await reasonOf(() => run([program.command, '--version'], { signal }).catch(onlyMissing)))
+      lacking.push(`\`${program.command}\` is not installed: install it with \`${installOf(program)}\`.`)
+  if (lacking.length) return lacking
+  const probed = await probeHost(`${prefix}-probe`, signal)
+  if (typeof probed === 'string')
+    return [
+      `Network namespaces cannot be made (${probed}): run as root, with CAP_SYS_ADMIN and CAP_NET_ADMIN.`,
+    ]
+  return probed.flatMap(({ probe, reason }) => (reason === undefined ? [] : [probe.lacks(reason)]))
+}
+
+/** A program that does not know the option is there all the same. */
+function onlyMissing(error: unknown): void {
+  if (error instanceof CommandFailed && !error.missing) return
+  throw error
 }
