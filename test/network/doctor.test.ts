@@ -69,7 +69,7 @@ const commandOf = (said: Said, id: string): string => (said.of(id).mend ?? '').r
  */
 function replaceTools(tools: Readonly<Record<string, string | undefined>>): () => void {
   const mountsOf = (pid: string): string => readlinkSync(`/proc/${pid}/ns/mnt`)
-  assert.notEqual(mountsOf('self'), mountsOf('1'), 'mounts of its own, not those of the machine')
+  assert.notEqual(mountsOf('self'), mountsOf(String(process.ppid)), 'mounts of its own, not the machine’s')
   const changed = folder()
   for (const { command } of HOST_NEEDS) {
     const original = join('/usr/sbin', command)
