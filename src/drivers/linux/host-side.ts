@@ -77,7 +77,7 @@ async function listing(table: string, signal: AbortSignal): Promise<Listing | un
     const text = await run(['nft', '-s', 'list', 'table', 'inet', table], { signal })
     // The set that counts flows changes by itself.
     const still = text.replace(/\tset flows \{[\s\S]*?\n\t\}\n/, '')
-    return { rules: digest(still.replace(/elements = \{[^}]*\}/g, '')), sets: digest(still) }
+    return { rules: digest(still.replace(/\s*elements = \{[^}]*\}/g, '')), sets: digest(still) }
   } catch (error) {
     if (error instanceof CommandFailed && !error.missing) return undefined
     throw error
@@ -160,8 +160,10 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
     const isLoaded = rules === digest(text)
     const sameRules = there !== undefined && there.rules === listed?.rules && isLoaded
     if (sameRules && there.sets === listed?.sets && sets === digest(filling)) return []
+    const isChanged = sameRules && listed?.sets !== '' && sets === digest(filling)
     const fix = async (stop: AbortSignal): Promise<void> => {
-      await nftLoad(undefined, (sameRules ? '' : text) + filling, { signal: stop })
+      // Of the sets that the rules are made with, too, when somebody changed one.
+      await nftLoad(undefined, (sameRules && !isChanged ? '' : text) + filling, { signal: stop })
       rules = digest(text)
       sets = digest(filling)
       ranges = new Set(of.ranges.map(clashKey))
@@ -176,7 +178,7 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
       },
     ]
     if (!sameRules) return isLoaded && listed ? drift('rules') : [{ fix }]
-    return listed?.sets !== '' && sets === digest(filling) ? drift('sets') : [{ fix }]
+    return isChanged ? drift('sets') : [{ fix }]
   }
 
   /** Changes only what differs, since every new VPC comes by here. */
