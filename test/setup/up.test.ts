@@ -104,6 +104,20 @@ describe('up and down', { skip, concurrency: false }, () => {
     assert.equal(answer.status, 200)
   })
 
+  test('the doctor finds its own cloud, and nothing that it requires missing', async () => {
+    const said = await arcus('doctor', '-o', 'json')
+    const { fit, checks } = JSON.parse(said.stdout) as {
+      fit: boolean
+      checks: { id: string; state: string; seen: string; required: boolean }[]
+    }
+    const bad = checks.filter((it) => it.required && !['ok', 'limited'].includes(it.state))
+    assert.deepEqual([bad, fit, said.code], [[], true, 0])
+    const seen = Object.fromEntries(checks.map((it) => [it.id, it.seen]))
+    assert.equal(seen['installation'], 'Arcus runs here')
+    assert.equal(seen[`port-${listen.split(':')[1]}`], `Arcus listens on ${listen}`)
+    assert.equal(seen['permissions'], 'no other account can read the data')
+  })
+
   test('only the agent is root; the others have their own accounts and no capability but low ports', () => {
     assert.equal(statusOf(pidOf('agent'), 'Uid')?.split('\t')[0], '0')
     for (const [name, account, capabilities] of [
