@@ -1,0 +1,12 @@
+import type { Bench } from './context.ts'
+import { creates } from './creates.ts'
+import { delay } from './delay.ts'
+import { growth } from './growth.ts'
+import { pods } from './pods.ts'
+import { reads } from './reads.ts'
+import { reconcile } from './reconcile.ts'
+import { starts } from './starts.ts'
+import { traffic } from './traffic.ts'
+
+/** Every bench, in the order of a run. A new one is added here. */
+export const BENCHES: readonly Bench[] = [reads, growth, creates, delay, reconcile, starts, pods, traffic]

@@ -1,0 +1,64 @@
+import type { Figure } from './figure.ts'
+
+/** How much of everything a run takes: `full` is for figures, `smoke` only shows that it works. */
+export type Scale = {
+  readonly rounds: number
+  /** One side of one round under load. */
+  readonly loadMs: number
+  /** Operations timed one by one. */
+  readonly samples: number
+  /** Resources of the large and of the small data folder. */
+  readonly many: number
+  readonly few: number
+  /** Starts of a process. */
+  readonly starts: number
+  /** From the start of a process to its memory being looked at. */
+  readonly idleMs: number
+  readonly podsAtOnce: number
+  readonly podRounds: number
+  readonly trafficRounds: number
+  readonly trafficSeconds: number
+}
+
+export const FULL: Scale = {
+  rounds: 7,
+  loadMs: 1500,
+  samples: 400,
+  many: 100_000,
+  few: 1000,
+  starts: 9,
+  idleMs: 6000,
+  podsAtOnce: 50,
+  podRounds: 9,
+  trafficRounds: 5,
+  trafficSeconds: 2,
+}
+export const SMOKE: Scale = {
+  rounds: 1,
+  loadMs: 300,
+  samples: 5,
+  many: 120,
+  few: 60,
+  starts: 1,
+  idleMs: 100,
+  podsAtOnce: 2,
+  podRounds: 1,
+  trafficRounds: 1,
+  trafficSeconds: 1,
+}
+
+export type Context = {
+  /** A folder for this bench alone; removed after it. */
+  readonly scratch: string
+  readonly scale: Scale
+  say(line: string): void
+}
+
+export type Need = 'root' | 'engine'
+
+export type Bench = {
+  readonly name: string
+  readonly about: string
+  readonly needs: readonly Need[]
+  run(context: Context): Promise<Figure[]>
+}

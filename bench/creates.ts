@@ -1,0 +1,145 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { systemClock } from '#lib/clock.ts'
+import { createIds } from '#lib/ids.ts'
+import { silentLog } from '#lib/log.ts'
+import { openApply } from '#engine/store.sqlite.apply.ts'
+import { openQueue } from '#engine/store.sqlite.queue.ts'
+import { openSqliteStore } from '#engine/store.sqlite.ts'
+import type { Mutation, StoredResource } from '#engine/store.ts'
+import { startBare } from './bare.ts'
+import { bearer, startCloud } from './cloud.ts'
+import type { Bench, Context } from './context.ts'
+import { atLeast, type Figure } from './figure.ts'
+import { fireAt, startLoad } from './load.ts'
+import { inTurn, median } from './rounds.ts'
+
+export const CLIENTS = 64
+const ids = createIds(systemClock)
+
+/** What the creation of one resource comes to in the store: the resource, the claim on its name, its audit entry, its work. */
+function creation(): Mutation[] {
+  const now = systemClock.now()
+  const id = ids.next()
+  const resource: StoredResource = {
+    kind: 'thing',
+    id,
+    tenant: 'bench',
+    name: id,
+    labels: {},
+    spec: { size: 1 },
+    status: { state: 'pending' },
+    generation: 1,
+    observed: 0,
+    revision: 1,
+    createdAt: now,
+    updatedAt: now,
+    version: 1,
+  }
+  const record = { stream: 'audit', tenant: 'bench', subject: id, at: now, what: 'thing.create' } as const
+  return [
+    { do: 'create', resource, refs: [], terms: [`name:${id}`], settleBy: now + 60_000 },
+    { do: 'claim', owner: id, claim: { pool: 'names', value: id, ends: 'deletion' } },
+    { do: 'record', record: { ...record, body: { size: 1 } } },
+  ]
+}
+
+/** The same mutations through the same statements, one transaction and so one fsync each; no thread, no queue to wait in. */
+function openOneByOne(folder: string) {
+  const db = new DatabaseSync(join(folder, 'arcus.sqlite'))
+  db.exec('PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -32000')
+  const queue = openQueue(db, systemClock.now())
+  const { apply } = openApply(db, queue)
+  return {
+    commit(mutations: readonly Mutation[]): void {
+      db.exec('BEGIN IMMEDIATE')
+      for (const it of mutations) apply(it, systemClock.now())
+      db.exec('COMMIT')
+      queue.settle()
+    },
+    close: (): void => db.close(),
+  }
+}
+
+/** Commits per second of the store with 64 clients, against the same commits with an fsync each. */
+async function inStore({ scratch, scale }: Context): Promise<Figure> {
+  const folders = ['ours', 'peer'].map((name) => join(scratch, name))
+  const [ourFolder = '', peerFolder = ''] = folders
+  const open = async (directory: string) =>
+    await openSqliteStore({ directory, clock: systemClock, log: silentLog })
+  // The peer's tables are made by the store too.
+  await (await open(peerFolder))[Symbol.asyncDispose]()
+  await using store = await open(ourFolder)
+  const peer = openOneByOne(peerFolder)
+  const batches: number[] = []
+  const measured = await inTurn(
+    scale.rounds,
+    async () => {
+      const before = await store.stats()
+      const [since, end] = [performance.now(), performance.now() + scale.loadMs]
+      let count = 0
+      const client = async (): Promise<void> => {
+        for (; performance.now() < end; count++) await store.commit(creation())
+      }
+      await Promise.all(Array.from({ length: CLIENTS }, client))
+      const after = await store.stats()
+      batches.push((after.commits - before.commits) / (after.batches - before.batches))
+      return count / ((performance.now() - since) / 1000)
+    },
+    async () => {
+      const [since, end] = [performance.now(), performance.now() + scale.loadMs]
+      let count = 0
+      for (; performance.now() < end; count++) peer.commit(creation())
+      return await Promise.resolve(count / ((performance.now() - since) / 1000))
+    },
+  )
+  peer.close()
+  return {
+    bench: 'creates',
+    what: `durable creates in the store, ${CLIENTS} clients`,
+    unit: 'commits/s',
+    against: 'the same statements, one transaction and one fsync each',
+    aim: atLeast('ratio', 5),
+    also: { 'commits that shared an fsync': median(batches) },
+    ...measured,
+  }
+}
+
+/** Creates per second over HTTP, against the barest server that is as durable. */
+async function overHttp({ scratch, scale }: Context): Promise<Figure> {
+  await using load = await startLoad()
+  await using cloud = await startCloud(join(scratch, 'cloud'))
+  const { id: tenant } = await cloud.native<{ id: string }>('POST', '/tenant', { name: 'bench' })
+  const body = { name: 'd-[<id>].example', labels: { run: randomUUID() } }
+  const sample = { ...body, name: 'sample.example' }
+  const answer = await cloud.native<unknown>('POST', '/domain', sample, tenant)
+  await using bare = await startBare([{ method: 'POST', path: '/native/domain', status: 201, answer }], {
+    database: join(scratch, 'bare.sqlite'),
+  })
+  const side = (server: typeof cloud | typeof bare, url: string) => async () => {
+    const headers = {
+      ...bearer(cloud.ready.admin.token),
+      'arcus-tenant': tenant,
+      'content-type': 'application/json',
+    }
+    const shot = { url: `${url}/native/domain`, method: 'POST', headers, body: JSON.stringify(body) } as const
+    return (await fireAt(load, server, { ...shot, connections: CLIENTS, forMs: scale.loadMs })).hit.perSecond
+  }
+  const ours = side(cloud, cloud.url)
+  await ours()
+  return {
+    bench: 'creates',
+    what: `durable creates over HTTP, ${CLIENTS} clients (a domain, native)`,
+    unit: 'requests/s',
+    against: 'bare fastify, one row in SQLite and one fsync each',
+    ...(await inTurn(scale.rounds, ours, side(bare, bare.ready.url))),
+  }
+}
+
+export const creates: Bench = {
+  name: 'creates',
+  about: `durable creates with ${CLIENTS} clients against one fsync per commit`,
+  needs: [],
+  run: async (context) => [await inStore(context), await overHttp(context)],
+}

@@ -1,0 +1,41 @@
+import autocannon from 'autocannon'
+import type { Hit, Shot } from './load.ts'
+
+// The client of the benches: a process of its own, so that it takes no time of the server that it measures.
+
+const SAMPLE_MS = 100
+/** Bodies sent so far, so that no two are alike. */
+let made = 0
+
+async function fire(shot: Shot): Promise<Hit> {
+  const seconds = shot.forMs / 1000
+  const { body } = shot
+  const result = await autocannon({
+    url: shot.url,
+    method: shot.method ?? 'GET',
+    headers: { ...shot.headers },
+    connections: shot.connections,
+    duration: seconds,
+    // It ends at a sample: with the default of a second it would go on for longer than asked.
+    sampleInt: SAMPLE_MS,
+    ...(body === undefined
+      ? {}
+      : { requests: [{ setupRequest: (it) => ({ ...it, body: body.replace('[<id>]', String(++made)) }) }] }),
+  })
+  return {
+    answered: result['2xx'],
+    perSecond: result['2xx'] / result.duration,
+    latencyP50Ms: result.latency.p50,
+    latencyP99Ms: result.latency.p99,
+    failed: result.non2xx + result.errors + result.timeouts,
+  }
+}
+
+process.on('message', (shot: Shot) => {
+  fire(shot).then(
+    (hit) => process.send?.(hit),
+    (error: unknown) => process.send?.({ error: String(error) }),
+  )
+})
+process.on('disconnect', () => process.exit(0))
+console.log(JSON.stringify({ ready: true }))
