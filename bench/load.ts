@@ -1,6 +1,9 @@
 import { join } from 'node:path'
 import { type Program, startProgram } from './process.ts'
 
+/** A machine that is busy with others may leave a short shot without any answer. */
+const TRIES_MAX = 20
+
 export type Shot = {
   readonly url: string
   readonly method?: 'GET' | 'POST'
@@ -30,10 +33,13 @@ export async function startLoad(): Promise<Load> {
   const program = await startProgram<object>([join(import.meta.dirname, 'load.process.ts')])
   return {
     async fire(shot) {
-      const hit = await program.ask<Hit | { error: string }>(shot)
-      if ('error' in hit) throw new Error(hit.error)
-      if (hit.failed > 0) throw new Error(`${hit.failed} requests to ${shot.url} failed`)
-      return hit
+      for (let tries = 0; tries < TRIES_MAX; tries++) {
+        const hit = await program.ask<Hit | { error: string }>(shot)
+        if ('error' in hit) throw new Error(hit.error)
+        if (hit.failed > 0) throw new Error(`${hit.failed} requests to ${shot.url} failed`)
+        if (hit.answered > 0) return hit
+      }
+      throw new Error(`no request to ${shot.url} was answered`)
     },
     [Symbol.asyncDispose]: async () => await program[Symbol.asyncDispose](),
   }
