@@ -2,6 +2,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { CloudError } from '#lib/errors.ts'
 import type { Clock } from '#lib/clock.ts'
 import { ALL, type Key } from './resource.ts'
+import { type Moment, openRecall } from './store.sqlite.recall.ts'
 import {
   type Change,
   DEPENDENTS_MAX,
@@ -126,7 +127,7 @@ type Reads = Pick<
 > & { sizes(): { resources: number; queued: number } }
 
 /** The reading half of the store, on a connection that cannot write. Answers at once; the promises are the interface's. */
-export function openReads(db: DatabaseSync, clock: Clock): Reads {
+export function openReads(db: DatabaseSync, clock: Clock, moment: Moment): Reads {
   const statements = new Map<string, StatementSync>()
   /** Prepared once for each text; the texts are few, since only shapes of queries vary. */
   const sql = (text: string): StatementSync => {
@@ -135,6 +136,9 @@ export function openReads(db: DatabaseSync, clock: Clock): Reads {
     return statement
   }
   const getOne = db.prepare(`SELECT ${COLUMNS} FROM resource r WHERE r.id = ?`)
+  const getClaim = db.prepare('SELECT * FROM claim WHERE pool = ? AND value = ?')
+  const recallResource = openRecall<ResourceRow>(moment)
+  const recallClaim = openRecall<ClaimRow>(moment)
   const readCursor = db.prepare(
     "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'change'), 0) AS seq",
   )
@@ -183,7 +187,7 @@ export function openReads(db: DatabaseSync, clock: Clock): Reads {
 
   const reads = {
     get(id: string): StoredResource | undefined {
-      const row = getOne.get(id) as ResourceRow | undefined
+      const row = recallResource(id, () => getOne.get(id) as ResourceRow | undefined)
       return row && toResource(row)
     },
     list(query: ListQuery): Page<StoredResource> {
@@ -215,9 +219,8 @@ export function openReads(db: DatabaseSync, clock: Clock): Reads {
       return rows.map(({ deleted_at: deletedAt, ...it }) => (deletedAt === null ? it : { ...it, deletedAt }))
     },
     claim(pool: string, value: string): StoredClaim | undefined {
-      const row = sql(
-        'SELECT * FROM claim WHERE pool = ? AND value = ? AND (expires_at IS NULL OR expires_at > ?)',
-      ).get(pool, value, clock.now()) as ClaimRow | undefined
+      const row = recallClaim(`${pool}\n${value}`, () => getClaim.get(pool, value) as ClaimRow | undefined)
+      if (row && row.expires_at !== null && row.expires_at <= clock.now()) return undefined
       return row && toClaim(row)
     },
     claims(pool: string): StoredClaim[] {

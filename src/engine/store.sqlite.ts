@@ -7,6 +7,7 @@ import { CloudError, messageOf } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import { lockFolder, migrate } from './store.sqlite.open.ts'
 import { openReads } from './store.sqlite.reads.ts'
+import { newMoment } from './store.sqlite.recall.ts'
 import type { Request, Turn, WorkerStart } from './store.sqlite.worker.ts'
 import type { Store, Work } from './store.ts'
 import { startThread } from './thread.ts'
@@ -84,13 +85,14 @@ export async function openSqliteStore(options: SqliteOptions): Promise<SqliteSto
     lock.close()
     throw error
   }
-  const reads = openReads(readDb, clock)
+  const moment = newMoment()
+  const reads = openReads(readDb, clock, moment)
   const changeListeners = listeners()
   const workListeners = listeners()
   let commits = 0
   let batches = 0
 
-  const start = { path, now: clock.now(), changesKept }
+  const start = { path, now: clock.now(), changesKept, moment }
   const thread = (role: WorkerStart['role'], onTurn?: (turn: Turn) => void) =>
     startThread<Request, Turn>(new URL('./store.sqlite.worker.ts', import.meta.url), {
       name: role,

@@ -5,6 +5,7 @@ import { messageOf } from '#lib/errors.ts'
 import { openApply } from './store.sqlite.apply.ts'
 import { adviceOn, isDiskError } from './store.sqlite.disk.ts'
 import { openQueue } from './store.sqlite.queue.ts'
+import { type Moment, passing } from './store.sqlite.recall.ts'
 import { retime } from './store.sqlite.time.ts'
 import type { Lease, Mutation, NewRecord, Store } from './store.ts'
 import { type Answer, type Refusal, refusalOf } from './thread.ts'
@@ -15,6 +16,8 @@ export type WorkerStart = {
   readonly path: string
   readonly now: number
   readonly changesKept: number
+  /** Moved by the writer with every transaction. */
+  readonly moment: Moment
 }
 
 type Ask =
@@ -125,7 +128,7 @@ function openWriter(start: WorkerStart) {
         trimChanges.run(start.changesKept)
         trimmedAt = writer.changes()
       }
-      db.exec('COMMIT')
+      passing(start.moment, () => db.exec('COMMIT'))
       queue.settle()
       return answers
     } catch (error) {

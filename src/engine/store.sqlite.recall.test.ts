@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { newMoment, openRecall, passing } from './store.sqlite.recall.ts'
+
+test('a row is read once, and again after every transaction', () => {
+  const moment = newMoment()
+  const recall = openRecall<{ n: number }>(moment)
+  let reads = 0
+  const read = () => ({ n: ++reads })
+  assert.deepEqual([recall('a', read)?.n, recall('a', read)?.n, recall('b', read)?.n], [1, 1, 2])
+  passing(moment, () => {})
+  assert.deepEqual([recall('a', read)?.n, recall('a', read)?.n], [3, 3])
+})
+
+test('nothing is remembered of what was read while a transaction became visible', () => {
+  const moment = newMoment()
+  const recall = openRecall<{ n: number }>(moment)
+  let reads = 0
+  const read = () => ({ n: ++reads })
+  passing(moment, () => assert.deepEqual([recall('a', read)?.n, recall('a', read)?.n], [1, 2]))
+  assert.deepEqual([recall('a', read)?.n, recall('a', read)?.n], [3, 3])
+})
+
+test('what was read before a transaction became visible is not taken for what is after it', () => {
+  const moment = newMoment()
+  const recall = openRecall<{ n: number }>(moment)
+  recall('a', () => {
+    passing(moment, () => {})
+    return { n: 1 }
+  })
+  assert.equal(recall('a', () => ({ n: 2 }))?.n, 2)
+})
+
+test('a transaction that fails ends its moment too, and an absent row is looked for again', () => {
+  const moment = newMoment()
+  assert.throws(() =>
+    passing(moment, () => {
+      throw new Error('disk full')
+    }),
+  )
+  const recall = openRecall<{ n: number }>(moment)
+  assert.equal(
+    recall('a', () => undefined),
+    undefined,
+  )
+  assert.equal(recall('a', () => ({ n: 1 }))?.n, 1)
+  assert.equal(recall('a', () => ({ n: 2 }))?.n, 1)
+})
