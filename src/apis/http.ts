@@ -64,6 +64,8 @@ export type Http = AsyncDisposable & {
   close(): Promise<void>
 }
 
+/** A dialect's own host. */
+const OWN_HOST = /^([a-z0-9-]+)\.localhost(?::\d+)?$/i
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/
 const PROBLEM_STATUS = {
   invalid: 400,
@@ -108,6 +110,7 @@ function collectRoutes(scope: FastifyInstance): Mount['methodsAt'] {
 
 /** A path whose percent-encoding is broken names nothing: it is taken literally, so that it ends as unknown in its dialect's own words. */
 function decodable(url: string): string {
+  if (!url.includes('%')) return url
   const end = url.indexOf('?')
   const path = end < 0 ? url : url.slice(0, end)
   try {
@@ -120,8 +123,9 @@ function decodable(url: string): string {
 
 /** The path as it is routed: a dialect's own host or address stands for its prefix. */
 function routed(request: IncomingMessage, dialects: ReadonlySet<string>, only: string | undefined): string {
-  const url = decodable((request.url ?? '/').replace(/^https?:\/\/[^/?]*/i, '') || '/')
-  const host = /^([a-z0-9-]+)\.localhost(?::\d+)?$/i.exec(request.headers.host ?? '')?.[1]?.toLowerCase()
+  const raw = request.url ?? '/'
+  const url = decodable(raw.startsWith('/') ? raw : raw.replace(/^https?:\/\/[^/?]*/i, '') || '/')
+  const host = OWN_HOST.exec(request.headers.host ?? '')?.[1]?.toLowerCase()
   const dialect = only ?? (host !== undefined && dialects.has(host) ? host : undefined)
   return dialect === undefined ? url : `/${dialect}${url.startsWith('/') ? '' : '/'}${url}`
 }
@@ -161,12 +165,12 @@ function rootRoutes(
     return scope
   }
   const html = 'text/html; charset=utf-8'
-  app.addHook('onSend', async (request, reply, payload) => {
+  app.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id)
     void reply.header('x-content-type-options', 'nosniff')
     // A refused upgrade ends its connection: said, so that no client asks the next thing on it.
     if (request.headers.upgrade !== undefined) void reply.header('connection', 'close')
-    return payload
+    done()
   })
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/version', async () => ({ name: 'arcus', ...cloud.version }))
@@ -205,7 +209,8 @@ async function openApp(
   const app = Fastify({
     logger: false,
     bodyLimit: limits.bodyBytesMax,
-    trustProxy: (address) => trusted(address),
+    // A function is asked for every hop of every request.
+    trustProxy: options.trustedProxies?.length ? (address) => trusted(address) : false,
     genReqId: ({ headers }) => {
       const given = headers['x-request-id']
       return typeof given === 'string' && REQUEST_ID.test(given) ? given : options.ids.next()
@@ -221,7 +226,7 @@ async function openApp(
   // Before every hook that may refuse: it closes the connection of an upgrade that is refused.
   await app.register(websocket, { options: { maxPayload: limits.bodyBytesMax } })
   const metrics = httpMetrics(options.dialects.map((it) => it.name))
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
     const route = request.routeOptions.url ?? 'unmatched'
     metrics.count(request.url, request.method, route, reply.statusCode, reply.elapsedTime / 1000)
     options.log.debug('request', {
@@ -232,6 +237,7 @@ async function openApp(
       ms: Math.round(reply.elapsedTime * 10) / 10,
       address: clientAddress(request),
     })
+    done()
   })
   return { app, metrics }
 }

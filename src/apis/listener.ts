@@ -36,6 +36,8 @@ export type HttpLimits = typeof HTTP_LIMITS
 /** The first byte of a TLS handshake record. */
 const TLS_HANDSHAKE = 0x16
 const CERTIFICATE_CHECK_MS = 86_400_000
+/** How often a server that closes looks for connections whose last request was answered. */
+const IDLE_SWEEP_MS = 20
 
 export type Address = { readonly host: string; readonly port: number }
 
@@ -122,10 +124,6 @@ function prepare<S extends Server | SecureServer>(
   server.on('clientError', answerClientFault)
   server.on('upgrade', options.onUpgrade)
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
-    // Connections that stay open for a next request would keep a closing server waiting.
-    response.once('close', () => {
-      if (closing()) setImmediate(() => server.closeIdleConnections())
-    })
     if (closing()) response.setHeader('connection', 'close')
     options.onRequest(request, response as ServerResponse<IncomingMessage> & { req: IncomingMessage })
   })
@@ -253,11 +251,16 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       const closed = new Promise<void>((resolve) => front.close(() => resolve()))
       stop()
       for (const socket of silent) socket.destroy()
+      // A connection that stays open for a next request, after the one that was being answered, would keep it waiting.
+      const sweep = setInterval(() => {
+        for (const server of [plain, secure]) server?.closeIdleConnections()
+      }, IDLE_SWEEP_MS)
       const limit = clock.sleep(limits.drainMs, done.signal).catch(() => undefined)
       await Promise.race([closed, limit])
       done.abort()
       for (const socket of sockets) socket.destroy()
       await closed
+      clearInterval(sweep)
     },
   }
 }

@@ -22,12 +22,25 @@ export function httpMetrics(dialects: readonly string[]): {
     buckets: SECONDS,
     registers,
   })
+  /** Of each combination of labels that came up, where it is counted; their number is that of routes and statuses. */
+  const counted = new Map<
+    string,
+    { readonly request: Counter.Internal; readonly duration: Histogram.Internal<string> }
+  >()
+  const dialectOf = (path: string): string =>
+    dialects.find((it) => path === `/${it}` || path.startsWith(`/${it}/`)) ?? 'root'
   return {
     count(path, method, route, status, seconds) {
-      const dialect = dialects.find((it) => path === `/${it}` || path.startsWith(`/${it}/`)) ?? 'root'
-      const labels = { dialect, method: METHODS.has(method) ? method : 'other', route }
-      requests.inc({ ...labels, status })
-      durations.observe(labels, seconds)
+      const dialect = dialectOf(path)
+      const key = `${dialect} ${method} ${status} ${route}`
+      let it = counted.get(key)
+      if (!it) {
+        const labels = { dialect, method: METHODS.has(method) ? method : 'other', route }
+        it = { request: requests.labels({ ...labels, status }), duration: durations.labels(labels) }
+        counted.set(key, it)
+      }
+      it.request.inc()
+      it.duration.observe(seconds)
     },
     text: async () => (await Promise.all(registers.map((it) => it.metrics()))).join('\n'),
   }

@@ -5,6 +5,9 @@ import type { Clock } from './clock.ts'
 export type Ids = { next(): string }
 
 const COUNTER_MAX = 0xfff
+/** Random bytes of one id, and of how many ids they are fetched at once: each fetch is a call into the kernel. */
+const TAIL_BYTES = 8
+const IDS_PER_FETCH = 256
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
 export const isUuid = (text: string): boolean => UUID.test(text)
@@ -21,6 +24,16 @@ export function createIds(
 ): Ids {
   let lastMs = after === undefined ? 0 : parseInt(after.slice(0, 8) + after.slice(9, 13), 16) + 1
   let counter = 0
+  const pool = new Uint8Array(TAIL_BYTES * IDS_PER_FETCH)
+  let used = pool.length
+  const tailBytes = (): Uint8Array => {
+    if (used === pool.length) {
+      random(pool)
+      used = 0
+    }
+    used += TAIL_BYTES
+    return pool.subarray(used - TAIL_BYTES, used)
+  }
   return {
     next() {
       const now = clock.now()
@@ -33,8 +46,7 @@ export function createIds(
         lastMs++
         counter = 0
       }
-      const tail = new Uint8Array(8)
-      random(tail)
+      const tail = tailBytes()
       tail[0] = ((tail[0] ?? 0) & 0x3f) | 0x80
       const hex =
         lastMs.toString(16).padStart(12, '0') +

@@ -1,4 +1,4 @@
-import { argon2, createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { argon2, hash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
 
 const hashArgon2 = promisify(argon2)
@@ -39,4 +39,4 @@ export const newToken = (prefix: 'adm' | 'tnt'): string =>
   `${prefix}_${randomBytes(32).toString('base64url')}`
 
 /** What is kept of a token. */
-export const hashToken = (token: string): string => createHash('sha256').update(token).digest('hex')
+export const hashToken = (token: string): string => hash('sha256', token)
