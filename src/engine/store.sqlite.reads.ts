@@ -19,6 +19,8 @@ import {
 
 /** Terms of one list query at most. */
 const TERMS_MAX = 16
+/** Pages of more rows are not remembered. */
+const RECALLED_ROWS_MAX = 32
 /** Sorts after every id. */
 const LAST_ID = '\u{10ffff}'
 
@@ -40,6 +42,8 @@ type ResourceRow = {
   deleted_at: number | null
   overdue: string | null
 }
+/** A page of a list as it was read. */
+type RowPage = Omit<Page<StoredResource>, 'items'> & { readonly rows: readonly ResourceRow[] }
 const COLUMNS =
   'r.id, r.kind, r.tenant, r.name, r.owner, r.labels, r.spec, r.status, r.version, r.generation, r.observed, r.revision, r.created_at, r.updated_at, r.deleted_at, r.overdue'
 
@@ -138,6 +142,7 @@ export function openReads(db: DatabaseSync, clock: Clock, moment: Moment): Reads
   const getOne = db.prepare(`SELECT ${COLUMNS} FROM resource r WHERE r.id = ?`)
   const getClaim = db.prepare('SELECT * FROM claim WHERE pool = ? AND value = ?')
   const recallResource = openRecall<ResourceRow>(moment)
+  const recallPage = openRecall<RowPage>(moment, (it) => it.rows.length <= RECALLED_ROWS_MAX)
   const recallClaim = openRecall<ClaimRow>(moment)
   const readCursor = db.prepare(
     "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'change'), 0) AS seq",
@@ -158,11 +163,11 @@ export function openReads(db: DatabaseSync, clock: Clock, moment: Moment): Reads
   }
 
   type Tally = { n: number; total: number; live: number }
-  function listRows(query: ListQuery, tallies: readonly Tally[]): Page<StoredResource> {
+  function listRows(query: ListQuery, tallies: readonly Tally[]): RowPage {
     const limit = Math.min(query.limit ?? LIST_MAX, LIST_MAX)
     // The shortest list drives, the others are asked for each of its members.
     const [first, ...others] = tallies.toSorted((a, b) => a.total - b.total)
-    if (!first) return { items: [], total: 0, cursor: String(cursor()) }
+    if (!first) return { rows: [], total: 0, cursor: String(cursor()) }
     const alive = query.deleted === false
     const down = query.newestFirst === true
     const where =
@@ -179,10 +184,10 @@ export function openReads(db: DatabaseSync, clock: Clock, moment: Moment): Reads
       : alive
         ? first.live
         : first.total
-    const items = rows.slice(0, limit).map(toResource)
-    const last = items.at(-1)
+    const shown = rows.slice(0, limit)
+    const last = shown.at(-1)
     const next = rows.length > limit && last ? { next: last.id } : {}
-    return { items, ...next, total, cursor: String(cursor()) }
+    return { rows: shown, ...next, total, cursor: String(cursor()) }
   }
 
   const reads = {
@@ -197,12 +202,17 @@ export function openReads(db: DatabaseSync, clock: Clock, moment: Moment): Reads
       const terms = [...new Set(query.terms)].filter((it) => it !== '')
       if (terms.length > TERMS_MAX)
         throw new CloudError('invalid', `a list filters by at most ${TERMS_MAX} terms`, { field: 'terms' })
-      return together(() => {
-        const tallies = (terms.length ? terms : ['']).map(
-          (term) => readTally.get(query.kind, query.tenant, term) as Tally | undefined,
-        )
-        return listRows(query, tallies.every((it) => it !== undefined) ? tallies : [])
-      })
+      const readPage = (): RowPage =>
+        together(() => {
+          const tallies = (terms.length ? terms : ['']).map(
+            (term) => readTally.get(query.kind, query.tenant, term) as Tally | undefined,
+          )
+          return listRows(query, tallies.every((it) => it !== undefined) ? tallies : [])
+        })
+      const { kind, tenant, after, deleted, newestFirst } = query
+      const asked = JSON.stringify([kind, tenant, terms, after, limit, deleted, newestFirst])
+      const { rows, ...page } = recallPage(asked, readPage) ?? readPage()
+      return { items: rows.map(toResource), ...page }
     },
     terms(id: string): string[] {
       const row = sql('SELECT terms FROM resource WHERE id = ?').get(id) as { terms: string } | undefined

@@ -46,3 +46,10 @@ test('a transaction that fails ends its moment too, and an absent row is looked 
   assert.equal(recall('a', () => ({ n: 1 }))?.n, 1)
   assert.equal(recall('a', () => ({ n: 2 }))?.n, 1)
 })
+
+test('what is not worth it is read each time', () => {
+  const recall = openRecall<{ n: number }>(newMoment(), ({ n }) => n > 1)
+  let reads = 0
+  const read = () => ({ n: ++reads })
+  assert.deepEqual([recall('a', read)?.n, recall('a', read)?.n, recall('a', read)?.n], [1, 2, 2])
+})

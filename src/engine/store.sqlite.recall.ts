@@ -21,10 +21,12 @@ export function passing(moment: Moment, commit: () => void): void {
 
 /**
  * For the reader: gives the row of a key from memory where no transaction became visible since it was read, so exactly
- * what the database would give now. That there is none is not remembered. Rows are shared: nobody may change them.
+ * what the database would give now. That there is none is not remembered, nor what is not `worth` it. Rows are shared:
+ * nobody may change them.
  */
 export function openRecall<Row extends object>(
   moment: Moment,
+  worth: (row: Row) => boolean = () => true,
 ): (key: string, read: () => Row | undefined) => Row | undefined {
   const rows = new Map<string, Row>()
   let of = Atomics.load(moment, 0)
@@ -38,7 +40,7 @@ export function openRecall<Row extends object>(
     if (known) return known
     const row = read()
     // What was read while a transaction became visible, or before one did, may be from before it.
-    if (row && now % 2 === 0 && Atomics.load(moment, 0) === now) {
+    if (row && worth(row) && now % 2 === 0 && Atomics.load(moment, 0) === now) {
       if (rows.size >= ROWS_MAX) rows.clear()
       rows.set(key, row)
     }
