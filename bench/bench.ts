@@ -61,6 +61,8 @@ async function runAll({ benches, smoke }: Asked, say: (line: string) => void): P
   const scratch = mkdtempSync(join(tmpdir(), 'arcus-bench-'))
   // Accounts of services pass through it to their data.
   chmodSync(scratch, 0o711)
+  // As `./arcus` does: compiled code is kept between starts, for both sides.
+  process.env['NODE_COMPILE_CACHE'] ??= join(scratch, 'compiled')
   const lacks = await lacking()
   const result: Result = { figures: [], failed: [], leftOut: [] }
   try {

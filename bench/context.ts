@@ -21,7 +21,7 @@ export type Scale = {
 }
 
 export const FULL: Scale = {
-  rounds: 7,
+  rounds: 5,
   loadMs: 1500,
   samples: 400,
   many: 100_000,
