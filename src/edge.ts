@@ -1,24 +1,29 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { steadyClock } from '#lib/clock.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { jsonLog, type LogLevel } from '#lib/log.ts'
+import { createKeyring, openMasterKey } from '#engine/secrets.ts'
 import type { Listen } from '#drivers/edge/dns.ts'
 import { localEdge } from '#drivers/edge/local.ts'
 import { type Owner, serveEdge } from '#drivers/edge/server.ts'
+import { localFront } from '#drivers/front/local.ts'
 
 const USAGE =
-  'edge --data DIR --socket PATH [--owner UID:GID] --dns ADDRESS:PORT [--log-level debug|info|warn|error]'
+  'edge --data DIR --socket PATH [--owner UID:GID] --dns ADDRESS:PORT [--http ADDRESS:PORT] [--https ADDRESS:PORT] [--log-level debug|info|warn|error]'
+/** For who only wants names answered. */
+const FREE_PORT = '127.0.0.1:0'
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error']
 
 const invalid = (flag: string, how: string): CloudError =>
   new CloudError('invalid', `--${flag} ${how}; usage: ${USAGE}`)
 
-function readListen(text: string): Listen {
+function readListen(flag: string, text: string): Listen {
   const [, v6, v4, port] = /^(?:\[([0-9a-f:]+)\]|([\d.]+)):(\d{1,5})$/i.exec(text) ?? []
   const address = v6 ?? v4
-  if (address === undefined || Number(port) > 65_535)
-    throw invalid('dns', `must be ADDRESS:PORT, not ${text}`)
+  if (address === undefined || Number(port) > 65_535) throw invalid(flag, `must be ADDRESS:PORT, not ${text}`)
   return { address, port: Number(port) }
 }
 
@@ -28,11 +33,20 @@ function readOwner(text: string): Owner {
   return { uid: Number(uid), gid: Number(gid) }
 }
 
-type Flags = Readonly<Partial<Record<'data' | 'socket' | 'owner' | 'dns' | 'log-level', string>>>
+type Flag = 'data' | 'socket' | 'owner' | 'dns' | 'http' | 'https' | 'log-level'
+type Flags = Readonly<Partial<Record<Flag, string>>>
 
 function readFlags(args: readonly string[]): Flags {
   const string = { type: 'string' } as const
-  const options = { data: string, socket: string, owner: string, dns: string, 'log-level': string }
+  const options = {
+    data: string,
+    socket: string,
+    owner: string,
+    dns: string,
+    http: string,
+    https: string,
+    'log-level': string,
+  }
   try {
     return parseArgs({ args: [...args], options }).values
   } catch (error) {
@@ -47,18 +61,32 @@ async function main(args: readonly string[]): Promise<void> {
     process.once('SIGINT', resolve)
   })
   const values = readFlags(args)
-  const { data, socket, dns, owner } = values
+  const { data, socket, dns, http, https, owner } = values
   if (!data) throw invalid('data', 'is missing')
   if (!socket) throw invalid('socket', 'is missing')
   if (!dns) throw invalid('dns', 'is missing')
   const level = LEVELS.find((it) => it === (values['log-level'] ?? process.env['ARCUS_LOG'] ?? 'info'))
   if (!level) throw invalid('log-level', `must be one of ${LEVELS.join(', ')}`)
   const log = jsonLog(level).with({ process: 'edge' })
-  const directory = join(data, 'zones')
-  const edge = await localEdge({ directory, listen: readListen(dns), clock: steadyClock, log })
+  await mkdir(data, { recursive: true, mode: 0o700 })
+  const seal = createKeyring(await openMasterKey(join(data, 'seal.key'), randomBytes))
+  const shared = { clock: steadyClock, log }
+  const edge = await localEdge({
+    ...shared,
+    directory: join(data, 'zones'),
+    listen: readListen('dns', dns),
+  })
+  const front = await localFront({
+    ...shared,
+    directory: join(data, 'front'),
+    http: readListen('http', http ?? FREE_PORT),
+    https: readListen('https', https ?? FREE_PORT),
+    seal,
+  })
   try {
     const control = await serveEdge({
       edge,
+      front,
       socket,
       log,
       ...(owner === undefined ? {} : { owner: readOwner(owner) }),
@@ -67,7 +95,7 @@ async function main(args: readonly string[]): Promise<void> {
     await stopped
     await control.close()
   } finally {
-    await edge.close()
+    await Promise.all([edge.close(), front.close()])
   }
 }
 

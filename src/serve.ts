@@ -11,8 +11,11 @@ import {
   cloudArguments,
   DEFAULT_LISTEN,
   folderOption,
+  FRONT_OPTIONS,
+  type FrontListen,
   type Listen,
   parse,
+  parseFront,
   parseListen,
 } from '#setup/options.ts'
 import { runParent } from '#setup/parent.ts'
@@ -29,11 +32,14 @@ import { pidFileOf } from '#supervise/supervisor.ts'
 type Asked = {
   readonly layout: Layout
   readonly listen: readonly Listen[]
+  readonly front: FrontListen
   readonly compute: string
   readonly network: string
   readonly more: readonly string[]
   readonly json: boolean
 }
+
+const FREE_PORT = '127.0.0.1:0'
 
 const HELP = `Usage: arcus serve --data DIR [--listen HOST:PORT]... [--compute docker|simulated] [--network linux|simulated]
                    [--json] [--in-process]
@@ -43,6 +49,8 @@ process; else three, and this one is their parent, as root.
 
   --data DIR          where everything is kept
   --listen HOST:PORT  where the API answers (${DEFAULT_LISTEN}); port 0 takes a free one
+  --http ADDRESS:PORT, --https ADDRESS:PORT
+                      where the edge serves hostnames of tunnels and routes (free ports of 127.0.0.1)
   --json              say when it is ready in one line of JSON, with the administrator's credentials
   --in-process        everything in one process, for development and tests
 ${CLOUD_OPTIONS_HELP}
@@ -57,16 +65,26 @@ function read(args: readonly string[]): Asked | undefined {
     compute: { type: 'string' },
     network: { type: 'string' },
     json: { type: 'boolean' },
+    ...FRONT_OPTIONS,
     ...CLOUD_OPTIONS,
   })
   if (values.help) return undefined
   const { data, listen = [DEFAULT_LISTEN], compute = 'docker', network = 'linux', json = false } = values
+  const { http = FREE_PORT, https = FREE_PORT } = values
   if (!data) throw new CloudError('invalid', 'serve needs --data DIR')
   if (compute !== 'docker' || network !== 'linux') {
     throw new CloudError('invalid', 'give --compute docker --network linux, or simulated for both')
   }
   const layout = folderLayout(folderOption(data))
-  return { layout, listen: listen.map(parseListen), compute, network, more: cloudArguments(values), json }
+  return {
+    layout,
+    listen: listen.map(parseListen),
+    front: parseFront(http, https),
+    compute,
+    network,
+    more: cloudArguments(values),
+    json,
+  }
 }
 
 /** A port that is free now, in place of 0: chosen here, so that the cloud keeps it when it is started again. */
@@ -95,7 +113,7 @@ async function readableProgram(users: readonly User[], layout: Layout): Promise<
 }
 
 async function prepare(asked: Asked): Promise<Cloudware> {
-  const { layout, compute, network, more } = asked
+  const { layout, front, compute, network, more } = asked
   checkData(layout.data)
   const runs = readPidFile(pidFileOf(layout.run, 'cloud')) !== undefined
   const listen: Listen[] = []
@@ -108,7 +126,7 @@ async function prepare(asked: Asked): Promise<Cloudware> {
   await checkReach(users.cloud, cloudData(layout))
   await checkReach(users.edge, edgeData(layout))
   const program = await readableProgram([users.cloud, users.edge], layout)
-  return { layout, program, users, listen, compute, network, more, settings: settingsOf(process.env) }
+  return { layout, program, users, listen, front, compute, network, more, settings: settingsOf(process.env) }
 }
 
 await runCommand('serve', async () => {

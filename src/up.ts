@@ -15,8 +15,11 @@ import {
   DEFAULT_DATA,
   DEFAULT_LISTEN,
   folderOption,
+  FRONT_OPTIONS,
+  type FrontListen,
   type Listen,
   parse,
+  parseFront,
   parseListen,
 } from '#setup/options.ts'
 import { type ParentStatus, runningParent, runParent, versionOf } from '#setup/parent.ts'
@@ -31,6 +34,8 @@ import { readPidFile } from '#supervise/identity.ts'
 import { type Lock, takeLock } from '#supervise/lock.ts'
 import { pidFileOf } from '#supervise/supervisor.ts'
 
+const DEFAULT_FRONT = { http: '0.0.0.0:80', https: '0.0.0.0:443' }
+
 const HELP = `Usage: arcus up [--detach] [--data DIR] [--listen HOST:PORT]...
 
 Sets this machine up (Debian or Ubuntu, as root) and runs the cloud. In the foreground, Ctrl-C stops the cloud and
@@ -39,6 +44,8 @@ leaves containers running. Safe to repeat: what runs is recognised, and replaced
   --detach            return when the cloud is ready
   --data DIR          where everything is kept (${DEFAULT_DATA})
   --listen HOST:PORT  where the API answers (${DEFAULT_LISTEN}); DIALECT=HOST:PORT for one dialect alone; repeatable
+  --http ADDRESS:PORT   where the edge sends plain HTTP on to HTTPS (${DEFAULT_FRONT.http})
+  --https ADDRESS:PORT  where the edge serves the hostnames of tunnels and routes (${DEFAULT_FRONT.https})
 ${CLOUD_OPTIONS_HELP}
 
 What is not given stays as it was at the last \`up\`.`
@@ -56,6 +63,7 @@ function onSignals(...names: NodeJS.Signals[]): AbortSignal {
 type Asked = {
   readonly layout: Layout
   readonly listen: readonly Listen[]
+  readonly front: FrontListen
   readonly more: readonly string[]
   readonly detach: boolean
   readonly isParent: boolean
@@ -68,6 +76,7 @@ function read(args: readonly string[]): Asked | undefined {
     detach: { type: 'boolean', short: 'd' },
     data: { type: 'string' },
     listen: { type: 'string', multiple: true },
+    ...FRONT_OPTIONS,
     ...CLOUD_OPTIONS,
     // For our own use: the process that `--detach` leaves behind.
     parent: { type: 'boolean' },
@@ -78,13 +87,15 @@ function read(args: readonly string[]): Asked | undefined {
   const listen = (values.listen ?? before?.listen ?? [DEFAULT_LISTEN]).map(parseListen)
   if (listen.some((it) => it.port === 0)) throw new CloudError('invalid', '--listen needs a port here, not 0')
   const layout = machineLayout(data ?? DEFAULT_DATA)
+  const { http, https } = { ...DEFAULT_FRONT, ...before?.front }
+  const front = parseFront(values.http ?? http, values.https ?? https)
   const given = cloudArguments(values)
   const more = given.length > 0 ? given : (before?.more ?? [])
-  return { layout, listen, more, detach: values.detach ?? false, isParent: values.parent ?? false }
+  return { layout, listen, front, more, detach: values.detach ?? false, isParent: values.parent ?? false }
 }
 
 /** Sets the machine up; nothing is made before what can be refused was looked at. */
-async function prepare({ layout, listen, more }: Asked): Promise<Cloudware> {
+async function prepare({ layout, listen, front, more }: Asked): Promise<Cloudware> {
   const parent = runningParent(layout.run)
   const record = readRecord()
   const before = parent ? parent.data : record?.data
@@ -102,9 +113,14 @@ async function prepare({ layout, listen, more }: Asked): Promise<Cloudware> {
   for (const it of listen) if (!held.includes(it.text)) await checkPort(it)
   await prepareHost(say, steadyClock)
   const { program, users } = await prepareCloud(ROOT, layout, say)
-  writeRecord({ data: layout.data, listen: listen.map((it) => it.text), more })
+  writeRecord({
+    data: layout.data,
+    listen: listen.map((it) => it.text),
+    front: { http: front.http.text, https: front.https.text },
+    more,
+  })
   const settings = settingsOf(process.env)
-  return { layout, program, users, listen, compute: 'docker', network: 'linux', more, settings }
+  return { layout, program, users, listen, front, compute: 'docker', network: 'linux', more, settings }
 }
 
 function print(it: Cloudware, warnings: readonly string[]): void {
@@ -113,7 +129,7 @@ function print(it: Cloudware, warnings: readonly string[]): void {
 }
 
 /** The parent that stays in the background: everything is set up, and the program is the one it was started from. */
-async function beParent({ layout, listen, more }: Asked): Promise<void> {
+async function beParent({ layout, listen, front, more }: Asked): Promise<void> {
   const users = { cloud: await ensureUser(CLOUD_USER), edge: await ensureUser(EDGE_USER) }
   const settings = settingsOf(process.env)
   const cloudware: Cloudware = {
@@ -121,6 +137,7 @@ async function beParent({ layout, listen, more }: Asked): Promise<void> {
     program: ROOT,
     users,
     listen,
+    front,
     compute: 'docker',
     network: 'linux',
     more,

@@ -74,7 +74,8 @@ export async function startParent(
   const path = logOf(logs, 'parent')
   const from = sizeOfLog(path)
   const log = openLog(path)
-  const told = ['--data', data, ...it.listen.flatMap((one) => ['--listen', one.text]), ...it.more]
+  const front = ['--http', it.front.http.text, '--https', it.front.https.text]
+  const told = ['--data', data, ...it.listen.flatMap((one) => ['--listen', one.text]), ...front, ...it.more]
   const child = spawn(nodeOf(it.program), [join(it.program, 'src/up.ts'), '--parent', ...told], {
     cwd: '/',
     env: { PATH: TOOL_PATH, LANG: 'C.UTF-8', ...it.settings },

@@ -29,6 +29,24 @@ export function parseListen(text: string): Listen {
   return { text, host, port, ...(dialect ? { dialect } : {}) }
 }
 
+/** Where the edge serves the hostnames of tunnels and routes. */
+export type FrontListen = { readonly http: Listen; readonly https: Listen }
+
+/** Options of the edge that `up` and `serve` hand on. */
+export const FRONT_OPTIONS = { http: { type: 'string' }, https: { type: 'string' } } as const
+
+/** Reads where the edge serves; IP addresses, since it binds them itself. */
+export function parseFront(http: string, https: string): FrontListen {
+  const read = (flag: string, text: string): Listen => {
+    const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:[\]=]+)):(\d{1,5})$/.exec(text) ?? []
+    const host = bracketed ?? plain ?? ''
+    if (!isIP(host) || Number(port) > PORT_MAX)
+      throw usage(`--${flag} takes ADDRESS:PORT, not ${JSON.stringify(text)}`)
+    return { text, host, port: Number(port) }
+  }
+  return { http: read('http', http), https: read('https', https) }
+}
+
 /** The address to reach a listener at from this machine. */
 export function reachable(it: Listen): string {
   const host = it.host === '0.0.0.0' ? '127.0.0.1' : it.host === '::' ? '::1' : it.host

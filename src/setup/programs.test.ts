@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { folderLayout, machineLayout } from './layout.ts'
-import { parseListen } from './options.ts'
+import { parseFront, parseListen } from './options.ts'
 import { versionOf } from './parent.ts'
 import { type Cloudware, commandsOf, programsOf, settingsOf, urlOf } from './programs.ts'
 import { renderUnits } from './units.ts'
@@ -11,6 +11,7 @@ const cloudware = (change: Partial<Cloudware> = {}): Cloudware => ({
   program: '/usr/local/lib/arcus/abc',
   users: { cloud: { name: 'arcus', uid: 901, gid: 902 }, edge: { name: 'arcus-edge', uid: 903, gid: 904 } },
   listen: [parseListen('127.0.0.1:8080')],
+  front: parseFront('0.0.0.0:80', '[::1]:8443'),
   compute: 'docker',
   network: 'linux',
   more: [],
@@ -34,6 +35,12 @@ describe('the three processes', () => {
     const { edge, cloud } = commandsOf(cloudware({ more }))
     assert.equal(after(edge, '--dns'), '10.240.0.1:53')
     assert.equal(after(cloud, '--fabric'), '10.240.0.0/16')
+  })
+  test('the edge serves hostnames where it was told', () => {
+    const { edge } = commandsOf(cloudware())
+    assert.deepEqual([after(edge, '--http'), after(edge, '--https')], ['0.0.0.0:80', '[::1]:8443'])
+    assert.throws(() => parseFront('localhost:80', '0.0.0.0:443'), /--http takes ADDRESS:PORT/)
+    assert.throws(() => parseFront('0.0.0.0:80', '0.0.0.0:65536'), /--https takes ADDRESS:PORT/)
   })
   test('only the agent is root, and the others have no capability but the edge one', () => {
     const { agent, edge, cloud } = programsOf(cloudware())

@@ -8,7 +8,7 @@ import type { Program } from '#supervise/supervisor.ts'
 import { TOOL_PATH } from './command.ts'
 import { answers } from './engine.ts'
 import { agentData, agentSocket, cloudData, edgeData, edgeSocket, type Layout } from './layout.ts'
-import { type Listen, reachable } from './options.ts'
+import { type FrontListen, type Listen, reachable } from './options.ts'
 import { nodeOf } from './program.ts'
 import { asUser, type User } from './users.ts'
 
@@ -26,6 +26,8 @@ export type Cloudware = {
   readonly program: string
   readonly users: { readonly cloud: User; readonly edge: User }
   readonly listen: readonly Listen[]
+  /** Where the edge serves tunnels and routes. */
+  readonly front: FrontListen
   readonly compute: string
   readonly network: string
   /** More words for the cloud's command line. */
@@ -61,6 +63,9 @@ function resolverOf(it: Cloudware): string {
   return `${formatIpv4(fabric.base + 1)}:${DNS_PORT}`
 }
 
+/** Room for what one request leaves behind, so that it is collected seldom: a sixth more requests in the same time. */
+const EDGE_HEAP = ['--min-semi-space-size=16', '--max-semi-space-size=32']
+
 /** Ports below this need a capability. */
 const lowestOpenPort = (): number => Number.parseInt(readFileSync(UNPRIVILEGED_PORTS, 'utf8'), 10)
 
@@ -85,13 +90,14 @@ export function commandsOf(it: Cloudware): {
   const { layout, users } = it
   const node = (file: string): string[] => [nodeOf(it.program), join(it.program, 'src', file)]
   const owner = ['--owner', `${users.cloud.uid}:${users.cloud.gid}`]
+  const front = ['--http', it.front.http.text, '--https', it.front.https.text]
   const edge = ['--data', edgeData(layout), '--socket', edgeSocket(layout), ...owner, '--dns', resolverOf(it)]
   const drivers = ['--compute', it.compute, '--network', it.network]
   const sockets = ['--agent', agentSocket(layout), '--edge', edgeSocket(layout)]
   const listen = it.listen.flatMap((one) => ['--listen', one.text])
   return {
     agent: [...node('host.ts'), '--data', agentData(layout), '--socket', agentSocket(layout), ...owner],
-    edge: [...node('edge.ts'), ...edge],
+    edge: [nodeOf(it.program), ...EDGE_HEAP, join(it.program, 'src', 'edge.ts'), ...edge, ...front],
     cloud: [...node('main.ts'), '--data', cloudData(layout), ...listen, ...sockets, ...drivers, ...it.more],
   }
 }

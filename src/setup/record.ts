@@ -7,6 +7,8 @@ const RECORD = '/etc/arcus/up.json'
 export type UpRecord = {
   readonly data: string
   readonly listen: readonly string[]
+  /** Absent in what was written before there was one. */
+  readonly front?: { readonly http: string; readonly https: string }
   /** More words for the cloud's command line. */
   readonly more: readonly string[]
 }

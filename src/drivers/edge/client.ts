@@ -2,6 +2,7 @@ import { Agent, type IncomingMessage, request as send } from 'node:http'
 import { CloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
+import type { Access, FrontDriver, RouteTraffic } from '#cloud/edge/front.driver.ts'
 import type { Finding } from '#cloud/observe/finding.driver.ts'
 import { BODY_BYTES_MAX, PROTOCOL, PROTOCOL_HEADER, speaks, unpackError } from './protocol.ts'
 
@@ -28,11 +29,12 @@ async function readJson(response: IncomingMessage): Promise<unknown> {
 const findingsOf = (answer: unknown): readonly Finding[] =>
   (answer as { readonly findings: readonly Finding[] }).findings
 
+type Ask = (method: string, path: string, signal: AbortSignal, body?: unknown) => Promise<unknown>
+
+export type RemoteEdge = EdgeDriver & { readonly front: FrontDriver; close(): Promise<void> }
+
 /** The edge process behind its socket. While it is away every verb fails as `unavailable`; it serves on meanwhile. */
-export function remoteEdge(options: {
-  readonly socket: string
-  readonly log: Log
-}): EdgeDriver & { close(): Promise<void> } {
+export function remoteEdge(options: { readonly socket: string; readonly log: Log }): RemoteEdge {
   const { socket: socketPath, log } = options
   const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS_MAX })
   let protocol: string | undefined
@@ -56,7 +58,7 @@ export function remoteEdge(options: {
       request.end(body)
     })
 
-  const ask = async (method: string, path: string, signal: AbortSignal, body?: unknown): Promise<unknown> => {
+  const ask: Ask = async (method, path, signal, body) => {
     const limited = AbortSignal.any([signal, AbortSignal.timeout(REQUEST_MS_MAX)])
     const text = body === undefined ? undefined : JSON.stringify(body)
     // A kept connection may have ended on the other side just now. The verbs can be repeated, so once more on a new one.
@@ -83,9 +85,8 @@ export function remoteEdge(options: {
   }
 
   return {
-    apply: async (zone, signal) =>
-      void (await ask('PUT', `/zones/${encodeURIComponent(zone.vpc)}`, signal, zone)),
-    remove: async (vpc, signal) => void (await ask('DELETE', `/zones/${encodeURIComponent(vpc)}`, signal)),
+    apply: async (zone, signal) => void (await ask('PUT', pathTo('zones', zone.vpc), signal, zone)),
+    remove: async (vpc, signal) => void (await ask('DELETE', pathTo('zones', vpc), signal)),
     async list(signal) {
       const { zones } = (await ask('GET', '/zones', signal)) as {
         zones: Awaited<ReturnType<EdgeDriver['list']>>
@@ -94,9 +95,35 @@ export function remoteEdge(options: {
     },
     audit: async (signal) => findingsOf(await ask('GET', '/audit', signal)),
     mend: async (signal) => findingsOf(await ask('POST', '/mend', signal)),
+    front: remoteFront(ask),
     // oxlint-disable-next-line typescript/require-await -- closing others may take time
     async close() {
       agent.destroy()
+    },
+  }
+}
+
+const pathTo = (folder: string, id: string): string => `/${folder}/${encodeURIComponent(id)}`
+
+/** The front door of the edge behind `ask`. */
+function remoteFront(ask: Ask): FrontDriver {
+  const get = async <T>(path: string, signal: AbortSignal): Promise<T> =>
+    (await ask('GET', path, signal)) as T
+  return {
+    missing: async (signal) => (await get<{ missing: readonly string[] }>('/front/missing', signal)).missing,
+    apply: async (front, signal) => void (await ask('PUT', pathTo('fronts', front.vpc), signal, front)),
+    remove: async (vpc, signal) => void (await ask('DELETE', pathTo('fronts', vpc), signal)),
+    applyCertificate: async (it, signal) =>
+      void (await ask('PUT', pathTo('certificates', it.id), signal, it)),
+    removeCertificate: async (id, signal) => void (await ask('DELETE', pathTo('certificates', id), signal)),
+    list: async (signal) => await get('/fronts', signal),
+    traffic: async (signal) =>
+      (await get<{ traffic: readonly RouteTraffic[] }>('/front/traffic', signal)).traffic,
+    open: async (signal) =>
+      (await get<{ open: Readonly<Record<string, number>> }>('/front/open', signal)).open,
+    async accesses(after, limit, signal) {
+      const asked = new URLSearchParams({ limit: String(limit), ...(after === undefined ? {} : { after }) })
+      return await get<{ entries: readonly Access[]; cursor: string }>(`/front/accesses?${asked}`, signal)
     },
   }
 }

@@ -10,6 +10,7 @@ import { silentLog } from '#lib/log.ts'
 import { exampleZone, testEdge } from '#cloud/edge/edge.conformance.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
+import { simulatedFront } from '#drivers/simulated/front.ts'
 import { remoteEdge } from './client.ts'
 import { localEdge } from './local.ts'
 import { PROTOCOL, PROTOCOL_HEADER } from './protocol.ts'
@@ -17,6 +18,7 @@ import { serveEdge } from './server.ts'
 import { openTable } from './table.ts'
 
 const log = silentLog
+const front = simulatedFront()
 const root = await mkdtemp(join(tmpdir(), 'arcus-edge-'))
 after(async () => await rm(root, { recursive: true, force: true }))
 
@@ -35,7 +37,7 @@ async function openRemote(): Promise<EdgeDriver & { close(): Promise<void>; sock
   const directory = await folder()
   const socket = join(directory, 'edge.sock')
   const edge = await openLocal(join(directory, 'zones'))
-  const server = await serveEdge({ edge, socket, log })
+  const server = await serveEdge({ edge, front, socket, log })
   const remote = remoteEdge({ socket, log })
   const close = async (): Promise<void> => {
     await remote.close()
@@ -107,12 +109,12 @@ test('the client finds an edge that was restarted', async () => {
   const socket = join(directory, 'edge.sock')
   const edge = await openLocal(join(directory, 'zones'))
   const remote = remoteEdge({ socket, log })
-  const first = await serveEdge({ edge, socket, log })
+  const first = await serveEdge({ edge, front, socket, log })
   await remote.apply(exampleZone(), signal())
-  await assert.rejects(serveEdge({ edge, socket, log }), { code: 'conflict' })
+  await assert.rejects(serveEdge({ edge, front, socket, log }), { code: 'conflict' })
   await first.close()
   await assert.rejects(remote.list(signal()), { code: 'unavailable' })
-  const second = await serveEdge({ edge, socket, log })
+  const second = await serveEdge({ edge, front, socket, log })
   assert.equal((await remote.list(signal())).length, 1)
   await remote.close()
   await second.close()
@@ -137,6 +139,8 @@ test('a cloud too far apart is refused, one version apart is served', async () =
     assert.equal(await ask('soon'), 409)
     assert.equal(await ask('', '/'), 200)
     assert.equal(await ask(String(PROTOCOL), '/zones/a/b'), 409)
+    assert.equal(await ask(String(PROTOCOL), '/constructor'), 409)
+    assert.equal(await ask(String(PROTOCOL), '/front/accesses?limit=0'), 409)
   } finally {
     await edge.close()
   }
@@ -150,7 +154,9 @@ test(
     await chmod(directory, 0o700)
     const edge = await openLocal(join(directory, 'zones'))
     const owner = { uid: 1, gid: 1 }
-    await assert.rejects(serveEdge({ edge, socket: join(directory, 's'), owner, log }), { code: 'forbidden' })
+    await assert.rejects(serveEdge({ edge, front, socket: join(directory, 's'), owner, log }), {
+      code: 'forbidden',
+    })
     await edge.close()
   },
 )

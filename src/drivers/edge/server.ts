@@ -5,6 +5,7 @@ import { connect } from 'node:net'
 import { CloudError, isCloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
+import type { Front, FrontCertificate, FrontDriver } from '#cloud/edge/front.driver.ts'
 import { BODY_BYTES_MAX, packError, PROTOCOL, PROTOCOL_HEADER, speaks } from './protocol.ts'
 import { parseZone } from './zone.ts'
 
@@ -30,9 +31,57 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-/** What is asked: `GET /zones`, `PUT /zones/VPC`, `DELETE /zones/VPC`, `GET /audit`, `POST /mend`; `GET /` tells the version to anybody. */
-async function handle(request: IncomingMessage, edge: EdgeDriver): Promise<unknown> {
-  const { method, url = '/', headers } = request
+/** What the socket serves: an edge's zones, and its front door. */
+export type Served = { readonly edge: EdgeDriver; readonly front: FrontDriver }
+
+type Handler = (id: string, request: IncomingMessage, signal: AbortSignal) => Promise<unknown>
+
+const done = async (work: Promise<void>): Promise<unknown> => {
+  await work
+  return {}
+}
+
+/** The body, which must be about what the path names. */
+async function readAbout<T>(request: IncomingMessage, name: string, id: string): Promise<T> {
+  const body = (await readJson(request)) as T | null
+  if ((body as Record<string, unknown> | null)?.[name] !== id)
+    throw new CloudError('invalid', 'the body is about another one than the path', { field: name })
+  return body as T
+}
+
+/** Verbs by method and folder; those with an id have a `/` at the end. */
+const handlersOf = ({ edge, front }: Served): Readonly<Record<string, Handler>> => ({
+  'GET zones': async (_, __, signal) => ({ zones: await edge.list(signal) }),
+  'DELETE zones/': (vpc, _, signal) => done(edge.remove(vpc, signal)),
+  'PUT zones/': async (vpc, request, signal) =>
+    await done(edge.apply(parseZone(await readAbout(request, 'vpc', vpc)), signal)),
+  'GET audit': async (_, __, signal) => ({ findings: await edge.audit(signal) }),
+  'POST mend': async (_, __, signal) => ({ findings: await edge.mend(signal) }),
+  'GET fronts': (_, __, signal) => front.list(signal),
+  'DELETE fronts/': (vpc, _, signal) => done(front.remove(vpc, signal)),
+  'PUT fronts/': async (vpc, request, signal) =>
+    await done(front.apply(await readAbout<Front>(request, 'vpc', vpc), signal)),
+  'DELETE certificates/': (id, _, signal) => done(front.removeCertificate(id, signal)),
+  'PUT certificates/': async (id, request, signal) =>
+    await done(front.applyCertificate(await readAbout<FrontCertificate>(request, 'id', id), signal)),
+  'GET front/missing': async (_, __, signal) => ({ missing: await front.missing(signal) }),
+  'GET front/traffic': async (_, __, signal) => ({ traffic: await front.traffic(signal) }),
+  'GET front/open': async (_, __, signal) => ({ open: await front.open(signal) }),
+  'GET front/accesses': async (_, { url = '' }, signal) => {
+    const asked = new URL(url, 'http://edge').searchParams
+    const limit = Number(asked.get('limit'))
+    if (!Number.isInteger(limit) || limit < 1)
+      throw new CloudError('invalid', 'limit must be a number from 1', { field: 'limit' })
+    return await front.accesses(asked.get('after') ?? undefined, limit, signal)
+  },
+})
+
+/** `GET /` tells the version to anybody. */
+async function handle(
+  request: IncomingMessage,
+  handlers: Readonly<Record<string, Handler>>,
+): Promise<unknown> {
+  const { method = '', url = '/', headers } = request
   if (method === 'GET' && url === '/') return { protocol: PROTOCOL }
   const theirs = headers[PROTOCOL_HEADER]
   if (!speaks(theirs)) {
@@ -40,30 +89,18 @@ async function handle(request: IncomingMessage, edge: EdgeDriver): Promise<unkno
     throw new CloudError('unsupported', message)
   }
   const signal = AbortSignal.timeout(VERB_MS_MAX)
-  if (method === 'GET' && url === '/audit') return { findings: await edge.audit(signal) }
-  if (method === 'POST' && url === '/mend') return { findings: await edge.mend(signal) }
-  const [, folder, vpc, ...rest] = url.split('/')
-  if (folder === 'zones' && !rest.length) {
-    if (method === 'GET' && vpc === undefined) return { zones: await edge.list(signal) }
-    if (method === 'DELETE' && vpc) {
-      await edge.remove(vpc, signal)
-      return {}
-    }
-    if (method === 'PUT' && vpc) {
-      const zone = parseZone(await readJson(request))
-      if (zone.vpc !== vpc)
-        throw new CloudError('invalid', 'the zone is of another VPC than the path', { field: 'vpc' })
-      await edge.apply(zone, signal)
-      return {}
-    }
-  }
-  throw new CloudError('unsupported', `the edge has no ${method} ${url}`)
+  const path = url.slice(1).replace(/\?.*/s, '')
+  const [, folder = '', id = ''] = /^(zones|fronts|certificates)\/([^/]+)$/.exec(path) ?? []
+  const name = `${method} ${folder ? `${folder}/` : path}`
+  const handler = Object.hasOwn(handlers, name) ? handlers[name] : undefined
+  if (!handler) throw new CloudError('unsupported', `the edge has no ${method} ${url}`)
+  return await handler(decodeURIComponent(id), request, signal)
 }
 
 async function respond(
   request: IncomingMessage,
   response: ServerResponse,
-  edge: EdgeDriver,
+  handlers: Readonly<Record<string, Handler>>,
   log: Log,
 ): Promise<void> {
   const send = (status: number, body: unknown): void => {
@@ -71,7 +108,7 @@ async function respond(
     response.end(JSON.stringify(body))
   }
   try {
-    send(200, await handle(request, edge))
+    send(200, await handle(request, handlers))
   } catch (error) {
     if (isCloudError(error)) return send(409, { error: packError(error) })
     if (request.destroyed && !request.complete) return // whoever asked is gone
@@ -114,16 +151,14 @@ function give(path: string, owner: Owner): void {
 export type ControlServer = { close(): Promise<void> }
 
 /** Serves an edge's verbs on a unix socket, to its owner alone. */
-export async function serveEdge(options: {
-  readonly edge: EdgeDriver
-  readonly socket: string
-  readonly owner?: Owner
-  readonly log: Log
-}): Promise<ControlServer> {
-  const { edge, socket, owner, log } = options
+export async function serveEdge(
+  options: Served & { readonly socket: string; readonly owner?: Owner; readonly log: Log },
+): Promise<ControlServer> {
+  const { socket, owner, log } = options
+  const handlers = handlersOf(options)
   await clear(socket)
   const server: Server = createServer({ requestTimeout: REQUEST_MS_MAX }, (request, response) => {
-    void respond(request, response, edge, log)
+    void respond(request, response, handlers, log)
   })
   const listening = once(server, 'listening')
   // The umask holds for the whole process: only for the moment in which the socket is made.

@@ -1,0 +1,37 @@
+import type { Access } from '#cloud/edge/front.driver.ts'
+
+const PAGE_MAX = 1000
+
+/** The last accesses, a bounded number of them; a cursor says up to where a reader has read. */
+export type Accesses = {
+  add(access: Omit<Access, 'cursor'>): void
+  /** Those after the cursor, oldest first. One that is not of this run, or whose next is gone, starts at the oldest kept. */
+  after(
+    cursor: string | undefined,
+    limit: number,
+  ): { readonly entries: readonly Access[]; readonly cursor: string }
+}
+
+/** @param run tells this run of the edge from others: cursors begin with it. */
+export function createAccesses(run: string, entriesMax: number): Accesses {
+  const ring: (Omit<Access, 'cursor'> | undefined)[] = []
+  let total = 0
+  return {
+    add(access) {
+      ring[total++ % entriesMax] = access
+    },
+    after(cursor, limit) {
+      const [of, at] = (cursor ?? '').split('.')
+      const oldest = Math.max(0, total - entriesMax)
+      const read = of === run && /^\d+$/.test(at ?? '') ? Number(at) : 0
+      const from = Math.min(Math.max(read, oldest), total)
+      const to = Math.min(total, from + Math.min(limit, PAGE_MAX))
+      const entries: Access[] = []
+      for (let it = from; it < to; it++) {
+        const access = ring[it % entriesMax]
+        if (access) entries.push({ cursor: `${run}.${it + 1}`, ...access })
+      }
+      return { entries, cursor: `${run}.${to}` }
+    },
+  }
+}

@@ -1,0 +1,207 @@
+import type { Dispatcher } from 'undici'
+import type { Clock } from '#lib/clock.ts'
+import type { Origin } from '#cloud/edge/front.driver.ts'
+import { placeOf } from './balance.ts'
+import { BodyFault, type Watch } from './body.ts'
+import { type Exchange, say } from './exchange.ts'
+import { requestHeaders, responseHeaders } from './headers.ts'
+import type { FrontLimits } from './limits.ts'
+import type { Origins } from './origins.ts'
+import type { FrontTable, ServedRoute } from './table.ts'
+import type { Visit } from './traffic.ts'
+
+export type Forwarding = {
+  readonly table: () => FrontTable
+  readonly origins: Origins
+  readonly watch: Watch
+  readonly clock: Clock
+  readonly limits: FrontLimits
+}
+
+/** Methods that may be done twice (RFC 9110, 9.2.2). */
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
+const FIRST_PIECE_BYTES_MAX = 16_384
+const TOO_LATE = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'])
+
+/** The path as it goes on: without the prefix, when the route takes it off. */
+export function pathFor({ route }: ServedRoute, target: string): string {
+  if (!route.stripPrefix || route.pathPrefix === '/') return target
+  const rest = target.slice(route.pathPrefix.length)
+  return rest.startsWith('/') ? rest : `/${rest}`
+}
+
+/** What no origin could be had for. */
+export function sayNoOrigin(exchange: Exchange, visit: Visit, limits: FrontLimits): void {
+  visit.end({ status: 503, fault: 'no origin is ready' })
+  const message = `Nothing behind ${exchange.host} is ready to answer. Try again in a moment.`
+  say(exchange, 503, message, ['retry-after', String(limits.retryAfterSeconds)])
+}
+
+type Ending = { readonly status: number; readonly message: string }
+
+function endingOf(error: unknown, exchange: Exchange): Ending | undefined {
+  if (error instanceof BodyFault) {
+    if (error.kind === 'gone') return undefined
+    return error.kind === 'long'
+      ? { status: 413, message: 'The body of the request is too long.' }
+      : { status: 408, message: 'The body of the request came too slowly.' }
+  }
+  const { code = '' } = error as NodeJS.ErrnoException
+  return TOO_LATE.has(code)
+    ? { status: 504, message: `What is behind ${exchange.host} did not answer in time.` }
+    : { status: 502, message: `What is behind ${exchange.host} did not answer.` }
+}
+
+/**
+ * Carries a request to an origin of its route and the answer back, in pieces, at the pace of the slower side. Another
+ * origin is tried while nothing of the request was sent, and, for what may be done twice and has no body, until an answer
+ * begins.
+ */
+export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by: Forwarding): void {
+  const { answer, method, hasBody } = exchange
+  const { origins, watch, limits } = by
+  const tried = new Set<string>()
+  let tries = 0
+  let bodyBegan = false
+  let isOver = false
+  /** The first piece waits for a moment: most answers have no other. */
+  let firstPiece: Buffer | undefined
+  let hasFlushed = false
+  let control: Dispatcher.DispatchController | undefined
+  let status: number | undefined
+  let fault: string | undefined
+
+  answer.onClose((whole) => {
+    isOver = true
+    visit.end({
+      ...(status === undefined ? {} : { status }),
+      fault: whole ? fault : (fault ?? 'the client left'),
+    })
+    if (!whole) control?.abort(new BodyFault('gone'))
+  })
+
+  const flush = (): void => {
+    if (hasFlushed || isOver) return
+    hasFlushed = true
+    if (firstPiece) answer.write(firstPiece)
+    else answer.flush()
+  }
+  const finish = (ending: Ending, why: string): void => {
+    status = ending.status
+    fault = why
+    const headers = ending.status === 503 ? ['retry-after', String(limits.retryAfterSeconds)] : []
+    say(exchange, ending.status, ending.message, headers)
+  }
+  const body = async function* (): AsyncGenerator<Buffer, void, undefined> {
+    bodyBegan = true
+    yield* watch.body(exchange.body, (bytes) => (visit.receivedBytes += bytes))
+  }
+
+  const attempt = (served: ServedRoute | undefined): void => {
+    if (isOver) return
+    const { route } = served ?? first
+    if (!served?.route.origins.length) {
+      const message = `Nothing behind ${exchange.host} is ready to answer. Try again in a moment.`
+      return finish({ status: 503, message }, 'no origin is ready')
+    }
+    const origin = served.turns.next(route.origins, origins.health, tried)
+    if (!origin) {
+      tried.clear()
+      if (tries === 0 || tries >= limits.triesMax)
+        return finish(
+          { status: 503, message: `Nothing behind ${exchange.host} answers.` },
+          'no origin answers',
+        )
+      void by.clock
+        .sleep(limits.tryAgainMs, AbortSignal.timeout(limits.tryAgainMs * 10))
+        .then(() => attempt(by.table().routes.get(route.id)))
+      return
+    }
+    tries++
+    tried.add(origin.id)
+    visit.goTo(origin)
+    send(served, origin)
+  }
+
+  const again = (served: ServedRoute, origin: Origin, error: unknown, wasSent: boolean): boolean => {
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (error instanceof BodyFault || isOver || answer.hasBegun()) return false
+    const place = placeOf(origin)
+    if (!wasSent) origins.health.failed(place)
+    else if (TOO_LATE.has(code)) origins.health.slow(place)
+    else origins.health.broke(place)
+    if (tries >= limits.triesMax || bodyBegan) return false
+    if (wasSent && (hasBody || !IDEMPOTENT.has(method) || TOO_LATE.has(code))) return false
+    attempt(by.table().routes.get(served.route.id))
+    return true
+  }
+
+  const send = (served: ServedRoute, origin: Origin): void => {
+    let wasSent = false
+    const { route } = served
+    const strips = route.stripPrefix && route.pathPrefix !== '/'
+    const handler: Dispatcher.DispatchHandler = {
+      onRequestStart(controller) {
+        wasSent = true
+        control = controller
+        if (isOver) controller.abort(new BodyFault('gone'))
+      },
+      onResponseStart(controller, code, _, message) {
+        if (code < 200) return // the client was told to go on already
+        status = code
+        origins.health.fine(placeOf(origin))
+        const raw = (controller as { rawHeaders?: (Buffer | string)[] | null }).rawHeaders ?? []
+        answer.begin(code, message ?? '', responseHeaders(raw))
+        process.nextTick(flush)
+      },
+      onResponseData(controller, chunk) {
+        visit.sentBytes += chunk.length
+        if (!hasFlushed && !firstPiece && chunk.length <= FIRST_PIECE_BYTES_MAX) {
+          firstPiece = chunk
+          return
+        }
+        flush()
+        if (answer.write(chunk)) return
+        controller.pause()
+        const goesOn = watch.stalled(() => answer.abort())
+        answer.onDrain(() => {
+          goesOn()
+          controller.resume()
+        })
+      },
+      onResponseEnd() {
+        if (hasFlushed) return answer.end()
+        hasFlushed = true
+        answer.end(firstPiece)
+      },
+      onResponseError(_, error) {
+        if (again(served, origin, error, wasSent)) return
+        const ending = endingOf(error, exchange)
+        if (!ending || isOver || answer.hasBegun()) {
+          fault ??= error.message
+          return answer.abort()
+        }
+        finish(ending, error.message)
+      },
+    }
+    const options: Dispatcher.DispatchOptions = {
+      path: pathFor(served, exchange.target),
+      method: method as Dispatcher.HttpMethod,
+      headers: requestHeaders(exchange.headers, {
+        client: exchange.client,
+        host: exchange.host ?? '',
+        encrypted: exchange.encrypted,
+        prefix: strips ? route.pathPrefix : undefined,
+      }),
+      body: hasBody ? (body() as unknown as Dispatcher.DispatchOptions['body']) : null,
+    } as Dispatcher.DispatchOptions
+    try {
+      origins.pool(served, origin).dispatch(options, handler)
+    } catch (error) {
+      // What the client library refuses to send: a header or path that is none.
+      finish({ status: 400, message: 'The request cannot be passed on.' }, (error as Error).message)
+    }
+  }
+
+  attempt(first)
+}
