@@ -18,7 +18,13 @@ export type Shell = AsyncDisposable & {
   /** Runs a command line in this process. */
   run(
     args: readonly string[],
-    how?: { env?: Record<string, string>; input?: string; signal?: AbortSignal },
+    how?: {
+      env?: Record<string, string>
+      input?: string
+      signal?: AbortSignal
+      /** Gets all of standard error each time there is more. */
+      onErr?: (text: string) => void
+    },
   ): Promise<Ran>
   /** Runs the entry as a process of its own; `during` gets its output as it comes and the way to interrupt it once. */
   spawn(
@@ -31,11 +37,12 @@ export type Shell = AsyncDisposable & {
   ): Promise<Ran>
 }
 
-function collector(): { stream: WriteStream; text: () => string } {
+function collector(onMore: (text: string) => void = () => {}): { stream: WriteStream; text: () => string } {
   let text = ''
   const stream = new Writable({
     write(chunk: Buffer, _, next) {
       text += chunk.toString()
+      onMore(text)
       next()
     },
   })
@@ -49,7 +56,7 @@ export async function shell(env: Record<string, string> = {}): Promise<Shell> {
     home,
     async run(args, how = {}) {
       const out = collector()
-      const err = collector()
+      const err = collector(how.onErr)
       const stdin = new PassThrough()
       stdin.end(how.input ?? '')
       const code = await runCli(args, {

@@ -16,6 +16,7 @@ import { registerLogs } from './logs.ts'
 import { registerRestart } from './restart.ts'
 import { registerStats } from './stats.ts'
 import { registerTenants } from './tenants.ts'
+import { registerTunnel } from './tunnel.ts'
 import { registerWatch } from './watch.ts'
 import { registerWhoami } from './whoami.ts'
 import type { World } from './world.ts'
@@ -32,6 +33,7 @@ const COMMANDS: readonly Register[] = [
   registerLogs,
   registerExec,
   registerStats,
+  registerTunnel,
   registerLeaks,
   registerKinds,
   registerTenants,

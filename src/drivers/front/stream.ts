@@ -89,12 +89,15 @@ function join(socket: WebSocket, origin: Socket, visit: Visit, { clock, limits }
     origin.once('drain', () => socket.resume())
   })
   send(socket, origin, visit, limits)
-  origin.on('end', () => {
+  const onOriginEnd = (): void => {
     originEnded = true
     if (!knowsHalves) return socket.close(CLOSE.normal)
     if (socket.readyState === socket.OPEN) socket.send(Buffer.alloc(0))
     endIfBoth()
-  })
+  }
+  // One that sent nothing may have ended before anybody listened.
+  if (origin.readableEnded) onOriginEnd()
+  else origin.once('end', onOriginEnd)
   origin.on('error', (error) => (fault ??= `the origin's connection broke: ${error.message}`))
   origin.on('close', () => {
     // A paused client would not hear of it.
