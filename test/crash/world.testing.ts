@@ -7,6 +7,7 @@ import { serveEdge } from '#drivers/edge/server.ts'
 import { serveDrivers } from '#drivers/remote/server.ts'
 import { type SimulatedCompute, simulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
+import { simulatedFront } from '#drivers/simulated/front.ts'
 import { type Fault, simulatedNetwork } from '#drivers/simulated/network.ts'
 
 export type Part = 'agent' | 'edge'
@@ -30,6 +31,7 @@ export async function simulatedWorld(folder: string, fault: Fault = () => {}): P
   const compute = simulatedCompute(systemClock, fault)
   const network = simulatedNetwork(fault)
   const edge = simulatedEdge(fault)
+  const front = simulatedFront(fault)
   const agentSocket = join(folder, 'agent.sock')
   const edgeSocket = join(folder, 'edge.sock')
   const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
@@ -43,7 +45,7 @@ export async function simulatedWorld(folder: string, fault: Fault = () => {}): P
         epochs: join(folder, 'epoch'),
         log: silentLog,
       }),
-    edge: () => serveEdge({ edge, socket: edgeSocket, owner, log: silentLog }),
+    edge: () => serveEdge({ edge, front, socket: edgeSocket, owner, log: silentLog }),
   }
   const served: Partial<Record<Part, { close(): Promise<void> }>> = {}
   const cut = async (part: Part): Promise<void> => {

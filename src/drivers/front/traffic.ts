@@ -51,7 +51,7 @@ const bucketOf = (ms: number): number => {
 }
 
 export function createTraffic(clock: Clock, limits: FrontLimits): Traffic {
-  const startedAt = clock.now()
+  const startedAt = Math.round(clock.now())
   const counters = new Map<string, Counters>()
   const open = new Map<string, number>()
   const accesses = createAccesses(startedAt.toString(36), limits.accessesMax)
@@ -100,7 +100,7 @@ export function createTraffic(clock: Clock, limits: FrontLimits): Traffic {
         end({ status, fault }) {
           if (ended) return
           ended = true
-          const durationMs = clock.now() - at
+          const durationMs = Math.max(0, clock.now() - at)
           const { receivedBytes, sentBytes } = this
           count.active--
           count.requests++
@@ -117,7 +117,7 @@ export function createTraffic(clock: Clock, limits: FrontLimits): Traffic {
           accesses.add({
             route: route.id,
             tenant,
-            at,
+            at: Math.round(at),
             client,
             hostname,
             ...(method === undefined ? {} : { method }),
@@ -125,7 +125,7 @@ export function createTraffic(clock: Clock, limits: FrontLimits): Traffic {
             ...(status === undefined ? {} : { status }),
             receivedBytes,
             sentBytes,
-            durationMs,
+            durationMs: Math.round(durationMs * 1000) / 1000,
             ...(origin === undefined ? {} : { origin }),
             ...(userAgent === undefined ? {} : { userAgent: cut(userAgent) }),
             ...(fault === undefined ? {} : { fault }),
