@@ -57,9 +57,10 @@ export function readConfig(
   const named = listens.filter((it) => it.includes('='))
   const plain = listens.filter((it) => !it.includes('='))
   if (plain.length > 1) throw invalid('--listen: give one HOST:PORT, and DIALECT=HOST:PORT for more')
+  const listen = parseAddress(plain[0] ?? '127.0.0.1:8080')
   return {
     data: values.data ?? env['ARCUS_DATA'] ?? './data',
-    listen: parseAddress(plain[0] ?? '127.0.0.1:8080'),
+    listen,
     alone: named.map((it) => ({
       dialect: it.slice(0, it.indexOf('=')),
       address: parseAddress(it.slice(it.indexOf('=') + 1)),
@@ -77,9 +78,15 @@ export function readConfig(
       'info',
     ),
     trustedProxies: values['trusted-proxy'] ?? [],
-    settings: readSettings(values),
+    settings: { ...readSettings(values), api: apiAddress(listen) },
   }
 }
+
+/** An address of this machine that a listener answers plain HTTP on. */
+const apiAddress = ({ host, port }: Address): Settings['api'] => ({
+  address: host === '0.0.0.0' || host === 'localhost' ? '127.0.0.1' : host === '::' ? '::1' : host,
+  port,
+})
 
 function oneOf<const T extends string>(
   flag: string,

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { openAuthority } from '#lib/authority.ts'
 import { simulatedClock, type SimulatedClock } from '#lib/clock.ts'
 import { createIds } from '#lib/ids.ts'
 import { silentLog } from '#lib/log.ts'
@@ -9,10 +10,13 @@ import { openBulk } from '#engine/bulk.ts'
 import { createEngine, type Engine } from '#engine/engine.ts'
 import { createKeyring } from '#engine/secrets.ts'
 import { openSqliteStore } from '#engine/store.sqlite.ts'
+import { internalIssuer } from '#drivers/issuer/internal.ts'
 import { simulatedCompute, type SimulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
+import { simulatedFront } from '#drivers/simulated/front.ts'
 import { type Fault, simulatedNetwork } from '#drivers/simulated/network.ts'
 import type { Caller, Origin } from './access.ts'
+import type { CertificateIssuer } from './edge/issuer.driver.ts'
 import { createCloud, KINDS, RECONCILED, type RunningCloud } from './cloud.ts'
 import { DEFAULT_SETTINGS, type Settings } from './context.ts'
 
@@ -23,6 +27,7 @@ export type TestCloud = AsyncDisposable & {
   readonly compute: SimulatedCompute
   readonly network: ReturnType<typeof simulatedNetwork>
   readonly edge: ReturnType<typeof simulatedEdge>
+  readonly front: ReturnType<typeof simulatedFront>
   /** The first administrator, its password and token. */
   readonly admin: Caller
   readonly credentials: { readonly username: string; readonly password: string; readonly token: string }
@@ -34,9 +39,9 @@ export type TestCloud = AsyncDisposable & {
 
 export const testOrigin: Origin = { dialect: 'test', address: '127.0.0.1', requestId: 'test' }
 
-/** A whole cloud on the real store, with simulated drivers and clock. `fault` is called before each driver verb as `<driver>.<verb>`. */
+/** A whole cloud on the real store, with simulated drivers and clock. `fault` is called before each driver verb as `<driver>.<verb>`, `issue` before a certificate is signed. */
 export async function testCloud(
-  how: { fault?: Fault; settings?: Partial<Settings> } = {},
+  how: { fault?: Fault; settings?: Partial<Settings>; issue?: () => void } = {},
 ): Promise<TestCloud> {
   const directory = await mkdtemp(join(tmpdir(), 'arcus-test-'))
   const clock = simulatedClock()
@@ -47,6 +52,8 @@ export async function testCloud(
   const compute = simulatedCompute(clock, named('compute'))
   const network = simulatedNetwork(named('network'))
   const edge = simulatedEdge(named('edge'))
+  const front = simulatedFront(named('front'))
+  const authority = openAuthority({ folder: join(directory, 'tls'), clock })
   const store = await openSqliteStore({ directory, clock, log: silentLog })
   const engine = createEngine({
     store,
@@ -60,10 +67,17 @@ export async function testCloud(
     reconciled: RECONCILED,
   })
   const bulk = openBulk({ directory: join(directory, 'bulk'), clock, log: silentLog })
+  const signer = internalIssuer(authority)
+  const internal: CertificateIssuer = {
+    async issue(...given) {
+      how.issue?.()
+      return await signer.issue(...given)
+    },
+  }
   const cloud = createCloud({
     engine,
     bulk,
-    drivers: { compute, network, edge },
+    drivers: { compute, network, edge, front, issuers: { internal } },
     settings: { ...DEFAULT_SETTINGS, ...how.settings },
     log: silentLog,
     version: { version: '0.0.0', commit: null },
@@ -86,6 +100,7 @@ export async function testCloud(
     compute,
     network,
     edge,
+    front,
     admin,
     credentials,
     async tenant(name) {

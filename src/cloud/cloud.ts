@@ -6,7 +6,7 @@ import type { Kind } from '#engine/kind.ts'
 import type { Bulk } from '#engine/bulk.ts'
 import { createPicker } from '#engine/pick.ts'
 import type { Patrol, Reconciler } from '#engine/reconcile.ts'
-import { ALL, type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
+import { ALL, type AnyKind, isSettled, PLATFORM, type Resource } from '#engine/resource.ts'
 import {
   type Change,
   LIST_MAX,
@@ -27,7 +27,19 @@ import { desiredOf } from './compute/state.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
 import { reconcileWorkload } from './compute/workload.reconcile.ts'
 import type { Settings } from './context.ts'
+import { certificate } from './edge/certificate.kind.ts'
+import { reconcileCertificate } from './edge/certificate.reconcile.ts'
 import { domain } from './edge/domain.kind.ts'
+import {
+  createFrontage,
+  reconcileRoute,
+  reconcileServiceTunnel,
+  reconcileTunnel,
+} from './edge/edge.reconcile.ts'
+import { createFronts } from './edge/fronts.ts'
+import { route } from './edge/route.kind.ts'
+import { serviceTunnel } from './edge/service-tunnel.kind.ts'
+import { tunnel } from './edge/tunnel.kind.ts'
 import { createAuthenticator, type Login } from './identity/authenticate.ts'
 import { credential } from './identity/credential.kind.ts'
 import { createAdmin } from './identity/identity.verbs.ts'
@@ -66,6 +78,10 @@ export const KINDS: readonly AnyKind[] = [
   routeTable,
   workload,
   replica,
+  certificate,
+  tunnel,
+  serviceTunnel,
+  route,
 ]
 
 const SAMPLE_EVERY_MS = 5_000
@@ -132,6 +148,16 @@ export type Cloud = {
   ): Promise<Resource<Static<S>, Static<T>> | undefined>
   /** Changes the caller may see, from now or after a cursor, until the signal aborts or the credential is revoked; `gone` when the cursor is too old. */
   watch(caller: Caller, query: { kind?: string; after?: string }, signal: AbortSignal): AsyncIterable<Change>
+  /**
+   * Waits until a resource is settled, overdue or gone, `withinMs` at most, and gives it as it is then; undefined when it
+   * is gone. Does not wait where nothing reconciles.
+   */
+  settled<S extends TSchema, T extends TSchema>(
+    caller: Caller,
+    kind: Kind<S, T>,
+    id: string,
+    withinMs: number,
+  ): Promise<Resource<Static<S>, Static<T>> | undefined>
   explain(caller: Caller, kind: AnyKind, id: string): Promise<Explanation>
   records(
     caller: Caller,
@@ -182,6 +208,10 @@ export const RECONCILED: readonly string[] = [
   provider,
   workload,
   replica,
+  certificate,
+  tunnel,
+  serviceTunnel,
+  route,
 ].map((it) => it.name)
 
 /** The cloud with what keeps it running; only the main program and tests hold this much. */
@@ -200,6 +230,7 @@ export type RunningCloud = Cloud & {
 export function createCloud({ engine, bulk, drivers, settings, log, version }: CloudOptions): RunningCloud {
   const pick = createPicker()
   const routers = createRouters(drivers.network, drivers.edge)
+  const fronts = createFronts(drivers.front)
   const containers = createContainers(drivers.compute)
   const samples = createSamples()
   const authenticator = createAuthenticator(engine)
@@ -215,7 +246,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
   const reconcilers: readonly Reconciler[] = [
     {
       kind: vpc,
-      reconcile: reconcileVpc(routers, drivers.network, settings),
+      reconcile: reconcileVpc(routers, createFrontage(fronts), drivers.network, settings),
       concurrency: 8,
     },
     { kind: subnet, reconcile: reconcilePart(routers) },
@@ -223,7 +254,21 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     { kind: routeTable, reconcile: reconcilePart(routers) },
     { kind: provider, reconcile: reconcileProvider(drivers.network, settings) },
     { kind: workload, reconcile: reconcileWorkload({ compute: drivers.compute, samples, grow }) },
-    { kind: replica, reconcile: reconcileReplica(drivers.compute, containers, routers), concurrency: 32 },
+    {
+      kind: replica,
+      reconcile: reconcileReplica({
+        compute: drivers.compute,
+        containers,
+        network: routers,
+        front: fronts,
+        drainSeconds: settings.drainSeconds,
+      }),
+      concurrency: 32,
+    },
+    { kind: certificate, reconcile: reconcileCertificate(drivers.front, drivers.issuers), concurrency: 8 },
+    { kind: tunnel, reconcile: reconcileTunnel(fronts) },
+    { kind: serviceTunnel, reconcile: reconcileServiceTunnel(fronts, settings), concurrency: 1 },
+    { kind: route, reconcile: reconcileRoute(fronts) },
   ]
   const distrust = (leak: Leak): void => {
     if (leak.kind === 'replica') containers.distrust(leak.id)
@@ -254,6 +299,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     return items
   }
   let keptAt = 0
+  let isRunning = false
   const patrols: readonly Patrol[] = [
     {
       name: 'audit',
@@ -367,6 +413,20 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       return it && engine.redact(it)
     },
     watch: (caller, query, signal) => watch(engine, caller, query, signal),
+    async settled(caller, kind, id, withinMs) {
+      const limit = AbortSignal.timeout(withinMs)
+      for (;;) {
+        const next = nextChange(engine, limit)
+        try {
+          const it = await engine.get(kind, tenantFor(caller, kind), id)
+          if (!it || !isRunning || isSettled(it) || it.overdue !== undefined || limit.aborted)
+            return it && engine.redact(it)
+          await next.wait()
+        } finally {
+          next.stop()
+        }
+      }
+    },
     explain: async (caller, kind, id) => await engine.explain(await read(caller, kind, id)),
     async records(caller, { limit = 100, ...query }) {
       authorise(caller, 'read')

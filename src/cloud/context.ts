@@ -15,6 +15,10 @@ export type Settings = {
   readonly externalGateway: string
   /** Networks of the host that VPCs may reach all the same. */
   readonly allowedNetworks: readonly string[]
+  /** Where the APIs are reached on this machine itself, in plain HTTP. */
+  readonly api: { readonly address: string; readonly port: number }
+  /** How long a replica that is going may still answer what it was asked before. */
+  readonly drainSeconds: number
   readonly quotas: Static<typeof Quotas>
   readonly replica: {
     readonly cpuMillicores: number
@@ -30,6 +34,8 @@ export const DEFAULT_SETTINGS: Settings = {
   externalCidr: '100.64.0.0/16',
   externalGateway: '100.64.0.1',
   allowedNetworks: [],
+  api: { address: '127.0.0.1', port: 8080 },
+  drainSeconds: 15,
   quotas: {
     vpcs: 50,
     subnets: 200,

@@ -7,7 +7,12 @@ import { checkSpec } from '#engine/shape.ts'
 import * as compute from './compute/compute.verbs.ts'
 import { registryCredential, type RegistryCredential } from './compute/registry-credential.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
+import { certificate, type Certificate } from './edge/certificate.kind.ts'
 import type { Domain } from './edge/domain.kind.ts'
+import * as edge from './edge/edge.verbs.ts'
+import { route, type Route } from './edge/route.kind.ts'
+import { serviceTunnel, type ServiceTunnel } from './edge/service-tunnel.kind.ts'
+import { tunnel, type Tunnel } from './edge/tunnel.kind.ts'
 import { credential, type Credential } from './identity/credential.kind.ts'
 import * as identity from './identity/identity.verbs.ts'
 import { tenant, type Tenant } from './identity/tenant.kind.ts'
@@ -86,6 +91,11 @@ export type Verbs = {
     username: string
     password: string
   }): Promise<RegistryCredential>
+  /** With a certificate of its own where TLS ends at the edge and none is named; refused `already_exists` for a hostname in use. */
+  createTunnel(input: edge.NewTunnel): Promise<Tunnel>
+  createServiceTunnel(input: Parameters<typeof edge.createServiceTunnel>[1]): Promise<ServiceTunnel>
+  createRoute(input: edge.NewRoute): Promise<Route>
+  createCertificate(input: Parameters<typeof edge.createCertificate>[1]): Promise<Certificate>
   /** Generic verbs of the native API: each goes to the kind's own verb where there is one; fields the platform fills may be left out. */
   create(kind: AnyKind, input: NewGeneric): Promise<Resource>
   patch(kind: AnyKind, id: string, change: GenericChange): Promise<Resource>
@@ -95,6 +105,11 @@ export type Verbs = {
     kind: Kind<S, T>,
     id: string,
   ): Promise<Resource<Static<S>, Static<T>>>
+  /** Those of the caller's tenant that match all terms and are not on their way out, oldest first. */
+  list<S extends TSchema, T extends TSchema>(
+    kind: Kind<S, T>,
+    terms: readonly string[],
+  ): Promise<readonly Resource<Static<S>, Static<T>>[]>
   /** By a name claimed in a scope: a tenant's id for VPCs, a VPC's id for subnets and workloads. */
   find<S extends TSchema, T extends TSchema>(
     kind: Kind<S, T>,
@@ -104,6 +119,7 @@ export type Verbs = {
 }
 
 const PASSWORD_LENGTH_MIN = 8
+const PORT_DEFAULT = 80
 // Made and changed only by the verbs and reconcilers that own them.
 const NOT_BY_HAND = ['replica', 'credential', 'user']
 
@@ -132,6 +148,10 @@ export function createVerbs(context: VerbContext): Verbs {
     restartWorkload: async (id) => await compute.restartWorkload(context, id),
     configureWorkload: async (id, change) => await compute.configureWorkload(context, id, change),
     addRegistryCredential: async (input) => await compute.addRegistryCredential(context, input),
+    createTunnel: async (input) => await edge.createTunnel(context, input),
+    createServiceTunnel: async (input) => await edge.createServiceTunnel(context, input),
+    createRoute: async (input) => await edge.createRoute(context, input),
+    createCertificate: async (input) => await edge.createCertificate(context, input),
     create: async (kind, input) => await createGeneric(context, verbs, kind, input),
     patch: async (kind, id, change) => await patchGeneric(context, verbs, kind, id, change),
     async remove(kind, id) {
@@ -150,6 +170,8 @@ export function createVerbs(context: VerbContext): Verbs {
       return it
     },
     get,
+    list: async (kind, terms) =>
+      await draft.list(kind, { tenant: tenantFor(caller, kind), terms, deleted: false }),
     async find(kind, scope, name) {
       const claim = await draft.claimed(`${kind.name}-name:${scope}`, name)
       return claim && (await draft.get(kind, tenantFor(caller, kind), claim.owner))
@@ -248,6 +270,27 @@ async function createGeneric(
         username: text(spec, 'username'),
         password: text(spec, 'password'),
       })
+    case tunnel.name: {
+      known(spec, ['workload', 'protocol', 'hostname', 'port', 'certificate'], ['vpc', 'under'])
+      const shape = checked(kind, { port: PORT_DEFAULT, ...spec, vpc: '' }) as Tunnel['spec']
+      return await verbs.createTunnel({ ...common, ...shape })
+    }
+    case serviceTunnel.name: {
+      known(spec, ['service', 'protocol', 'hostname', 'port'])
+      const { api } = context.settings
+      const shape = checked(kind, { protocol: 'https', port: api.port, ...spec }) as ServiceTunnel['spec']
+      return await verbs.createServiceTunnel({ ...common, ...shape })
+    }
+    case route.name: {
+      known(spec, Object.keys(route.spec.properties), ['under'])
+      const shape = { pathPrefix: '/', stripPrefix: false, protocol: 'http', plain: false, ...spec }
+      return await verbs.createRoute({ ...common, spec: checked(kind, shape) as Route['spec'] })
+    }
+    case certificate.name:
+      return await verbs.createCertificate({
+        ...common,
+        spec: checked(kind, { source: 'internal', ...spec }) as Certificate['spec'],
+      })
     case securityGroup.name:
       return await rules.createSecurityGroup(context, {
         ...common,
@@ -311,6 +354,18 @@ async function patchGeneric(
     await rules.checkRules(context, checked(kind, merged) as SecurityGroup['spec'], it.id)
   if (kind.name === routeTable.name)
     await rules.checkRoutes(context, checked(kind, merged) as RouteTable['spec'])
+  if (kind.name === route.name || kind.name === tunnel.name)
+    await edge.checkChange(context, checked(kind, merged) as edge.Changed, it)
+  if (kind.name === certificate.name) {
+    if (it.owner !== undefined)
+      throw new CloudError('conflict', 'It belongs to a tunnel or route, which keeps it as it is', {
+        rule: 'wrong_state',
+      })
+    const wanted = checked(kind, merged) as Certificate['spec']
+    const had = (it as Certificate).spec.key
+    const key = wanted.key === had ? draft.open(it, 'key') : wanted.key
+    await edge.checkCertificate(context, it.tenant, key === undefined ? wanted : { ...wanted, key })
+  }
   if (kind.name === vpc.name && (merged as Vpc['spec']).natAddress !== (it as Vpc).spec.natAddress)
     throw new CloudError('invalid', 'is given by the platform', { field: 'spec.natAddress' })
   const edited = draft.edit(kind, it, { spec: merged, labels })

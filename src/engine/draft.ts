@@ -70,7 +70,7 @@ export type Draft = {
   record(record: Omit<NewRecord, 'at'>): void
   /** Look at this key soon (or at `at`). */
   wake(key: Key, at?: number): void
-  /** The plain text of a sealed secret field. */
+  /** The plain text of a sealed secret field of the spec; `status.NAME` for one of the status. */
   open(resource: Resource, field: string): string | undefined
 }
 

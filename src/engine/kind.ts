@@ -49,6 +49,8 @@ export type Kind<S extends TSchema, T extends TSchema> = {
   readonly immutable: readonly string[]
   /** Top-level spec fields (strings) that are sealed at rest and shown nowhere. */
   readonly secret: readonly string[]
+  /** The same for status fields: what a reconciler was given and has to keep. */
+  readonly secretStatus: readonly string[]
   /** Later than this after a change the resource turns overdue. */
   readonly settleSecondsMax: number
   /** Every state word, for `explain`; each has a page, docs/states/<kind>-<word>.md. */
@@ -76,6 +78,7 @@ export const defineKind = <S extends TSchema, T extends TSchema>(given: Given<S,
   upgrades: {},
   immutable: [],
   secret: [],
+  secretStatus: [],
   settleSecondsMax: 300,
   states: {},
   state: wordOf,

@@ -4,7 +4,7 @@ import type { Log } from '#lib/log.ts'
 import { type DraftContext, openDraft } from './draft.ts'
 import { again, gone, type Outcome, type Reconciler, settled } from './reconcile.ts'
 import { type AnyKind, type Key, keyOf, type Resource, splitKey } from './resource.ts'
-import { plainOf, termsOf, wrongIn } from './shape.ts'
+import { plainOf, sealingOf, termsOf, wrongIn } from './shape.ts'
 import type { Dependent, Mutation, Store, Work } from './store.ts'
 
 /** What looks at resources need. */
@@ -159,8 +159,9 @@ async function lookOnce(
       ]
     }
     const isDone = outcome.do === 'settled'
-    const status = plainOf(outcome.status ?? resource.status)
-    const wrong = outcome.status === undefined ? undefined : wrongIn(it.status, status, 'status')
+    const plain = plainOf(outcome.status ?? resource.status)
+    const wrong = outcome.status === undefined ? undefined : wrongIn(it.status, plain, 'status')
+    const status = sealingOf(context.keyring).sealStatus(it, id, plain)
     if (wrong) throw new Error(`its reconciler wrote a wrong status: ${wrong.field} ${wrong.message}`)
     const observed = isDone ? resource.generation : resource.observed
     const terms = termsOf(it, { ...resource, status, observed })

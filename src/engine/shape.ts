@@ -111,10 +111,15 @@ const isSecret = (value: unknown): value is string => typeof value === 'string' 
 
 const binding = (kind: string, id: string, field: string): string => `${kind}/${id}/${field}`
 
-/** Seals and opens the secret fields of specs. */
+const STATUS = 'status.'
+
+/** Seals and opens the secret fields of specs and statuses. */
 export function sealingOf(keyring: Keyring) {
+  /** A field of the spec, or `status.` and one of the status. */
   const open = (resource: Resource, field: string): string | undefined => {
-    const text = (resource.spec as Fields)[field]
+    const text = field.startsWith(STATUS)
+      ? (resource.status as Fields)[field.slice(STATUS.length)]
+      : (resource.spec as Fields)[field]
     if (typeof text !== 'string') return undefined
     return keyring.isSealed(text) ? keyring.open(text, binding(resource.kind, resource.id, field)) : text
   }
@@ -126,6 +131,17 @@ export function sealingOf(keyring: Keyring) {
       for (const field of kind.secret) {
         const text = sealed[field]
         if (isSecret(text)) sealed[field] = keyring.seal(text, binding(kind.name, id, field))
+      }
+      return sealed
+    },
+    /** What a reconciler wrote; what it left as it was read is sealed already. */
+    sealStatus(kind: AnyKind, id: string, status: unknown): unknown {
+      if (!kind.secretStatus.length) return status
+      const sealed = { ...(status as Fields) }
+      for (const field of kind.secretStatus) {
+        const text = sealed[field]
+        if (isSecret(text) && !keyring.isSealed(text))
+          sealed[field] = keyring.seal(text, binding(kind.name, id, STATUS + field))
       }
       return sealed
     },
@@ -157,11 +173,14 @@ export function sealingOf(keyring: Keyring) {
 
 /** Without the secret fields that are set, as it may be shown. */
 export function redact<R extends Resource>(kind: AnyKind | undefined, resource: R): R {
-  if (!kind?.secret.length) return resource
-  const spec = Object.fromEntries(
-    Object.entries(resource.spec as Fields).filter(
-      ([field, value]) => value === '' || !kind.secret.includes(field),
-    ),
-  )
-  return { ...resource, spec }
+  if (!kind || (!kind.secret.length && !kind.secretStatus.length)) return resource
+  const without = (fields: unknown, secret: readonly string[]): unknown =>
+    Object.fromEntries(
+      Object.entries(fields as Fields).filter(([field, value]) => value === '' || !secret.includes(field)),
+    )
+  return {
+    ...resource,
+    spec: without(resource.spec, kind.secret),
+    status: without(resource.status, kind.secretStatus),
+  }
 }

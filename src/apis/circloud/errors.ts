@@ -37,6 +37,8 @@ const FIELDS: Readonly<Record<string, string>> = {
   'autoscaling.cpuTargetMillicores': 'autoscale_cpu_target_millicores',
   'persistence.enabled': 'persistent',
   'persistence.path': 'persistent_mount_path',
+  hostname: 'subdomain',
+  port: 'service_port',
   externalCidr: 'external_subnet_cidr',
   externalGateway: 'external_subnet_gateway',
   peeringCidr: 'peering_subnet_cidr',

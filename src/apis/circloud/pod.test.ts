@@ -65,10 +65,10 @@ test('the state word is what is being done while the wish is ahead, else what is
 
 test('a message is told with the state it belongs to', () => {
   const failed: Workload = { ...pod, status: { ...pod.status, state: 'error', message: 'no such image' } }
-  assert.equal(encodePod(failed, 'v').status_message, 'no such image')
-  assert.equal(encodePod({ ...failed, generation: 3 }, 'v').status_message, null)
-  assert.equal(encodePod({ ...failed, overdue: 'took too long' }, 'v').status_message, 'took too long')
-  assert.equal(encodePod(pod, 'v').status_message, null)
+  assert.equal(encodePod(failed, 'v', []).status_message, 'no such image')
+  assert.equal(encodePod({ ...failed, generation: 3 }, 'v', []).status_message, null)
+  assert.equal(encodePod({ ...failed, overdue: 'took too long' }, 'v', []).status_message, 'took too long')
+  assert.equal(encodePod(pod, 'v', []).status_message, null)
 })
 
 test('the count is the one asked for, or what the autoscaler wants within its bounds', () => {
@@ -77,9 +77,9 @@ test('the count is the one asked for, or what the autoscaler wants within its bo
     spec: { ...pod.spec, autoscaling: { ...pod.spec.autoscaling, enabled: true } },
     status: { ...pod.status, desired },
   })
-  assert.equal(encodePod(pod, 'v').replica_count, 3)
+  assert.equal(encodePod(pod, 'v', []).replica_count, 3)
   assert.deepEqual(
-    [1, 7, 40].map((it) => encodePod(scaled(it), 'v').replica_count),
+    [1, 7, 40].map((it) => encodePod(scaled(it), 'v', []).replica_count),
     [2, 7, 10],
   )
   assert.equal(encodeLive(scaled(7), () => undefined).desired_replicas, 7)
@@ -94,7 +94,7 @@ test('what other dialects allow is shown within this one’s bounds', () => {
       autoscaling: { enabled: false, min: 1, max: 1, cpuTargetMillicores: 50 },
     },
   }
-  const shown = encodePod(odd, 'default')
+  const shown = encodePod(odd, 'default', [])
   assert.deepEqual(
     [shown.service_port, shown.autoscale_min_replicas, shown.autoscale_max_replicas],
     [80, 2, 2],

@@ -1,7 +1,9 @@
 import Type, { type Static } from 'typebox'
 import type { Sample } from '#cloud/compute/compute.driver.ts'
 import type { Workload } from '#cloud/compute/workload.kind.ts'
+import type { Tunnel as TunnelResource } from '#cloud/edge/tunnel.kind.ts'
 import { Ipv4, Label, Nullable, Port, timestamp, Timestamp, Uuid } from './schema.ts'
+import { encodeTunnel, Tunnel } from './tunnel.ts'
 
 /** Bounds of this API; the platform's own are wider. */
 const AUTOSCALE_MIN = 2
@@ -18,36 +20,6 @@ export const PodStatus = Type.Enum([
   'error',
   'deleting',
 ])
-const TunnelProtocol = Type.Enum(['http', 'https', 'ssh', 'tcp', 'udp'])
-
-/** A tunnel as an answer shows it. */
-export const Tunnel = Type.Object({
-  id: Type.String(),
-  tunnel_name: Type.String(),
-  hostname: Type.String({ description: '`subdomain.domain`' }),
-  protocol_type: TunnelProtocol,
-  status: Type.Enum(['active', 'pending', 'error', 'deleting']),
-  pod_id: Uuid,
-  subdomain: Type.String(),
-  domain: Type.String(),
-  service_port: Port('Port in the container that the tunnel leads to.'),
-  created_at: Timestamp,
-})
-
-/** A tunnel inside a pod's creation. */
-export const InlineTunnel = Type.Object(
-  {
-    tunnel_name: Type.Optional(Label),
-    subdomain: Label,
-    protocol_type: TunnelProtocol,
-    service_port: Type.Optional(Port("The pod's service_port by default.")),
-    domain: Type.Optional(Nullable(Type.String(), { default: null })),
-  },
-  {
-    description: "Without a name it is derived from the pod, without a port the pod's service_port is used.",
-  },
-)
-
 export const Pod = Type.Object({
   id: Uuid,
   tenant_id: Uuid,
@@ -148,8 +120,8 @@ function wantedOf({ spec, status }: Workload): number {
   return enabled ? Math.min(max, Math.max(min, status.desired)) : spec.replicas
 }
 
-/** A workload as a pod. `vpcName` is part of its DNS name. */
-export const encodePod = (it: Workload, vpcName: string): Pod => ({
+/** A workload as a pod. `vpcName` is part of its DNS name; of the tunnels those that lead to it are shown. */
+export const encodePod = (it: Workload, vpcName: string, tunnels: readonly TunnelResource[]): Pod => ({
   id: it.id,
   tenant_id: it.tenant,
   vpc_id: it.spec.vpc,
@@ -176,7 +148,7 @@ export const encodePod = (it: Workload, vpcName: string): Pod => ({
   ip_addresses: it.status.replicas.map((one) => one.address),
   external_ip: it.spec.externalAddress ?? null,
   dns_name: `${it.name}.${vpcName}.internal`,
-  tunnels: [],
+  tunnels: tunnels.filter((one) => one.spec.workload === it.id).map(encodeTunnel),
   created_at: timestamp(it.createdAt),
   updated_at: timestamp(it.updatedAt),
 })

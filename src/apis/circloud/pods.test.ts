@@ -132,7 +132,7 @@ test('what a pod may ask for', async () => {
     [
       { tunnels: [{ subdomain: 'app', protocol_type: 'http' }] },
       400,
-      'tunnels: are not available yet; send an empty list or leave it out',
+      'tunnels[0].domain: there is no default domain: name one of your domains, or ask an administrator',
     ],
     [
       { tunnels: [{ subdomain: 'app', protocol_type: 'ftp' }] },

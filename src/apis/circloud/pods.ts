@@ -2,17 +2,22 @@ import Type, { type Static } from 'typebox'
 import { CloudError } from '#lib/errors.ts'
 import type { Cloud, NewWorkload, Verbs, WorkloadChange } from '#cloud/cloud.ts'
 import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
+import { tunnel } from '#cloud/edge/tunnel.kind.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
 import type { Doors } from './doors.ts'
-import { encodePod, InlineTunnel, Pod } from './pod.ts'
+import { within } from './errors.ts'
+import { encodePod, Pod } from './pod.ts'
 import { BodyToken, idOf, Label, listOf, Nothing, params, refusals, said, Uuid, type App } from './schema.ts'
+import { decodeTunnel, InlineTunnel, PORT_DEFAULT } from './tunnel.ts'
+import { liveTunnels } from './tunnels.ts'
 
 /** The most replicas a pod can be given by hand. */
 const REPLICAS_MAX = 10
 const AUTOSCALE_MIN = 2
 const AUTOSCALE_MAX_DEFAULT = 10
 const CPU_TARGET_DEFAULT = 200
-const PORT_DEFAULT = 80
+/** Tunnels that a pod may be created with. */
+const TUNNELS_MAX = 20
 
 /** Workload fields shared by the pod and topology operations. */
 export const PodSpec = Type.Object({
@@ -54,7 +59,8 @@ export const PodSpec = Type.Object({
   tunnels: Type.Optional(
     Type.Array(InlineTunnel, {
       default: [],
-      description: 'Not available yet: only an empty list is accepted.',
+      maxItems: TUNNELS_MAX,
+      description: 'One that cannot be made refuses the whole pod.',
     }),
   ),
 })
@@ -128,8 +134,6 @@ export function decodePod(body: Static<typeof PodSpec>): Omit<NewWorkload, 'vpc'
   const max = body.autoscale_max_replicas ?? AUTOSCALE_MAX_DEFAULT
   const count = body.replica_count ?? 1
   const port = body.service_port ?? PORT_DEFAULT
-  if (body.tunnels?.length)
-    throw invalid('tunnels', 'are not available yet; send an empty list or leave it out')
   if (body.external_inbound && !body.external_access)
     throw invalid('external_inbound', 'requires external_access')
   if (scaling && count > max)
@@ -185,9 +189,23 @@ export function decodePatch(body: Static<typeof PodConfigPatch>): WorkloadChange
   }
 }
 
-/** A pod with the VPC's name that its answer needs. */
-export async function withVpc(verbs: Verbs, it: Workload): Promise<Pod> {
-  return encodePod(it, (await verbs.get(vpc, it.spec.vpc)).name)
+/** A pod with the VPC's name and the tunnels that its answer needs. */
+export async function podOf(verbs: Verbs, it: Workload): Promise<Pod> {
+  const tunnels = await verbs.list(tunnel, [`workload:${it.id}`])
+  return encodePod(it, (await verbs.get(vpc, it.spec.vpc)).name, tunnels)
+}
+
+/** Creates a pod with its tunnels, all or nothing. */
+export async function createPod(
+  verbs: Verbs,
+  input: NewWorkload,
+  tunnels: readonly InlineTunnel[] = [],
+): Promise<Workload> {
+  const made = await verbs.createWorkload(input)
+  const port = made.spec.ports[0]?.port ?? PORT_DEFAULT
+  for (const [at, it] of tunnels.entries())
+    await within(`tunnels[${at}]`, async () => verbs.createTunnel(decodeTunnel(it, made.id, port)))
+  return made
 }
 
 const common = { tags: ['pods'] }
@@ -212,7 +230,7 @@ export function podRoutes(app: App, cloud: Cloud, doors: Doors): void {
       const { vpc_id, subnet_id } = request.body
       const input = { ...decodePod(request.body), vpc: vpc_id.toLowerCase(), subnet: subnet_id.toLowerCase() }
       const pod = await cloud.act(callerOf(request), 'circloud.pods.create', async (verbs) =>
-        withVpc(verbs, await verbs.createWorkload(input)),
+        podOf(verbs, await createPod(verbs, input, request.body.tunnels)),
       )
       return reply.code(201).send(pod)
     },
@@ -229,9 +247,14 @@ export function podRoutes(app: App, cloud: Cloud, doors: Doors): void {
     },
     async (request, reply) => {
       const caller = callerOf(request)
-      const [pods, vpcs] = await Promise.all([cloud.all(caller, workload), cloud.all(caller, vpc)])
+      const [pods, vpcs, tunnels] = await Promise.all([
+        cloud.all(caller, workload),
+        cloud.all(caller, vpc),
+        liveTunnels(cloud, caller),
+      ])
       const names = new Map(vpcs.map((it) => [it.id, it.name]))
-      return reply.code(200).send(pods.map((it) => encodePod(it, names.get(it.spec.vpc) ?? it.spec.vpc)))
+      const nameOf = (id: string): string => names.get(id) ?? id
+      return reply.code(200).send(pods.map((it) => encodePod(it, nameOf(it.spec.vpc), tunnels)))
     },
   )
   app.delete(
@@ -291,7 +314,7 @@ function replicaRoutes(app: App, cloud: Cloud, { callerOf }: Doors): void {
         const pod = await cloud.act(
           callerOf(request),
           `circloud.pods.replicas.${method === 'post' ? 'add' : 'remove'}`,
-          async (verbs) => withVpc(verbs, await verbs.scaleWorkload(id, by, REPLICAS_MAX)),
+          async (verbs) => podOf(verbs, await verbs.scaleWorkload(id, by, REPLICAS_MAX)),
         )
         return reply.code(200).send(pod)
       },
@@ -337,7 +360,7 @@ function changeRoutes(app: App, cloud: Cloud, { callerOf }: Doors): void {
       const change = decodePatch(request.body)
       const id = idOf(request.params.pod_id, 'Pod')
       const pod = await cloud.act(callerOf(request), 'circloud.pods.configure', async (verbs) =>
-        withVpc(verbs, await verbs.configureWorkload(id, change)),
+        podOf(verbs, await verbs.configureWorkload(id, change)),
       )
       return reply.code(200).send(pod)
     },

@@ -14,10 +14,11 @@ import { subnetRoutes } from './subnets.ts'
 import { systemRoutes } from './system.ts'
 import { tenantRoutes } from './tenants.ts'
 import { deployRoutes, topologyRoutes } from './topology.ts'
+import { serviceTunnelRoutes, tunnelRoutes } from './tunnels.ts'
 import { vpcRoutes } from './vpcs.ts'
 
 const reference: Reference = {
-  description: `VPCs, subnets and pods of tenants, and their administration.
+  description: `VPCs, subnets, pods and tunnels of tenants, and their administration.
 
 JSON in, JSON out. Lists are bare arrays without paging, oldest first. Ids are UUIDs, times are UTC in ISO 8601. Names are RFC 1123 labels.
 
@@ -30,6 +31,7 @@ Every request is checked in this order: route, authentication (401), body and pa
     'vpcs',
     'subnets',
     'pods',
+    'tunnels',
     'registry',
     'topology',
     'system',
@@ -66,12 +68,12 @@ export const circloud: Dialect = {
     adminRoutes(app, cloud)
     await app.register(async (scope) => {
       scope.addHook('onRequest', doorkeeper.admin)
-      for (const routes of [tenantRoutes, domainRoutes, providerRoutes])
+      for (const routes of [tenantRoutes, domainRoutes, providerRoutes, serviceTunnelRoutes])
         routes(scope.withTypeProvider(), cloud, doorkeeper)
     })
     await app.register(async (scope) => {
       scope.addHook('onRequest', doorkeeper.tenant)
-      for (const routes of [vpcRoutes, subnetRoutes, podRoutes])
+      for (const routes of [vpcRoutes, subnetRoutes, podRoutes, tunnelRoutes])
         routes(scope.withTypeProvider(), cloud, doorkeeper)
     })
     await app.register(async (scope) => {

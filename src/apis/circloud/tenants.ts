@@ -8,7 +8,7 @@ import { subnet } from '#cloud/network/subnet.kind.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
 import { Domain, encodeDomain } from './domains.ts'
 import { enter, type Doors } from './doors.ts'
-import { encodeLive, encodePod, Pod, PodLiveStatus, Tunnel } from './pod.ts'
+import { encodeLive, encodePod, Pod, PodLiveStatus } from './pod.ts'
 import {
   Label,
   listOf,
@@ -23,6 +23,8 @@ import {
   type App,
 } from './schema.ts'
 import { encodeSubnet, Subnet } from './subnets.ts'
+import { encodeTunnel, Tunnel } from './tunnel.ts'
+import { liveTunnels } from './tunnels.ts'
 import { encodeVpc, Vpc } from './vpcs.ts'
 
 const TenantCreate = Type.Object(
@@ -66,11 +68,12 @@ const encodeTenant = (it: Resource): Static<typeof Tenant> => ({
 })
 
 async function detailOf(cloud: Cloud, caller: Caller, of: Resource): Promise<Static<typeof TenantDetail>> {
-  const [domains, vpcs, subnets, pods] = await Promise.all([
+  const [domains, vpcs, subnets, pods, tunnels] = await Promise.all([
     cloud.all(caller, domain, { deleted: false }),
     cloud.all(caller, vpc),
     cloud.all(caller, subnet),
     cloud.all(caller, workload),
+    liveTunnels(cloud, caller),
   ])
   const names = new Map(vpcs.map((it) => [it.id, it.name]))
   return {
@@ -78,8 +81,8 @@ async function detailOf(cloud: Cloud, caller: Caller, of: Resource): Promise<Sta
     domains: domains.map(encodeDomain),
     vpcs: vpcs.map(encodeVpc),
     subnets: subnets.map(encodeSubnet),
-    pods: pods.map((it) => encodePod(it, names.get(it.spec.vpc) ?? it.spec.vpc)),
-    tunnels: [],
+    pods: pods.map((it) => encodePod(it, names.get(it.spec.vpc) ?? it.spec.vpc, tunnels)),
+    tunnels: tunnels.map(encodeTunnel),
     pod_status: Object.fromEntries(pods.map((it) => [it.id, encodeLive(it, cloud.sample)])),
   }
 }

@@ -108,7 +108,7 @@ test('one wrong item, and nothing is made; the place of it is told', async () =>
     [
       { pods: [{ ...pod, tunnels: [{ subdomain: 'a', protocol_type: 'ssh' }] }] },
       400,
-      'pods[0].tunnels: are not available yet; send an empty list or leave it out',
+      'pods[0].tunnels[0].domain: there is no default domain: name one of your domains, or ask an administrator',
     ],
     [
       { vpcs: [{ name: 'production', enable_internet: false }], pods: [{ ...pod, external_access: true }] },

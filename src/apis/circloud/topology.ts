@@ -9,10 +9,11 @@ import { TOLERATED } from '#apis/reference.ts'
 import type { Doors } from './doors.ts'
 import { within } from './errors.ts'
 import { encodePod, Pod } from './pod.ts'
-import { decodePod, PodSpec } from './pods.ts'
+import { createPod, decodePod, podOf, PodSpec } from './pods.ts'
 import { Label, params, refusals, said, Uuid, type App } from './schema.ts'
 import { decodeSubnet, encodeSubnet, Subnet, SubnetFields } from './subnets.ts'
 import { encodeVpc, Vpc, VpcFields } from './vpcs.ts'
+import { liveTunnels } from './tunnels.ts'
 
 /** What one document may hold; quotas are lower by default. */
 const VPCS_MAX = 100
@@ -78,6 +79,7 @@ async function decode(body: Static<typeof TopologyDeploy>) {
         ...decodePod(it),
         vpc: it.vpc_name,
         subnet: it.subnet_name,
+        tunnels: it.tunnels ?? [],
       })),
     )
   return { vpcs: body.vpcs, subnets, pods }
@@ -106,23 +108,24 @@ async function deploy(
       const created = await verbs.createSubnet({ ...it, vpc: await vpcNamed(it.vpc) })
       made.subnets.push({ ...encodeSubnet(created), vpc_name: it.vpc })
     })
-  for (const [at, it] of document.pods.entries())
+  for (const [at, { tunnels, ...it }] of document.pods.entries())
     await within(`pods[${at}]`, async () => {
       const inVpc = await vpcNamed(it.vpc)
       const inSubnet = await verbs.find(subnet, inVpc, it.subnet)
       if (!inSubnet) throw unknown('subnet_name', `there is no subnet ${it.subnet} in VPC ${it.vpc}`)
-      const created = await verbs.createWorkload({ ...it, vpc: inVpc, subnet: inSubnet.id })
-      made.pods.push({ ...encodePod(created, it.vpc), vpc_name: it.vpc, subnet_name: it.subnet })
+      const created = await createPod(verbs, { ...it, vpc: inVpc, subnet: inSubnet.id }, tunnels)
+      made.pods.push({ ...(await podOf(verbs, created)), vpc_name: it.vpc, subnet_name: it.subnet })
     })
   return made
 }
 
 /** Everything the tenant has and that is not on its way out, so that it can be posted to an empty tenant. */
 async function current(cloud: Cloud, caller: Caller): Promise<Topology> {
-  const [vpcs, subnets, pods] = await Promise.all([
+  const [vpcs, subnets, pods, tunnels] = await Promise.all([
     cloud.all(caller, vpc, { deleted: false }),
     cloud.all(caller, subnet, { deleted: false }),
     cloud.all(caller, workload, { deleted: false }),
+    liveTunnels(cloud, caller),
   ])
   const names = new Map([...vpcs, ...subnets].map((it) => [it.id, it.name]))
   const nameOf = (id: string): string => names.get(id) ?? id
@@ -135,7 +138,7 @@ async function current(cloud: Cloud, caller: Caller): Promise<Topology> {
     pods: pods
       .filter((it) => names.has(it.spec.vpc) && names.has(it.spec.subnet))
       .map((it) => {
-        const pod = encodePod(it, nameOf(it.spec.vpc))
+        const pod = encodePod(it, nameOf(it.spec.vpc), tunnels)
         return {
           ...pod,
           // More than this cannot be created; the autoscaler finds its way from there.

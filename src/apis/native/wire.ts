@@ -42,16 +42,22 @@ export const wireSchema = (kind: AnyKind) =>
       overdue: Type.Optional(Type.String({ description: 'Why it has not settled in time.' })),
       settled: Type.Boolean({ description: 'Whether reality is as the spec says.' }),
     },
-    kind.secret.length ? { description: `Never shown: spec.${kind.secret.join(', spec.')}.` } : {},
+    secretsOf(kind).length ? { description: `Never shown: ${secretsOf(kind).join(', ')}.` } : {},
   )
 
-/** The spec without the secrets that are set in it. */
-const shown = (kind: AnyKind, spec: unknown): unknown =>
-  kind.secret.length === 0
-    ? spec
+/** The fields of a kind that are never shown, with the part that they are in. */
+export const secretsOf = (kind: AnyKind): string[] => [
+  ...kind.secret.map((field) => `spec.${field}`),
+  ...kind.secretStatus.map((field) => `status.${field}`),
+]
+
+/** A spec or status without the secrets that are set in it. */
+const shown = (secret: readonly string[], fields: unknown): unknown =>
+  secret.length === 0
+    ? fields
     : Object.fromEntries(
-        Object.entries(spec as Record<string, unknown>).filter(
-          ([field, value]) => value === '' || !kind.secret.includes(field),
+        Object.entries(fields as Record<string, unknown>).filter(
+          ([field, value]) => value === '' || !secret.includes(field),
         ),
       )
 
@@ -62,8 +68,8 @@ export const encode = (kind: AnyKind, it: Resource) => ({
   name: it.name,
   ...(it.owner === undefined ? {} : { owner: it.owner }),
   labels: it.labels,
-  spec: shown(kind, it.spec),
-  status: it.status,
+  spec: shown(kind.secret, it.spec),
+  status: shown(kind.secretStatus, it.status),
   generation: it.generation,
   observed: it.observed,
   revision: it.revision,

@@ -8,7 +8,7 @@ import { subnet } from '#cloud/network/subnet.kind.ts'
 import { vpc, type Vpc } from '#cloud/network/vpc.kind.ts'
 import { registryCredential, type RegistryCredential } from './registry-credential.kind.ts'
 import { replica, type Replica } from './replica.kind.ts'
-import { desiredOf, endedOf } from './state.ts'
+import { desiredOf, endedOf, toReplace } from './state.ts'
 import { workload, type Workload } from './workload.kind.ts'
 
 export type NewWorkload = {
@@ -253,7 +253,7 @@ export async function restartWorkload(context: VerbContext, id: string): Promise
   return await replaceContainers(context, it, { ...it.spec, change: 'restart' })
 }
 
-/** A new wish with a new attempt, told to every replica in the same commit. */
+/** A new wish with a new attempt, told in the same commit to the replicas that go first. */
 async function replaceContainers(
   { draft }: VerbContext,
   it: Workload,
@@ -261,12 +261,12 @@ async function replaceContainers(
 ): Promise<Workload> {
   const attempt = it.spec.attempt + 1
   const edited = draft.edit(workload, it, { spec: { ...spec, attempt } })
-  for (const one of await draft.list(replica, {
+  const live = await draft.list(replica, {
     tenant: it.tenant,
     terms: [`workload:${it.id}`],
     deleted: false,
-  }))
-    draft.edit(replica, one, { spec: { ...one.spec, attempt } })
+  })
+  for (const one of toReplace(edited, live)) draft.edit(replica, one, { spec: { ...one.spec, attempt } })
   return edited
 }
 

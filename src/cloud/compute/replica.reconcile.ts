@@ -22,22 +22,62 @@ export type AttachmentView = {
   serving(vpc: string, replica: string): boolean
 }
 
+/** What compute asks of the front door: does a route still lead to this replica, what has it still to answer. */
+export type FrontView = {
+  leadsTo(vpc: string, replica: string): boolean
+  open(vpc: string, replica: string, signal: AbortSignal): Promise<number>
+}
+
+/** Lets a replica that runs end what it has begun before its container goes; undefined when it may go. */
+function createDrain(network: AttachmentView, front: FrontView, drainSeconds: number) {
+  const since = new Map<string, number>()
+  return {
+    async why(it: Replica, inVpc: Vpc | undefined, look: Look): Promise<string | undefined> {
+      const { draft, signal } = look
+      const leads = network.serving(it.spec.vpc, it.id)
+        ? 'its VIP'
+        : front.leadsTo(it.spec.vpc, it.id)
+          ? 'the edge'
+          : undefined
+      if (leads !== undefined) {
+        draft.wake(`vpc/${it.spec.vpc}`)
+        return `waits for ${leads} to let go of it: ${await routerOf(inVpc, look.why)}`
+      }
+      const begun = since.get(it.id) ?? draft.now
+      since.set(it.id, begun)
+      const open = draft.now < begun + drainSeconds * 1000 ? await front.open(it.spec.vpc, it.id, signal) : 0
+      if (open > 0) return `waits for ${open} connections to end, ${drainSeconds} s at most`
+      return undefined
+    },
+    forget: (id: string): void => void since.delete(id),
+  }
+}
+
+export type ReplicaTools = {
+  readonly compute: ComputeDriver
+  readonly containers: Containers
+  readonly network: AttachmentView
+  readonly front: FrontView
+  /** How long a replica that is going may still answer what it was asked before. */
+  readonly drainSeconds: number
+}
+
 /** Keeps one slot's container like its workload. */
-export const reconcileReplica =
-  (compute: ComputeDriver, containers: Containers, network: AttachmentView): Reconcile<Replica> =>
-  async (it, { draft, why, signal }) => {
+export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
+  const { compute, containers, network } = tools
+  const drain = createDrain(network, tools.front, tools.drainSeconds)
+  return async (it, look) => {
+    const { draft, why, signal } = look
     const inVpc = await draft.get(vpc, it.tenant, it.spec.vpc)
     if (it.deletedAt !== undefined) {
-      if (network.serving(it.spec.vpc, it.id)) {
-        draft.wake(`vpc/${it.spec.vpc}`)
-        return again(SOON_MS, `waits for its VIP to let go of it: ${await routerOf(inVpc, why)}`)
-      }
+      const busy = await drain.why(it, inVpc, look)
+      if (busy !== undefined) return again(SOON_MS, busy)
       containers.distrust(it.id)
       await compute.remove(it.id, signal)
       const left = await compute.observe(it.id, signal)
-      return left
-        ? again(SOON_MS, `its container does not go: ${left.message ?? `it is ${left.state}`}`)
-        : gone
+      if (left) return again(SOON_MS, `its container does not go: ${left.message ?? `it is ${left.state}`}`)
+      drain.forget(it.id)
+      return gone
     }
     const of = await draft.get(workload, it.tenant, it.spec.workload)
     if (!of || !inVpc) return again(NETWORK_WAIT_MS, 'its workload is going')
@@ -48,6 +88,11 @@ export const reconcileReplica =
     const [config] = await draft.list(provider, { tenant: PLATFORM })
     const wish = wishOf(it, of, inVpc, config?.spec.ndots)
     let seen = await compute.observe(it.id, signal)
+    if (seen?.state === 'running' && seen.attempt < it.spec.attempt) {
+      const busy = await drain.why(it, inVpc, look)
+      if (busy !== undefined) return again(SOON_MS, busy)
+    }
+    drain.forget(it.id)
     if (!seen?.wanted || seen.attempt !== it.spec.attempt) containers.distrust(it.id)
     // Records that were restored from an older backup: what runs is of a time that they do not know.
     if (seen?.wanted && seen.attempt > it.spec.attempt) {
@@ -80,6 +125,7 @@ export const reconcileReplica =
       })
     return outcomeOf(it, seen, of.spec.health, draft.now)
   }
+}
 
 /** True when the container that ran is another one now though its replica asked for none, as after `docker rm -f`. */
 const wasReplaced = (it: Replica, seen: SeenContainer | undefined): boolean =>

@@ -91,3 +91,16 @@ export async function waitsFor(
   const more = lacking.length - NAMED_MAX
   return `waits for its replicas (${named.join('; ')}${more > 0 ? ` and ${more} more` : ''})`
 }
+
+/**
+ * The slots to give the workload's attempt now. A restart goes through what serves one by one, each once those before it
+ * are ready again; what does not serve, and every other change, goes at once.
+ */
+export function toReplace({ spec }: Pick<Workload, 'spec'>, live: readonly Replica[]): readonly Replica[] {
+  const old = live.filter((it) => it.spec.attempt < spec.attempt)
+  if (spec.change !== 'restart' || live.length < 2) return old
+  const idle = old.filter((it) => !it.status.ready || !isCurrent(it))
+  if (idle.length) return idle
+  const renewed = live.filter((it) => it.spec.attempt === spec.attempt)
+  return renewed.every((it) => it.status.ready && isCurrent(it)) ? old.slice(0, 1) : []
+}

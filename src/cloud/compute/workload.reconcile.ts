@@ -5,7 +5,7 @@ import { type Recommendation, recommend, READ_EVERY_MS, stabilise } from './auto
 import type { ComputeDriver } from './compute.driver.ts'
 import { replica, type Replica } from './replica.kind.ts'
 import type { Samples } from './samples.ts'
-import { desiredOf, isSteady, stateOf, waitsFor } from './state.ts'
+import { desiredOf, isSteady, stateOf, toReplace, waitsFor } from './state.ts'
 import type { Workload } from './workload.kind.ts'
 
 /** The last replica wakes it when it goes; this is for when that was missed. */
@@ -44,9 +44,8 @@ export function reconcileWorkload({ compute, samples, grow }: WorkloadTools): Re
         trouble = messageOf(error)
       }
     }
-    for (const old of live.slice(0, desired))
-      if (old.spec.attempt < it.spec.attempt)
-        look.draft.edit(replica, old, { spec: { ...old.spec, attempt: it.spec.attempt } })
+    for (const old of toReplace(it, live.slice(0, desired)))
+      look.draft.edit(replica, old, { spec: { ...old.spec, attempt: it.spec.attempt } })
     return await outcomeOf(it, slots, desired, scaled?.scaledAt ?? it.status.scaledAt, trouble, look)
   }
 }

@@ -11,8 +11,8 @@ export const certificate = defineKind({
     {
       /** Lower case; the first is the common name. `*.example.com` stands for one label. */
       names: Type.Array(Type.String({ maxLength: 253 }), { minItems: 1, maxItems: NAMES_MAX }),
-      /** `internal`: this installation's own authority. `acme`: the authority in the edge's settings. `given`: chain and key below. */
-      source: Type.Enum(['internal', 'acme', 'given']),
+      /** `internal`: signed by this installation's own authority. `given`: chain and key below. */
+      source: Type.Enum(['internal', 'given']),
       /** PEM, leaf first; for `given`. */
       chain: Type.Optional(Type.String({ maxLength: 65_536 })),
       /** PEM, unencrypted; for `given`. */
@@ -30,12 +30,20 @@ export const certificate = defineKind({
     renewAt: Type.Optional(Type.Integer()),
     /** When an issue or renewal is tried next. */
     nextTryAt: Type.Optional(Type.Integer()),
+    /** When the one before it failed. */
+    triedAt: Type.Optional(Type.Integer()),
     serial: Type.Optional(Type.String()),
     fingerprint256: Type.Optional(Type.String()),
     issuer: Type.Optional(Type.String()),
+    /** Names that it was issued for. */
+    names: Type.Optional(Type.Array(Type.String())),
+    /** PEM, leaf first. */
+    chain: Type.Optional(Type.String()),
+    key: Type.Optional(Type.String()),
   }),
   initial: { state: 'pending' },
   secret: ['key'],
+  secretStatus: ['key'],
   immutable: ['source'],
   settleSecondsMax: 900,
   // Whatever it was made for waits for it.

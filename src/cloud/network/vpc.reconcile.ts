@@ -1,5 +1,5 @@
 import { ALL, PLATFORM } from '#engine/resource.ts'
-import { again, gone, type Reconcile, settled } from '#engine/reconcile.ts'
+import { again, gone, type Look, type Reconcile, settled } from '#engine/reconcile.ts'
 import type { Draft } from '#engine/draft.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
@@ -31,12 +31,20 @@ async function readWorld(draft: Draft, it: Vpc): Promise<World> {
   return { vpc: it, subnets, workloads, replicas, groups, routeTables, provider: providers[0] }
 }
 
-/** Keeps a VPC's router and DNS like its resources; wakes replicas whose attachment has just become real. */
+/** What leads into a VPC from outside, and follows the same resources as its router. */
+export type Frontage = {
+  apply(world: Pick<World, 'vpc' | 'workloads' | 'replicas' | 'provider'>, look: Look): Promise<void>
+  remove(vpc: string, signal: AbortSignal): Promise<void>
+}
+
+/** Keeps a VPC's router, DNS and front like its resources; wakes replicas whose attachment has just become real. */
 export const reconcileVpc =
-  (routers: Routers, network: NetworkDriver, settings: Settings): Reconcile<Vpc> =>
-  async (it, { draft, dependents, waitsFor, signal }) => {
+  (routers: Routers, frontage: Frontage, network: NetworkDriver, settings: Settings): Reconcile<Vpc> =>
+  async (it, look) => {
+    const { draft, dependents, waitsFor, signal } = look
     const world = await readWorld(draft, it)
     if (it.deletedAt !== undefined && dependents === 0) {
+      await frontage.remove(it.id, signal)
       await routers.remove(it.id, signal)
       return (await network.observe(it.id, signal))
         ? again(TEARDOWN_MS, 'waits for its router on the host to go')
@@ -47,6 +55,7 @@ export const reconcileVpc =
     const generations = new Map(parts.map((one) => [one.id, one.generation]))
     for (const id of await routers.apply(plan, planZone(world, plan), generations, signal))
       draft.wake(`replica/${id}`)
+    await frontage.apply(world, look)
     for (const one of parts)
       if (one.observed !== one.generation || one.deletedAt !== undefined) draft.wake(`${one.kind}/${one.id}`)
     if (it.deletedAt !== undefined) return again(EMPTYING_MS, waitsFor)

@@ -7,6 +7,8 @@ import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
 import { tenant } from '#cloud/identity/tenant.kind.ts'
+import type { Issuers } from '#cloud/edge/issuer.driver.ts'
+import type { FrontDriver } from '#cloud/edge/front.driver.ts'
 import type { NetworkDriver } from '#cloud/network/network.driver.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
 import { compare, type Leak, leakKey, type Part, type Reality, type Records } from './compare.ts'
@@ -16,6 +18,8 @@ export type Drivers = {
   readonly network: NetworkDriver
   readonly compute: ComputeDriver
   readonly edge: EdgeDriver
+  readonly front: FrontDriver
+  readonly issuers: Issuers
 }
 
 /** What an audit has to do with beside records and drivers. */

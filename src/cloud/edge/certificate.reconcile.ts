@@ -1,0 +1,182 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
+import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
+import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
+import type { Certificate } from './certificate.kind.ts'
+import type { FrontCertificate, FrontDriver } from './front.driver.ts'
+import type { Challenge, Issuers } from './issuer.driver.ts'
+
+type Status = Certificate['status']
+type Issued = Status & Required<Pick<Status, 'chain' | 'key' | 'notBefore' | 'notAfter' | 'renewAt'>>
+
+const RETRY_MS_MIN = 10_000
+const RETRY_MS_MAX = 3_600_000
+const MINUTE_MS = 60_000
+/** Timers that reach further are set again on the way. */
+const LOOK_AGAIN_MS_MAX = 86_400_000
+
+/** What a chain says of itself; renewed at two thirds of its life. */
+export function readChain(
+  chain: string,
+): Pick<Issued, 'notBefore' | 'notAfter' | 'renewAt' | 'serial' | 'fingerprint256' | 'issuer'> {
+  const leaf = new X509Certificate(chain)
+  const [notBefore, notAfter] = [leaf.validFromDate.getTime(), leaf.validToDate.getTime()]
+  return {
+    notBefore,
+    notAfter,
+    renewAt: Math.round(notBefore + ((notAfter - notBefore) * 2) / 3),
+    serial: leaf.serialNumber,
+    fingerprint256: leaf.fingerprint256,
+    issuer: leaf.issuer.replaceAll('\n', ', '),
+  }
+}
+
+/**
+ * Refuses `invalid` a chain and key that are not PEM, do not belong together, are not for every name or are not valid
+ * now. What is wrong is told, never the key.
+ */
+export function checkGiven(spec: Certificate['spec'], now: number): void {
+  const refuse = (field: string, message: string, cause?: unknown): never => {
+    throw new CloudError('invalid', message, { field: `spec.${field}` }, cause)
+  }
+  const read = <T>(field: string, what: string, work: () => T): T => {
+    try {
+      return work()
+    } catch (error) {
+      return refuse(field, `is no ${what} in PEM`, error)
+    }
+  }
+  const { chain = '', key = '' } = spec
+  const leaf = read('chain', 'certificate', () => new X509Certificate(chain))
+  const own = read('key', 'unencrypted private key', () => createPrivateKey(key))
+  if (!leaf.checkPrivateKey(own)) refuse('key', 'is not the key of the certificate')
+  const missing = spec.names.find((name) => leaf.checkHost(name.replace(/^\*\./, 'any.')) === undefined)
+  if (missing !== undefined) refuse('names', `the certificate is not for ${missing}`)
+  if (leaf.validToDate.getTime() <= now) refuse('chain', 'the certificate has expired')
+}
+
+/** What this process handed to the front door; empty after a start, and then each is handed over once more. */
+function createHandover(front: FrontDriver) {
+  const applied = new Map<string, { text: string; generation: number }>()
+  return {
+    async put(certificate: Omit<FrontCertificate, 'generation'>, signal: AbortSignal): Promise<void> {
+      const { id } = certificate
+      const text = JSON.stringify(certificate)
+      const had = applied.get(id)
+      if (had?.text === text) return
+      const seen =
+        had?.generation ?? (await front.list(signal)).certificates.find((it) => it.id === id)?.generation ?? 0
+      await front.applyCertificate({ ...certificate, generation: seen + 1 }, signal)
+      applied.set(id, { text, generation: seen + 1 })
+    },
+    async remove(id: string, signal: AbortSignal): Promise<void> {
+      applied.delete(id)
+      await front.removeCertificate(id, signal)
+    },
+  }
+}
+
+const isIssued = (status: Status): status is Issued => status.chain !== undefined && status.key !== undefined
+
+/** Keeps a certificate issued, renewed and at the front door. A renewal that fails leaves the one in force. */
+export function reconcileCertificate(front: FrontDriver, issuers: Issuers): Reconcile<Certificate> {
+  const handover = createHandover(front)
+  const serve = async (it: Certificate, look: Look, challenges: FrontCertificate['challenges'] = []) => {
+    const key = look.draft.open(it, 'status.key')
+    const { chain, names } = it.status
+    const issued = chain && key && names ? { issued: { names, chain, key } } : {}
+    await handover.put({ id: it.id, tenant: it.tenant, ...issued, challenges }, look.signal)
+  }
+
+  return async (it, look) => {
+    const { draft, signal } = look
+    if (it.deletedAt !== undefined) {
+      await handover.remove(it.id, signal)
+      return gone
+    }
+    const { status, spec } = it
+    const isOfSpec =
+      isDeepStrictEqual(status.names, spec.names) && (spec.source !== 'given' || status.chain === spec.chain)
+    if (isIssued(status) && isOfSpec && (spec.source === 'given' || draft.now < status.renewAt))
+      return await inForce(it, status, look)
+    if (spec.source === 'given') {
+      const key = draft.open(it, 'key') ?? ''
+      const chain = spec.chain ?? ''
+      return again(0, 'handing it to the edge', {
+        ...pending(),
+        names: spec.names,
+        chain,
+        key,
+        ...readChain(chain),
+      })
+    }
+    // A renewal that failed waits its turn, with the old one in force.
+    if (status.nextTryAt !== undefined && draft.now < status.nextTryAt && isOfSpec) {
+      await serve(it, look)
+      return again(status.nextTryAt - draft.now, status.message ?? 'waiting for the next try', status)
+    }
+    return await issue(it, look)
+  }
+
+  async function inForce(it: Certificate, status: Issued, look: Look): Promise<Outcome<Status>> {
+    await serve(it, look)
+    const { message: _message, nextTryAt: _next, triedAt: _tried, ...rest } = status
+    const { now } = look.draft
+    if (now >= status.notAfter)
+      return settled(
+        { ...rest, state: 'error', message: 'it has expired: give a new one' },
+        LOOK_AGAIN_MS_MAX,
+      )
+    const next = it.spec.source === 'given' ? status.notAfter : status.renewAt
+    return settled({ ...rest, state: 'issued' }, Math.min(next - now, LOOK_AGAIN_MS_MAX))
+  }
+
+  async function issue(it: Certificate, look: Look): Promise<Outcome<Status>> {
+    const { draft, signal } = look
+    const { source, names } = it.spec
+    if (source === 'given') throw new Error('a given certificate is not issued')
+    const publish = async (challenges: readonly Challenge[]): Promise<void> =>
+      await serve(
+        it,
+        look,
+        challenges.filter((one) => one.type === 'http-01'),
+      )
+    try {
+      const { chain, key } = await issuers[source].issue(names, publish, signal)
+      const event = it.status.chain === undefined ? 'certificate.issued' : 'certificate.renewed'
+      draft.record({ stream: 'event', tenant: it.tenant, subject: it.id, what: event, body: { names } })
+      return again(0, 'handing it to the edge', { ...pending(), names, chain, key, ...readChain(chain) })
+    } catch (error) {
+      if (signal.aborted) throw error
+      if (!isCloudError(error)) look.log.warn('certificate not issued', { error })
+      return failed(it, look, messageOf(error))
+    }
+  }
+
+  function failed(it: Certificate, { draft }: Look, why: string): Outcome<Status> {
+    const { status } = it
+    // Each failure doubles the pause; the last pause can be read off the times kept.
+    const last = status.nextTryAt === undefined ? 0 : status.nextTryAt - (status.triedAt ?? status.nextTryAt)
+    const pause = Math.min(Math.max(RETRY_MS_MIN, last * 2), RETRY_MS_MAX)
+    const nextTryAt = draft.now + pause
+    const valid = isIssued(status) && draft.now < status.notAfter
+    const when = pause < MINUTE_MS ? `${Math.round(pause / 1000)} s` : `${Math.round(pause / MINUTE_MS)} min`
+    const message = `${valid ? 'not renewed' : 'not issued'}: ${why}; tried again in ${when}`
+    draft.record({
+      stream: 'event',
+      tenant: it.tenant,
+      subject: it.id,
+      what: 'certificate.failed',
+      body: { message },
+    })
+    return again(pause, message, {
+      ...status,
+      state: valid ? 'issued' : 'error',
+      message,
+      nextTryAt,
+      triedAt: draft.now,
+    })
+  }
+}
+
+const pending = (): Status => ({ state: 'pending' })

@@ -1,0 +1,288 @@
+import assert from 'node:assert/strict'
+import { X509Certificate } from 'node:crypto'
+import { test } from 'node:test'
+import { isCloudError } from '#lib/errors.ts'
+import type { Caller } from '#cloud/access.ts'
+import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
+import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
+import { vpc } from '#cloud/network/vpc.kind.ts'
+import { certificate } from './certificate.kind.ts'
+import { route } from './route.kind.ts'
+import { serviceTunnel } from './service-tunnel.kind.ts'
+import { tunnel, type Tunnel } from './tunnel.kind.ts'
+
+const DAY_MS = 86_400_000
+
+type World = TestCloud & { readonly acme: Caller; readonly web: Workload }
+
+/** A tenant with the domain acme.example and a workload of two replicas, at rest. */
+async function world(how: Parameters<typeof testCloud>[0] = {}): Promise<World> {
+  const it = await testCloud(how)
+  const { id, caller: acme } = await it.tenant('acme')
+  await it.cloud.act(it.admin, 'test', (verbs) => verbs.addDomain(id, 'acme.example'))
+  const web = await it.cloud.act(acme, 'test', async (verbs) => {
+    const inside = await verbs.createVpc({ name: 'production', internet: true })
+    const range = { cidr: '10.0.1.0/24', gateway: '10.0.1.1' }
+    const subnet = await verbs.createSubnet({ vpc: inside.id, name: 'web', ...range })
+    const spec = { image: 'nginx', replicas: 2, healing: true }
+    return await verbs.createWorkload({ vpc: inside.id, subnet: subnet.id, name: 'web', spec })
+  })
+  await it.settle()
+  return Object.assign(it, { acme, web })
+}
+
+const tunnelTo = (it: World, more: Partial<Parameters<typeof createTunnel>[1]> = {}): Promise<Tunnel> =>
+  createTunnel(it, { protocol: 'http', hostname: 'app.acme.example', port: 80, ...more })
+const createTunnel = async (
+  it: World,
+  input: {
+    protocol: Tunnel['spec']['protocol']
+    hostname: string
+    port: number
+    name?: string
+    certificate?: string
+  },
+): Promise<Tunnel> =>
+  await it.cloud.act(it.acme, 'test', (verbs) => verbs.createTunnel({ workload: it.web.id, ...input }))
+
+const routesOf = (it: World) => it.front.fronts.get(it.web.spec.vpc)?.routes ?? []
+
+test('a tunnel leads to every ready replica, with a certificate of its own', async () => {
+  await using it = await world()
+  const { id } = await tunnelTo(it)
+  await it.settle()
+  assert.deepEqual((await it.cloud.get(it.acme, tunnel, id)).status, { state: 'active' })
+  const [led] = routesOf(it)
+  assert.equal(led?.hostname, 'app.acme.example')
+  assert.equal(led.carry, 'http')
+  assert.equal(led.origins.length, 2)
+  const served = it.front.certificates.get(led.certificate ?? '')
+  assert.deepEqual(served?.issued?.names, ['app.acme.example'])
+  assert.equal(new X509Certificate(served.issued.chain).checkHost('app.acme.example'), 'app.acme.example')
+})
+
+test('each protocol is carried in its own way', async () => {
+  await using it = await world()
+  for (const [protocol, port] of [
+    ['http', 80],
+    ['https', 443],
+    ['ssh', 22],
+    ['tcp', 5432],
+    ['udp', 27015],
+  ] as const)
+    await tunnelTo(it, { protocol, port, hostname: `${protocol}.acme.example` })
+  await it.settle()
+  assert.deepEqual(
+    routesOf(it).map((one) => [one.carry, one.port, one.certificate !== undefined, one.origins[0]?.port]),
+    [
+      ['http', undefined, true, 80],
+      ['passthrough', undefined, false, 443],
+      ['stream', undefined, true, 22],
+      ['stream', undefined, true, 5432],
+      ['datagram', 27015, false, 27015],
+    ],
+  )
+})
+
+test('only what is ready is led to, and a change of it follows at once', async () => {
+  await using it = await world()
+  await tunnelTo(it)
+  await it.settle()
+  const [first] = routesOf(it)[0]?.origins ?? []
+  it.compute.vanish(first?.id ?? '')
+  await it.engine.wake(`replica/${first?.id ?? ''}`)
+  await it.cloud.settle(0)
+  assert.deepEqual(
+    routesOf(it)[0]
+      ?.origins.map((one) => one.id)
+      .includes(first?.id ?? ''),
+    false,
+  )
+  await it.settle()
+  assert.equal(routesOf(it)[0]?.origins.length, 2)
+})
+
+test('a replica that is going leaves the table first and ends what it has begun', async () => {
+  await using it = await world({ settings: { drainSeconds: 20 } })
+  await tunnelTo(it)
+  await it.settle()
+  const [, newest] = it.web.status.replicas
+  const id = newest?.id ?? ''
+  it.front.occupy(id, 3)
+  await it.cloud.act(it.acme, 'test', (verbs) => verbs.scaleWorkload(it.web.id, -1, 10))
+  await it.settle(5000)
+  assert.equal(routesOf(it)[0]?.origins.length, 1)
+  assert.ok(it.compute.wishes.get(id), 'it is still there to answer')
+  it.front.occupy(id, 0)
+  await it.settle(15_000)
+  assert.equal(it.compute.wishes.get(id), undefined)
+})
+
+test('what never ends is waited for no longer than the drain time', async () => {
+  await using it = await world({ settings: { drainSeconds: 20 } })
+  await tunnelTo(it)
+  await it.settle()
+  const id = it.web.status.replicas[1]?.id ?? ''
+  it.front.occupy(id, 1)
+  await it.cloud.act(it.acme, 'test', (verbs) => verbs.scaleWorkload(it.web.id, -1, 10))
+  await it.settle(19_000)
+  assert.ok(it.compute.wishes.get(id))
+  await it.settle(20_000)
+  assert.equal(it.compute.wishes.get(id), undefined)
+})
+
+test('a restart goes through the replicas one by one, so that one always answers', async () => {
+  await using it = await world()
+  await tunnelTo(it)
+  await it.settle()
+  await it.cloud.act(it.acme, 'test', (verbs) => verbs.restartWorkload(it.web.id))
+  let fewest = Infinity
+  for (let step = 0; step < 200; step++) {
+    await it.cloud.settle(0)
+    await it.clock.advance(100)
+    fewest = Math.min(fewest, routesOf(it)[0]?.origins.length ?? 0)
+  }
+  await it.settle()
+  const attempts = it.web.status.replicas.map((one) => it.compute.wishes.get(one.id)?.attempt)
+  assert.deepEqual([fewest, attempts], [1, [2, 2]])
+})
+
+test('a certificate is renewed at two thirds of its life, before anybody sees it end', async () => {
+  await using it = await world()
+  await tunnelTo(it)
+  await it.settle()
+  const [made] = await it.cloud.all(it.acme, certificate)
+  const first = it.front.certificates.get(made?.id ?? '')?.issued?.chain ?? ''
+  const life = new X509Certificate(first)
+  await it.settle(55 * DAY_MS)
+  assert.equal(it.front.certificates.get(made?.id ?? '')?.issued?.chain, first)
+  await it.settle(10 * DAY_MS)
+  const second = it.front.certificates.get(made?.id ?? '')?.issued?.chain ?? ''
+  assert.notEqual(second, first)
+  assert.ok(it.clock.now() < life.validToDate.getTime())
+})
+
+test('the key of a certificate is sealed in the store and shown to nobody', async () => {
+  await using it = await world()
+  await tunnelTo(it)
+  await it.settle()
+  const [made] = await it.cloud.all(it.acme, certificate)
+  const key = it.front.certificates.get(made?.id ?? '')?.issued?.key ?? ''
+  assert.match(key, /BEGIN PRIVATE KEY/)
+  assert.equal(made?.status.key, undefined)
+  const stored = JSON.stringify(await it.engine.store.get(made?.id ?? ''))
+  assert.ok(stored.includes('sealed:1:') && !stored.includes('PRIVATE KEY'))
+})
+
+test('an issue that fails says why and when it is tried next, and is tried', async () => {
+  let fails = true
+  await using broken = await testCloud({
+    issue: () => {
+      if (fails) throw new Error('the authority is on holiday')
+    },
+  })
+  const { id: tenant, caller } = await broken.tenant('acme')
+  await broken.cloud.act(broken.admin, 'test', (verbs) => verbs.addDomain(tenant, 'acme.example'))
+  const spec = { names: ['acme.example'], source: 'internal' as const }
+  const made = await broken.cloud.act(caller, 'test', (verbs) =>
+    verbs.createCertificate({ name: 'own', spec }),
+  )
+  await broken.cloud.settle(0)
+  const seen = await broken.cloud.get(caller, certificate, made.id)
+  assert.equal(seen.status.state, 'error')
+  assert.match(seen.status.message ?? '', /not issued: the authority is on holiday; tried again in 10 s/)
+  fails = false
+  await broken.settle(60_000)
+  assert.equal((await broken.cloud.get(caller, certificate, made.id)).status.state, 'issued')
+})
+
+test('a hostname has one holder, and is below a domain of the tenant', async () => {
+  await using it = await world()
+  const { caller: other } = await it.tenant('other')
+  await tunnelTo(it)
+  const refused = async (work: Promise<unknown>, code: string): Promise<void> =>
+    await assert.rejects(work, (error: unknown) => isCloudError(error) && error.code === code)
+  await refused(tunnelTo(it, { name: 'second' }), 'already_exists')
+  await refused(tunnelTo(it, { hostname: 'app.other.example' }), 'invalid')
+  await refused(tunnelTo(it, { hostname: 'acme.example.evil.example' }), 'invalid')
+  await refused(tunnelTo(it, { hostname: '*.acme.example' }), 'invalid')
+  await refused(tunnelTo(it, { protocol: 'udp', port: 53, hostname: 'dns.acme.example' }), 'invalid')
+  await refused(
+    it.cloud.act(other, 'test', (verbs) =>
+      verbs.createTunnel({ workload: it.web.id, protocol: 'http', hostname: 'x.acme.example', port: 80 }),
+    ),
+    'not_found',
+  )
+  await tunnelTo(it, { protocol: 'udp', port: 7000, hostname: 'a.acme.example' })
+  await refused(tunnelTo(it, { protocol: 'udp', port: 7000, hostname: 'b.acme.example' }), 'already_exists')
+})
+
+test('routes share a hostname by path, divide by weight and keep what they lead to', async () => {
+  await using it = await world()
+  const create = async (name: string, pathPrefix: string, weights: readonly number[]) =>
+    await it.cloud.act(it.acme, 'test', (verbs) =>
+      verbs.createRoute({
+        name,
+        spec: {
+          vpc: it.web.spec.vpc,
+          hostname: 'shop.acme.example',
+          pathPrefix,
+          stripPrefix: false,
+          protocol: 'http',
+          plain: false,
+          targets: weights.map((weight, at) => ({ workload: it.web.id, port: 80 + at, weight })),
+        },
+      }),
+    )
+  await create('all', '/', [1])
+  const api = await create('api', '/api', [3, 1])
+  await assert.rejects(create('again', '/api', [1]), (error: unknown) =>
+    isCloudError(error, 'already_exists'),
+  )
+  await assert.rejects(tunnelTo(it, { hostname: 'shop.acme.example' }), (error: unknown) =>
+    isCloudError(error, 'already_exists'),
+  )
+  await it.settle()
+  assert.equal((await it.cloud.get(it.acme, route, api.id)).status.state, 'active')
+  const led = routesOf(it).find((one) => one.id === api.id)
+  assert.deepEqual(
+    led?.origins.map((one) => [one.port, one.weight]),
+    [
+      [80, 1.5],
+      [80, 1.5],
+      [81, 0.5],
+      [81, 0.5],
+    ],
+  )
+  await assert.rejects(
+    it.cloud.act(it.acme, 'test', (verbs) => verbs.deleteWorkload(it.web.id)),
+    (error: unknown) => isCloudError(error, 'conflict') && error.details.rule === 'in_use',
+  )
+})
+
+test('a service tunnel leads to the platform, and everything goes with its owner', async () => {
+  await using it = await world()
+  await tunnelTo(it)
+  await it.cloud.act(it.admin, 'test', (verbs) =>
+    verbs.putProvider({
+      externalCidr: '203.0.113.0/24',
+      externalGateway: '203.0.113.1',
+      peeringCidr: '172.30.0.0/24',
+      nameservers: [],
+      ndots: null,
+      cloudflareAccountId: null,
+      cloudflareDomain: 'cloud.example',
+    }),
+  )
+  const service = await it.cloud.act(it.admin, 'test', (verbs) =>
+    verbs.createServiceTunnel({ service: 'api', protocol: 'https', subdomain: 'api' }),
+  )
+  await it.settle()
+  assert.equal((await it.cloud.get(it.admin, serviceTunnel, service.id)).status.state, 'active')
+  assert.equal(it.front.fronts.get('platform')?.routes[0]?.hostname, 'api.cloud.example')
+  await it.cloud.act(it.acme, 'test', (verbs) => verbs.deleteVpc(it.web.spec.vpc))
+  await it.cloud.act(it.admin, 'test', (verbs) => verbs.remove(serviceTunnel as never, service.id))
+  await it.settle(60_000)
+  assert.deepEqual([await it.cloud.all(it.acme, vpc), await it.cloud.all(it.acme, workload)], [[], []])
+  assert.deepEqual([it.front.fronts.size, it.front.certificates.size], [0, 0])
+})

@@ -1,0 +1,61 @@
+import { isCloudError } from '#lib/errors.ts'
+import type { Front, FrontDriver } from './front.driver.ts'
+
+/**
+ * What this process knows of the front door: the routes in force per VPC. Only a memory of what the driver said: empty
+ * after a start, and then every VPC is applied once more.
+ */
+export type Fronts = {
+  /** Applies what differs from what is in force; answers the routes that are new or gone in it. */
+  apply(front: Omit<Front, 'generation'>, signal: AbortSignal): Promise<readonly string[]>
+  remove(vpc: string, signal: AbortSignal): Promise<void>
+  /** Drops the memory of one VPC, since it was seen to differ. */
+  distrust(vpc: string): void
+  /** Whether the front in force has this route; undefined before this process applied one. */
+  serves(vpc: string, route: string): boolean | undefined
+  /** Whether a route of the front in force leads to this origin. */
+  leadsTo(vpc: string, origin: string): boolean
+  /** Connections that an origin of the VPC still has, also after it left the front; none while the edge is away. */
+  open(vpc: string, origin: string, signal: AbortSignal): Promise<number>
+}
+
+type Held = { generation: number; text: string; routes: ReadonlySet<string>; origins: ReadonlySet<string> }
+
+export function createFronts(driver: FrontDriver): Fronts {
+  const held = new Map<string, Held>()
+  return {
+    async apply(front, signal) {
+      const had = held.get(front.vpc)
+      const text = JSON.stringify(front)
+      if (had?.text === text) return []
+      const seen =
+        had?.generation ??
+        (await driver.list(signal)).fronts.find((it) => it.vpc === front.vpc)?.generation ??
+        0
+      const routes = new Set(front.routes.map((it) => it.id))
+      const origins = new Set(front.routes.flatMap((it) => it.origins.map((origin) => origin.id)))
+      const generation = seen + 1
+      // A VPC that nothing leads to has no table at all.
+      if (front.routes.length) await driver.apply({ ...front, generation }, signal)
+      else if (seen > 0) await driver.remove(front.vpc, signal)
+      held.set(front.vpc, { generation: front.routes.length ? generation : 0, text, routes, origins })
+      return [...routes.symmetricDifference(had?.routes ?? new Set<string>())]
+    },
+    async remove(vpc, signal) {
+      held.delete(vpc)
+      await driver.remove(vpc, signal)
+    },
+    distrust: (vpc) => void held.delete(vpc),
+    serves: (vpc, route) => held.get(vpc)?.routes.has(route),
+    leadsTo: (vpc, origin) => held.get(vpc)?.origins.has(origin) ?? false,
+    async open(vpc, origin, signal) {
+      if (!held.get(vpc)?.routes.size) return 0
+      try {
+        return (await driver.open(signal))[origin] ?? 0
+      } catch (error) {
+        if (isCloudError(error, 'unavailable')) return 0
+        throw error
+      }
+    },
+  }
+}
