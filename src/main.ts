@@ -3,6 +3,7 @@ import { accessSync, constants, existsSync, mkdirSync, readFileSync } from 'node
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { openAuthority } from '#lib/authority.ts'
 import { systemClock } from '#lib/clock.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { writeAtomically } from '#lib/files.ts'
@@ -14,8 +15,10 @@ import { createKeyring, openMasterKey } from '#engine/secrets.ts'
 import type { Store } from '#engine/store.ts'
 import { openSqliteStore } from '#engine/store.sqlite.ts'
 import { createCloud, type Drivers, KINDS, RECONCILED } from '#cloud/cloud.ts'
+import { internalIssuer } from '#drivers/issuer/internal.ts'
 import { simulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
+import { simulatedFront } from '#drivers/simulated/front.ts'
 import { simulatedNetwork } from '#drivers/simulated/network.ts'
 import { DIALECTS } from '#apis/dialects.ts'
 import { createHttp } from '#apis/http.ts'
@@ -51,7 +54,10 @@ async function main(args: readonly string[]): Promise<void> {
   })
   // Before anything is written: data of a later version stays as it is.
   await engine.check()
-  const { drivers, close } = await openDrivers(config, await nextEpoch(store), log)
+  const tls = join(config.data, 'tls')
+  const authority = openAuthority({ folder: tls, clock })
+  const { drivers: host, close } = await openDrivers(config, await nextEpoch(store), log)
+  const drivers = { ...host, issuers: { internal: internalIssuer(authority) } }
   await using bulk = openBulk({ directory: join(config.data, 'records'), clock, log })
   const cloud = createCloud({ engine, bulk, drivers, settings: config.settings, log, version: readVersion() })
   await cloud.bootstrap(
@@ -64,10 +70,12 @@ async function main(args: readonly string[]): Promise<void> {
     log,
     clock,
     ids,
-    trustedProxies: config.trustedProxies,
+    // The edge hands on what service tunnels bring, with the client's address.
+    trustedProxies: ['127.0.0.0/8', '::1', ...config.trustedProxies],
+    authority: async () => (await authority.current()).cert,
     certificate: async () =>
       await ensureCertificate({
-        folder: join(config.data, 'tls'),
+        folder: tls,
         names: [hostname(), config.listen.host, ...DIALECTS.map((it) => `${it.name}.localhost`)],
         clock,
       }),
@@ -82,11 +90,20 @@ async function main(args: readonly string[]): Promise<void> {
 }
 
 /** Where the drivers are: simulated here, in this process, or behind the sockets of the host agent and the edge. */
-async function openDrivers(config: Config, epoch: number, log: Log): Promise<{ drivers: Drivers } & Closing> {
+async function openDrivers(
+  config: Config,
+  epoch: number,
+  log: Log,
+): Promise<{ drivers: Omit<Drivers, 'issuers'> } & Closing> {
   const simulated = config.compute === 'simulated' && config.network === 'simulated'
   if (simulated)
     return {
-      drivers: { compute: simulatedCompute(systemClock), network: simulatedNetwork(), edge: simulatedEdge() },
+      drivers: {
+        compute: simulatedCompute(systemClock),
+        network: simulatedNetwork(),
+        edge: simulatedEdge(),
+        front: simulatedFront(),
+      },
       close: async () => await Promise.resolve(),
     }
   if (config.compute === 'simulated' || config.network === 'simulated')

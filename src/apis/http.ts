@@ -52,6 +52,8 @@ export type HttpOptions = {
   readonly trustedProxies?: readonly string[]
   /** Key and certificate in PEM, see tls.ts; absent: plain HTTP only. */
   readonly certificate?: () => Promise<{ readonly key: string; readonly cert: string }>
+  /** The authority's certificate in PEM, for clients to trust; absent: there is none to tell. */
+  readonly authority?: () => Promise<string>
   readonly limits?: Partial<HttpLimits>
 }
 
@@ -151,7 +153,7 @@ function parseBodies(app: FastifyInstance): void {
 /** What belongs to no dialect: health, version, metrics, and the reference of each dialect. */
 function rootRoutes(
   app: FastifyInstance,
-  { cloud }: HttpOptions,
+  { cloud, authority }: HttpOptions,
   scopes: ReadonlyMap<string, FastifyInstance>,
   own: { text(): Promise<string> },
 ): void {
@@ -189,6 +191,10 @@ function rootRoutes(
     void reply.type('text/plain; version=0.0.4; charset=utf-8')
     return `${(await cloud.metrics()).trimEnd()}\n${await own.text()}`.trimStart()
   })
+  if (authority)
+    app.get('/ca.crt', async (_request, reply) =>
+      reply.type('application/x-pem-file').send(await authority()),
+    )
   app.get<{ Params: { file: string } }>('/openapi/:file', async (request) =>
     documentOf(scopeOf(request.params.file.replace(/\.json$/, ''))),
   )

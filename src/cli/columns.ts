@@ -6,6 +6,7 @@ type Column = { readonly title: string; readonly cell: (it: Resource, names: Nam
 
 const text = (value: unknown): string =>
   value === undefined || value === null ? '-' : typeof value === 'string' ? value : JSON.stringify(value)
+const day = (at: unknown): string => (typeof at === 'number' ? new Date(at).toISOString().slice(0, 10) : '-')
 const spec =
   (field: string): Column['cell'] =>
   (it) =>
@@ -87,6 +88,36 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     column('ROUTES', count('routes')),
   ],
   domain: [state],
+  tunnel: [
+    state,
+    column('HOSTNAME', spec('hostname')),
+    column('PROTOCOL', spec('protocol')),
+    column('WORKLOAD', named('workload')),
+    column('PORT', spec('port')),
+    column('MESSAGE', status('message')),
+  ],
+  'service-tunnel': [
+    state,
+    column('HOSTNAME', spec('hostname')),
+    column('SERVICE', spec('service')),
+    column('PORT', spec('port')),
+    column('MESSAGE', status('message')),
+  ],
+  route: [
+    state,
+    column('HOSTNAME', spec('hostname')),
+    column('PATH', spec('pathPrefix')),
+    column('PROTOCOL', spec('protocol')),
+    column('TARGETS', count('targets')),
+    column('MESSAGE', status('message')),
+  ],
+  certificate: [
+    state,
+    column('NAMES', (it) => ((it.spec['names'] as readonly string[] | undefined) ?? []).join(',')),
+    column('SOURCE', spec('source')),
+    column('UNTIL', (it) => day(it.status['notAfter'])),
+    column('MESSAGE', status('message')),
+  ],
   user: [column('ADMIN', yesNo('admin')), column('TENANTS', count('memberships'))],
   credential: [
     column('SCOPE', spec('scope')),
@@ -101,6 +132,7 @@ export const REFERRED: Readonly<Record<string, readonly string[]>> = {
   subnet: ['vpc'],
   workload: ['vpc'],
   replica: ['workload'],
+  tunnel: ['workload'],
   'security-group': ['vpc'],
   'route-table': ['vpc'],
   credential: ['tenant'],

@@ -6,7 +6,7 @@ import type { Kind } from '#engine/kind.ts'
 import type { Bulk } from '#engine/bulk.ts'
 import { createPicker } from '#engine/pick.ts'
 import type { Patrol, Reconciler } from '#engine/reconcile.ts'
-import { ALL, type AnyKind, isSettled, PLATFORM, type Resource } from '#engine/resource.ts'
+import { ALL, type AnyKind, isSettled, keyOf, PLATFORM, type Resource } from '#engine/resource.ts'
 import {
   type Change,
   LIST_MAX,
@@ -36,9 +36,11 @@ import {
   reconcileServiceTunnel,
   reconcileTunnel,
 } from './edge/edge.reconcile.ts'
+import type { Access, RouteTraffic } from './edge/front.driver.ts'
 import { createFronts } from './edge/fronts.ts'
 import { route } from './edge/route.kind.ts'
 import { serviceTunnel } from './edge/service-tunnel.kind.ts'
+import { createTraffic } from './edge/traffic.ts'
 import { tunnel } from './edge/tunnel.kind.ts'
 import { createAuthenticator, type Login } from './identity/authenticate.ts'
 import { credential } from './identity/credential.kind.ts'
@@ -87,6 +89,11 @@ export const KINDS: readonly AnyKind[] = [
 const SAMPLE_EVERY_MS = 5_000
 const SAMPLE_KEPT_EVERY_MS = 60_000
 const SAMPLES_KEPT_MS = 15 * 86_400_000
+const TRAFFIC_EVERY_MS = 5_000
+const TRAFFIC_TOLD_EVERY_MS = 60_000
+const ACCESSES_EVERY_MS = 1_000
+const ACCESSES_PAGE = 2_000
+const ACCESSES_KEPT_MS = 7 * 86_400_000
 const EVENTS_RETRY_MS = 500
 const CHANGES_PAGE = 500
 const RECORDS_MAX = 1000
@@ -177,6 +184,15 @@ export type Cloud = {
     replica: string,
     query: { from?: number; to?: number; after?: string; limit?: number },
   ): Promise<readonly (Sample & { readonly cursor: string })[]>
+  /** What the edge counted for a tunnel or route since its start; undefined before it was first asked. */
+  traffic(caller: Caller, kind: AnyKind, id: string): Promise<RouteTraffic | undefined>
+  /** The access log of a tunnel or route, oldest first unless told; kept 7 days. */
+  accesses(
+    caller: Caller,
+    kind: AnyKind,
+    id: string,
+    query: { from?: number; to?: number; after?: string; limit?: number; newestFirst?: boolean },
+  ): Promise<readonly Access[]>
   logs(
     caller: Caller,
     replica: string,
@@ -231,6 +247,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
   const pick = createPicker()
   const routers = createRouters(drivers.network, drivers.edge)
   const fronts = createFronts(drivers.front)
+  const traffic = createTraffic(drivers.front)
   const containers = createContainers(drivers.compute)
   const samples = createSamples()
   const authenticator = createAuthenticator(engine)
@@ -266,9 +283,9 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       concurrency: 32,
     },
     { kind: certificate, reconcile: reconcileCertificate(drivers.front, drivers.issuers), concurrency: 8 },
-    { kind: tunnel, reconcile: reconcileTunnel(fronts) },
-    { kind: serviceTunnel, reconcile: reconcileServiceTunnel(fronts, settings), concurrency: 1 },
-    { kind: route, reconcile: reconcileRoute(fronts) },
+    { kind: tunnel, reconcile: reconcileTunnel(fronts, traffic) },
+    { kind: serviceTunnel, reconcile: reconcileServiceTunnel(fronts, traffic, settings), concurrency: 1 },
+    { kind: route, reconcile: reconcileRoute(fronts, traffic) },
   ]
   const distrust = (leak: Leak): void => {
     if (leak.kind === 'replica') containers.distrust(leak.id)
@@ -299,6 +316,9 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     return items
   }
   let keptAt = 0
+  let toldAt = 0
+  const moved = new Set<string>()
+  let accessCursor: string | undefined
   let isRunning = false
   const patrols: readonly Patrol[] = [
     {
@@ -324,12 +344,36 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       },
     },
     {
+      name: 'traffic',
+      everyMs: TRAFFIC_EVERY_MS,
+      async run(signal) {
+        for (const id of await traffic.pull(signal)) moved.add(id)
+        if (engine.clock.now() < toldAt + TRAFFIC_TOLD_EVERY_MS) return []
+        toldAt = engine.clock.now()
+        const told = await Promise.all([...moved].map(async (id) => await engine.store.get(id)))
+        moved.clear()
+        return told.flatMap((it) => (it ? [keyOf(it)] : []))
+      },
+    },
+    {
+      name: 'accesses',
+      everyMs: ACCESSES_EVERY_MS,
+      async run(signal) {
+        const page = await drivers.front.accesses(accessCursor, ACCESSES_PAGE, signal)
+        accessCursor = page.cursor
+        for (const { cursor: _cursor, route: subject, tenant: of, at, ...body } of page.entries)
+          bulk.append('access', { tenant: of, subject, at, body })
+        return []
+      },
+    },
+    {
       name: 'retention',
       everyMs: 3_600_000,
       async run() {
         await engine.store.forget('audit', engine.clock.now() - AUDIT_KEPT_MS, 10_000)
         await engine.store.forget('event', engine.clock.now() - EVENTS_KEPT_MS, 10_000)
         await bulk.forget('metric', engine.clock.now() - SAMPLES_KEPT_MS)
+        await bulk.forget('access', engine.clock.now() - ACCESSES_KEPT_MS)
         return []
       },
     },
@@ -444,6 +488,18 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
         cursor,
       }))
     },
+    traffic: async (caller, kind, id) => traffic.of((await read(caller, kind, id)).id),
+    async accesses(caller, kind, id, query) {
+      const it = await read(caller, kind, id)
+      const kept = await bulk.read({ ...query, class: 'access', tenant: it.tenant, subject: it.id })
+      return kept.map(({ tenant: of, at, cursor, body }) => ({
+        ...(body as Omit<Access, 'cursor' | 'route' | 'tenant' | 'at'>),
+        cursor,
+        route: it.id,
+        tenant: of,
+        at,
+      }))
+    },
     async logs(caller, id, how, signal) {
       return drivers.compute.logs((await container(caller, id)).id, how, signal)
     },
@@ -476,7 +532,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       authorise(caller, 'operate')
       return [...(await drivers.network.missing(signal)), ...(await drivers.compute.missing(signal))]
     },
-    metrics: metrics.text,
+    metrics: async () => (await metrics.text()) + traffic.metrics(),
     async bootstrap(keep, newPassword) {
       if (await engine.store.claim('singleton', 'first admin')) return
       const password = newPassword()

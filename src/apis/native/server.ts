@@ -3,6 +3,7 @@ import { answerErrors } from '#apis/errors.ts'
 import { authenticateIn } from './caller.ts'
 import { challenge, shape } from './errors.ts'
 import { credentialRoute } from './credentials.ts'
+import { edgeRoutes } from './edge.ts'
 import { identityRoutes } from './identity.ts'
 import { kindListRoute, kindRoutes } from './kinds.ts'
 import { operationRoutes } from './operations.ts'
@@ -37,6 +38,7 @@ export const native: Dialect = {
     tenantRoute(app, cloud)
     credentialRoute(app, cloud)
     for (const kind of cloud.kinds.values()) kindRoutes(app, cloud, kind, streams)
+    edgeRoutes(app, cloud)
     restartRoute(app, cloud)
     replicaRoutes(app, cloud, streams)
   },

@@ -8,6 +8,7 @@ import { endsTls, type FrontWorld, planFront, planPlatformFront } from './front.
 import type { Fronts } from './fronts.ts'
 import { route, type Route } from './route.kind.ts'
 import { serviceTunnel, type ServiceTunnel } from './service-tunnel.kind.ts'
+import { totalOf, type Traffic } from './traffic.ts'
 import { tunnel, type Tunnel } from './tunnel.kind.ts'
 
 /** Its VPC's reconciler wakes it when the edge took the table; this is for when that was missed. */
@@ -36,19 +37,19 @@ export const createFrontage = (fronts: Fronts) => ({
 
 /** A tunnel is there when the front in force has it, with a certificate where it needs one. */
 export const reconcileTunnel =
-  (fronts: Fronts): Reconcile<Tunnel> =>
+  (fronts: Fronts, traffic: Traffic): Reconcile<Tunnel> =>
   async (it, look) =>
-    await partOfFront(it, it.spec.vpc, fronts, look)
+    await partOfFront(it, it.spec.vpc, { fronts, traffic }, look)
 
 export const reconcileRoute =
-  (fronts: Fronts): Reconcile<Route> =>
+  (fronts: Fronts, traffic: Traffic): Reconcile<Route> =>
   async (it, look) =>
-    await partOfFront(it, it.spec.vpc, fronts, look)
+    await partOfFront(it, it.spec.vpc, { fronts, traffic }, look)
 
 async function partOfFront(
   it: Tunnel | Route,
   vpcId: string,
-  fronts: Fronts,
+  { fronts, traffic }: { fronts: Fronts; traffic: Traffic },
   look: Look,
 ): Promise<Outcome<Status>> {
   const { draft } = look
@@ -62,14 +63,24 @@ async function partOfFront(
     draft.wake(`${vpc.name}/${vpcId}`)
     return again(EDGE_WAIT_MS, 'waiting for the edge', waiting('waiting for the edge'))
   }
-  return await whenCertified(it, look)
+  return await whenCertified(it, look, traffic)
+}
+
+/** In force, with what went through it. */
+function active(it: { readonly id: string }, traffic: Traffic): Outcome<Status> {
+  const counted = traffic.of(it.id)
+  return settled({ state: 'active', ...(counted ? { traffic: totalOf(counted) } : {}) })
 }
 
 const waiting = (message: string): Status => ({ state: 'pending', message })
 
 /** Active once its certificate is issued; the certificate wakes it. */
-async function whenCertified(it: Tunnel | Route | ServiceTunnel, { draft }: Look): Promise<Outcome<Status>> {
-  if (!endsTls(it)) return settled({ state: 'active' })
+async function whenCertified(
+  it: Tunnel | Route | ServiceTunnel,
+  { draft }: Look,
+  traffic: Traffic,
+): Promise<Outcome<Status>> {
+  if (!endsTls(it)) return active(it, traffic)
   const named = 'certificate' in it.spec ? it.spec.certificate : undefined
   const found =
     named === undefined
@@ -86,19 +97,18 @@ async function whenCertified(it: Tunnel | Route | ServiceTunnel, { draft }: Look
   }
   const { state, message, notAfter } = found.status
   // One that was issued stays in force while its renewal fails.
-  if (state === 'issued' || (notAfter !== undefined && notAfter > draft.now))
-    return settled({ state: 'active' })
+  if (state === 'issued' || (notAfter !== undefined && notAfter > draft.now)) return active(it, traffic)
   const why = `waiting for certificate ${found.name}: ${message ?? 'it is being issued'}`
   return again(CERTIFICATE_WAIT_MS, why, state === 'error' ? { state: 'error', message: why } : waiting(why))
 }
 
 /** Keeps the platform's own front like its service tunnels. */
 export const reconcileServiceTunnel =
-  (fronts: Fronts, settings: Settings): Reconcile<ServiceTunnel> =>
+  (fronts: Fronts, traffic: Traffic, settings: Settings): Reconcile<ServiceTunnel> =>
   async (it, look) => {
     const { draft, signal } = look
     const tunnels = await draft.list(serviceTunnel, { tenant: PLATFORM })
     const certificates = await draft.list(certificate, { tenant: PLATFORM, deleted: false })
     await fronts.apply(planPlatformFront(tunnels, certificates, settings.api.address), signal)
-    return it.deletedAt === undefined ? await whenCertified(it, look) : gone
+    return it.deletedAt === undefined ? await whenCertified(it, look, traffic) : gone
   }

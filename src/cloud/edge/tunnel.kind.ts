@@ -14,6 +14,18 @@ export const HOSTNAME = '^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\\.)+[a-z0-9]([-a-z
 export const tunnelStatus = Type.Object({
   state: TunnelState,
   message: Type.Optional(Type.String()),
+  /** Counted by the edge since its start (`since`), told about once a minute. */
+  traffic: Type.Optional(
+    Type.Object({
+      since: Type.Integer(),
+      requests: Type.Integer(),
+      /** Answers 500 to 599. */
+      faults: Type.Integer(),
+      receivedBytes: Type.Integer(),
+      sentBytes: Type.Integer(),
+      active: Type.Integer(),
+    }),
+  ),
 })
 
 /** A hostname, under a domain that the tenant may use, that leads to a port of one workload's replicas. */
