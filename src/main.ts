@@ -15,7 +15,11 @@ import { createKeyring, openMasterKey } from '#engine/secrets.ts'
 import type { Store } from '#engine/store.ts'
 import { openSqliteStore } from '#engine/store.sqlite.ts'
 import { createCloud, type Drivers, KINDS, RECONCILED } from '#cloud/cloud.ts'
+import { cloudflareApi } from '#drivers/cloudflare/api.ts'
+import { cloudflareRecords } from '#drivers/cloudflare/records.ts'
+import { acmeDriver } from '#drivers/issuer/acme.ts'
 import { internalIssuer } from '#drivers/issuer/internal.ts'
+import { systemNames } from '#drivers/names/system.ts'
 import { simulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { simulatedFront } from '#drivers/simulated/front.ts'
@@ -57,7 +61,12 @@ async function main(args: readonly string[]): Promise<void> {
   const tls = join(config.data, 'tls')
   const authority = openAuthority({ folder: tls, clock })
   const { drivers: host, close } = await openDrivers(config, await nextEpoch(store), log)
-  const drivers = { ...host, issuers: { internal: internalIssuer(authority) } }
+  const drivers = {
+    ...host,
+    issuers: { internal: internalIssuer(authority), acme: acmeDriver() },
+    records: cloudflareRecords(cloudflareApi()),
+    names: systemNames(),
+  }
   await using bulk = openBulk({ directory: join(config.data, 'records'), clock, log })
   const cloud = createCloud({ engine, bulk, drivers, settings: config.settings, log, version: readVersion() })
   await cloud.bootstrap(
@@ -94,7 +103,7 @@ async function openDrivers(
   config: Config,
   epoch: number,
   log: Log,
-): Promise<{ drivers: Omit<Drivers, 'issuers'> } & Closing> {
+): Promise<{ drivers: Omit<Drivers, 'issuers' | 'records' | 'names'> } & Closing> {
   const simulated = config.compute === 'simulated' && config.network === 'simulated'
   if (simulated)
     return {

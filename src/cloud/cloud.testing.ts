@@ -11,12 +11,13 @@ import { createEngine, type Engine } from '#engine/engine.ts'
 import { createKeyring } from '#engine/secrets.ts'
 import { openSqliteStore } from '#engine/store.sqlite.ts'
 import { internalIssuer } from '#drivers/issuer/internal.ts'
+import { simulatedWorld, type SimulatedWorld } from '#drivers/simulated/authority.ts'
 import { simulatedCompute, type SimulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { simulatedFront } from '#drivers/simulated/front.ts'
 import { type Fault, simulatedNetwork } from '#drivers/simulated/network.ts'
 import type { Caller, Origin } from './access.ts'
-import type { CertificateIssuer } from './edge/issuer.driver.ts'
+import type { CertificateIssuer, IssuedCertificate } from './edge/issuer.driver.ts'
 import { createCloud, KINDS, RECONCILED, type RunningCloud } from './cloud.ts'
 import { DEFAULT_SETTINGS, type Settings } from './context.ts'
 
@@ -28,6 +29,9 @@ export type TestCloud = AsyncDisposable & {
   readonly network: ReturnType<typeof simulatedNetwork>
   readonly edge: ReturnType<typeof simulatedEdge>
   readonly front: ReturnType<typeof simulatedFront>
+  readonly world: SimulatedWorld
+  /** A certificate and key for a name, as an operator would bring them. */
+  sign(name: string): Promise<IssuedCertificate>
   /** The first administrator, its password and token. */
   readonly admin: Caller
   readonly credentials: { readonly username: string; readonly password: string; readonly token: string }
@@ -74,10 +78,26 @@ export async function testCloud(
       return await signer.issue(...given)
     },
   }
+  const world = simulatedWorld(
+    internal,
+    (hostname, token) =>
+      [...front.certificates.values()]
+        .flatMap((it) => it.challenges)
+        .find((it) => it.hostname === hostname && it.token === token)?.answer,
+    named('world'),
+  )
   const cloud = createCloud({
     engine,
     bulk,
-    drivers: { compute, network, edge, front, issuers: { internal } },
+    drivers: {
+      compute,
+      network,
+      edge,
+      front,
+      issuers: { internal, acme: world.acme },
+      records: world,
+      names: world,
+    },
     settings: { ...DEFAULT_SETTINGS, ...how.settings },
     log: silentLog,
     version: { version: '0.0.0', commit: null },
@@ -101,6 +121,8 @@ export async function testCloud(
     network,
     edge,
     front,
+    world,
+    sign: async (name) => await internal.issue([name], new AbortController().signal),
     admin,
     credentials,
     async tenant(name) {

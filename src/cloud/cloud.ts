@@ -27,9 +27,12 @@ import { desiredOf } from './compute/state.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
 import { reconcileWorkload } from './compute/workload.reconcile.ts'
 import type { Settings } from './context.ts'
+import { acme } from './edge/acme.kind.ts'
+import { reconcileAcme } from './edge/acme.reconcile.ts'
 import { certificate } from './edge/certificate.kind.ts'
 import { reconcileCertificate } from './edge/certificate.reconcile.ts'
 import { domain } from './edge/domain.kind.ts'
+import { reconcileDomain } from './edge/domain.reconcile.ts'
 import {
   createFrontage,
   reconcileRoute,
@@ -80,6 +83,7 @@ export const KINDS: readonly AnyKind[] = [
   routeTable,
   workload,
   replica,
+  acme,
   certificate,
   tunnel,
   serviceTunnel,
@@ -224,6 +228,8 @@ export const RECONCILED: readonly string[] = [
   provider,
   workload,
   replica,
+  domain,
+  acme,
   certificate,
   tunnel,
   serviceTunnel,
@@ -282,7 +288,9 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       }),
       concurrency: 32,
     },
-    { kind: certificate, reconcile: reconcileCertificate(drivers.front, drivers.issuers), concurrency: 8 },
+    { kind: certificate, reconcile: reconcileCertificate(drivers), concurrency: 8 },
+    { kind: acme, reconcile: reconcileAcme(drivers.issuers.acme) },
+    { kind: domain, reconcile: reconcileDomain(drivers.names) },
     { kind: tunnel, reconcile: reconcileTunnel(fronts, traffic) },
     { kind: serviceTunnel, reconcile: reconcileServiceTunnel(fronts, traffic, settings), concurrency: 1 },
     { kind: route, reconcile: reconcileRoute(fronts, traffic) },

@@ -7,8 +7,9 @@ import { checkSpec } from '#engine/shape.ts'
 import * as compute from './compute/compute.verbs.ts'
 import { registryCredential, type RegistryCredential } from './compute/registry-credential.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
+import { acme, type Acme } from './edge/acme.kind.ts'
 import { certificate, type Certificate } from './edge/certificate.kind.ts'
-import type { Domain } from './edge/domain.kind.ts'
+import { domain, type Domain } from './edge/domain.kind.ts'
 import * as edge from './edge/edge.verbs.ts'
 import { route, type Route } from './edge/route.kind.ts'
 import { serviceTunnel, type ServiceTunnel } from './edge/service-tunnel.kind.ts'
@@ -285,6 +286,18 @@ async function createGeneric(
       known(spec, Object.keys(route.spec.properties), ['under'])
       const shape = { pathPrefix: '/', stripPrefix: false, protocol: 'http', plain: false, ...spec }
       return await verbs.createRoute({ ...common, spec: checked(kind, shape) as Route['spec'] })
+    }
+    case domain.name:
+      known(spec, [], ['proof', 'token'])
+      return await edge.createDomain(context, common)
+    case acme.name: {
+      authorise(context.caller, 'operate')
+      const shape = { challenge: 'http-01', hmacKey: '', byDefault: true, ...spec }
+      return context.draft.create(acme, {
+        tenant: PLATFORM,
+        ...common,
+        spec: checked(kind, shape) as Acme['spec'],
+      })
     }
     case certificate.name:
       return await verbs.createCertificate({

@@ -11,8 +11,8 @@ export const certificate = defineKind({
     {
       /** Lower case; the first is the common name. `*.example.com` stands for one label. */
       names: Type.Array(Type.String({ maxLength: 253 }), { minItems: 1, maxItems: NAMES_MAX }),
-      /** `internal`: signed by this installation's own authority. `given`: chain and key below. */
-      source: Type.Enum(['internal', 'given']),
+      /** `internal`: signed by this installation's own authority. `acme`: by the one that an administrator set up. `given`: chain and key below. */
+      source: Type.Enum(['internal', 'acme', 'given']),
       /** PEM, leaf first; for `given`. */
       chain: Type.Optional(Type.String({ maxLength: 65_536 })),
       /** PEM, unencrypted; for `given`. */

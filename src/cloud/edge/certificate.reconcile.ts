@@ -1,10 +1,20 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
+import { PLATFORM } from '#engine/resource.ts'
 import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
+import { provider } from '#cloud/network/provider.kind.ts'
+import { acme } from './acme.kind.ts'
 import type { Certificate } from './certificate.kind.ts'
 import type { FrontCertificate, FrontDriver } from './front.driver.ts'
-import type { Challenge, Issuers } from './issuer.driver.ts'
+import type {
+  Challenge,
+  DnsAccess,
+  IssuedCertificate,
+  Issuers,
+  Publish,
+  TxtRecords,
+} from './issuer.driver.ts'
 
 type Status = Certificate['status']
 type Issued = Status & Required<Pick<Status, 'chain' | 'key' | 'notBefore' | 'notAfter' | 'renewAt'>>
@@ -78,8 +88,14 @@ function createHandover(front: FrontDriver) {
 
 const isIssued = (status: Status): status is Issued => status.chain !== undefined && status.key !== undefined
 
+export type CertificateTools = {
+  readonly front: FrontDriver
+  readonly issuers: Issuers
+  readonly records: TxtRecords
+}
+
 /** Keeps a certificate issued, renewed and at the front door. A renewal that fails leaves the one in force. */
-export function reconcileCertificate(front: FrontDriver, issuers: Issuers): Reconcile<Certificate> {
+export function reconcileCertificate({ front, issuers, records }: CertificateTools): Reconcile<Certificate> {
   const handover = createHandover(front)
   const serve = async (it: Certificate, look: Look, challenges: FrontCertificate['challenges'] = []) => {
     const key = look.draft.open(it, 'status.key')
@@ -135,14 +151,9 @@ export function reconcileCertificate(front: FrontDriver, issuers: Issuers): Reco
     const { draft, signal } = look
     const { source, names } = it.spec
     if (source === 'given') throw new Error('a given certificate is not issued')
-    const publish = async (challenges: readonly Challenge[]): Promise<void> =>
-      await serve(
-        it,
-        look,
-        challenges.filter((one) => one.type === 'http-01'),
-      )
     try {
-      const { chain, key } = await issuers[source].issue(names, publish, signal)
+      const { chain, key } =
+        source === 'internal' ? await issuers.internal.issue(names, signal) : await order(it, look)
       const event = it.status.chain === undefined ? 'certificate.issued' : 'certificate.renewed'
       draft.record({ stream: 'event', tenant: it.tenant, subject: it.id, what: event, body: { names } })
       return again(0, 'handing it to the edge', { ...pending(), names, chain, key, ...readChain(chain) })
@@ -150,6 +161,47 @@ export function reconcileCertificate(front: FrontDriver, issuers: Issuers): Reco
       if (signal.aborted) throw error
       if (!isCloudError(error)) look.log.warn('certificate not issued', { error })
       return failed(it, look, messageOf(error))
+    }
+  }
+
+  async function order(it: Certificate, look: Look): Promise<IssuedCertificate> {
+    const { draft, signal } = look
+    const [authority] = await draft.list(acme, { tenant: PLATFORM, deleted: false })
+    const key = authority && draft.open(authority, 'status.key')
+    if (!authority || !key)
+      throw new CloudError(
+        'unavailable',
+        authority
+          ? `the ACME account is not there yet: ${authority.overdue ?? authority.status.message ?? 'it is being made'}`
+          : 'no ACME authority is set up; an administrator adds one of the kind acme',
+      )
+    const { directory, challenge, trust } = authority.spec
+    const account = {
+      directory,
+      key,
+      account: authority.status.account ?? '',
+      ...(trust === undefined ? {} : { trust }),
+    }
+    return await issuers.acme.issue(account, { names: it.spec.names, challenge }, publisher(it, look), signal)
+  }
+
+  /** Puts answers at the front door or into DNS, and takes away what it put before. */
+  function publisher(it: Certificate, look: Look): Publish {
+    let put: readonly Challenge[] = []
+    return async (challenges) => {
+      const before = put
+      put = challenges
+      if ([...before, ...challenges].some((one) => one.type === 'http-01'))
+        await serve(
+          it,
+          look,
+          challenges.filter((one) => one.type === 'http-01'),
+        )
+      const inDns = (all: readonly Challenge[]) => all.filter((one) => one.type === 'dns-01')
+      for (const one of inDns(before))
+        await records.remove(await accessOf(look), one.record, one.value, look.signal)
+      for (const one of inDns(challenges))
+        await records.put(await accessOf(look), one.record, one.value, look.signal)
     }
   }
 
@@ -177,6 +229,14 @@ export function reconcileCertificate(front: FrontDriver, issuers: Issuers): Reco
       triedAt: draft.now,
     })
   }
+}
+
+async function accessOf({ draft }: Look): Promise<DnsAccess> {
+  const [config] = await draft.list(provider, { tenant: PLATFORM, deleted: false })
+  const token = config && draft.open(config, 'cloudflareToken')
+  if (!token)
+    throw new CloudError('unavailable', 'dns-01 needs the Cloudflare token of the provider configuration')
+  return { token }
 }
 
 const pending = (): Status => ({ state: 'pending' })

@@ -2,12 +2,40 @@ import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
 
-/** A DNS domain an administrator approved for a tenant; `name` is the domain in lower case. */
+/**
+ * A DNS domain that a tenant may use; `name` is the domain in lower case. An administrator approves it, or the tenant
+ * proves by a TXT record that it is theirs. Only a domain that is verified is held against everybody else.
+ */
 export const domain = defineKind({
   name: 'domain',
-  spec: Type.Object({}, { additionalProperties: false }),
-  status: Type.Object({}),
-  initial: {},
-  claims: (r) => [{ pool: 'domain', value: r.name, ends: 'deletion', refusal: 'Domain already exists' }],
+  version: 2,
+  upgrades: {
+    1: () => ({ spec: { proof: 'admin' }, status: { state: 'verified' } }),
+  },
+  spec: Type.Object(
+    {
+      proof: Type.Enum(['admin', 'dns']),
+      /** What the TXT record of `_arcus.<domain>` must be, behind `arcus-domain=`; for `dns`. */
+      token: Type.Optional(Type.String()),
+    },
+    { additionalProperties: false },
+  ),
+  status: Type.Object({
+    state: Type.Enum(['pending', 'verified', 'error']),
+    /** What to do, and when it is looked at again. */
+    message: Type.Optional(Type.String()),
+    verifiedAt: Type.Optional(Type.Integer()),
+  }),
+  initial: { state: 'pending' },
+  immutable: ['proof', 'token'],
+  claims: (r) => [
+    r.spec.proof === 'admin'
+      ? { pool: 'domain', value: r.name, ends: 'deletion', refusal: 'Domain already exists' }
+      : { pool: `domain:${r.tenant}`, value: r.name, ends: 'deletion', refusal: 'Domain already exists' },
+  ],
+  terms: (r) => [`state:${r.status.state}`],
 })
 export type Domain = ResourceOf<typeof domain>
+
+/** Whether tunnels, routes and certificates may be below it. */
+export const isUsable = (it: Domain): boolean => it.spec.proof === 'admin' || it.status.state === 'verified'

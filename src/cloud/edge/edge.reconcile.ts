@@ -87,7 +87,7 @@ async function whenCertified(
       ? (await draft.list(certificate, { tenant: it.tenant, terms: [`owner:${it.id}`], deleted: false }))[0]
       : await draft.get(certificate, it.tenant, named)
   if (!found) {
-    ensureCertificate(draft, it)
+    await ensureCertificate(draft, it)
     if ('vpc' in it.spec) draft.wake(`${vpc.name}/${it.spec.vpc}`)
     return again(
       CERTIFICATE_WAIT_MS,

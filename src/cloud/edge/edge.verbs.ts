@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { CloudError } from '#lib/errors.ts'
 import type { Draft } from '#engine/draft.ts'
 import { ALL, type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
@@ -8,11 +9,12 @@ import { provider } from '#cloud/network/provider.kind.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
 import { certificate, type Certificate } from './certificate.kind.ts'
 import { checkGiven } from './certificate.reconcile.ts'
-import { domain } from './domain.kind.ts'
+import { acme } from './acme.kind.ts'
+import { domain, type Domain, isUsable } from './domain.kind.ts'
 import { endsTls } from './front.ts'
 import { route, type Route } from './route.kind.ts'
 import { serviceTunnel, type ServiceTunnel } from './service-tunnel.kind.ts'
-import { tunnel, type Tunnel, type TunnelProtocol } from './tunnel.kind.ts'
+import { HOSTNAME, tunnel, type Tunnel, type TunnelProtocol } from './tunnel.kind.ts'
 
 /** Most tunnels, most routes, and most certificates made by hand that a tenant may have. */
 export const TUNNELS_MAX = 500
@@ -33,6 +35,7 @@ export type Hostname =
   | { readonly subdomain: string; readonly domain?: string }
 
 /** Ports of datagram tunnels that a program of the machine has are for the driver to refuse; these are nobody's to take. */
+const TOKEN_BYTES = 16
 const UDP_RESERVED = [53]
 
 const invalid = (field: string, message: string): CloudError => new CloudError('invalid', message, { field })
@@ -47,7 +50,7 @@ async function allowed(
 ): Promise<{ hostname: string; under?: string }> {
   const [config] = await draft.list(provider, { tenant: PLATFORM, deleted: false })
   const shared = config?.spec.cloudflareDomain?.toLowerCase()
-  const own = await draft.list(domain, { tenant, deleted: false })
+  const own = (await draft.list(domain, { tenant, deleted: false })).filter(isUsable)
   if ('subdomain' in wanted) {
     const name = wanted.domain?.toLowerCase() ?? shared
     if (!name)
@@ -117,7 +120,7 @@ export async function createTunnel(context: VerbContext, input: NewTunnel): Prom
     },
   })
   count(draft, tenant, 'tunnels', made.id)
-  if (endsTls(made) && given === undefined) ensureCertificate(draft, made)
+  if (endsTls(made) && given === undefined) await ensureCertificate(draft, made)
   return made
 }
 
@@ -125,7 +128,7 @@ export async function createTunnel(context: VerbContext, input: NewTunnel): Prom
 function count(
   draft: Draft,
   tenant: string,
-  what: 'tunnels' | 'routes' | 'certificates',
+  what: 'tunnels' | 'routes' | 'certificates' | 'domains',
   owner: string,
 ): void {
   const pool = `${what}:${tenant}`
@@ -137,13 +140,39 @@ function count(
 }
 
 /** The certificate of its own that a tunnel or route without a named one is served with; goes with it. */
-export const ensureCertificate = (draft: Draft, it: Tunnel | Route | ServiceTunnel): Certificate =>
-  draft.create(certificate, {
+export async function ensureCertificate(
+  draft: Draft,
+  it: Tunnel | Route | ServiceTunnel,
+): Promise<Certificate> {
+  const [authority] = await draft.list(acme, { tenant: PLATFORM, deleted: false })
+  return draft.create(certificate, {
     tenant: it.tenant,
     name: it.spec.hostname,
     owner: it.id,
-    spec: { names: [it.spec.hostname], source: 'internal' },
+    spec: { names: [it.spec.hostname], source: authority?.spec.byDefault ? 'acme' : 'internal' },
   })
+}
+
+/** A domain of the caller's tenant: an administrator's word is enough, a tenant proves it by a TXT record. */
+export async function createDomain(
+  { draft, caller }: VerbContext,
+  input: { readonly name: string; readonly labels?: Readonly<Record<string, string>> },
+): Promise<Domain> {
+  authorise(caller, 'write')
+  const name = input.name.toLowerCase()
+  if (!new RegExp(HOSTNAME).test(name)) throw invalid('name', 'must be a domain name of at least two labels')
+  const isAdmin = caller.scope === 'admin'
+  const holder = await draft.claimed('domain', name)
+  if (holder) throw new CloudError('already_exists', 'Domain already exists', { field: 'name' })
+  const made = draft.create(domain, {
+    ...input,
+    name,
+    tenant: ownTenant(caller),
+    spec: isAdmin ? { proof: 'admin' } : { proof: 'dns', token: randomBytes(TOKEN_BYTES).toString('hex') },
+  })
+  count(draft, made.tenant, 'domains', made.id)
+  return made
+}
 
 /** The named certificate, seen to be the tenant's and to cover the hostname. */
 async function usableCertificate(
@@ -217,7 +246,7 @@ export async function createServiceTunnel(
       port: input.port ?? settings.api.port,
     },
   })
-  ensureCertificate(draft, made)
+  await ensureCertificate(draft, made)
   return made
 }
 
@@ -256,7 +285,7 @@ export async function createRoute(context: VerbContext, input: NewRoute): Promis
     spec: { ...input.spec, hostname, ...(under === undefined ? {} : { under }) },
   })
   count(draft, tenant, 'routes', made.id)
-  if (endsTls(made) && given === undefined) ensureCertificate(draft, made)
+  if (endsTls(made) && given === undefined) await ensureCertificate(draft, made)
   return made
 }
 

@@ -11,15 +11,54 @@ export type Challenge =
     }
   | { readonly type: 'dns-01'; readonly hostname: string; readonly record: string; readonly value: string }
 
+/** Puts answers where the authority looks for them, and is called with none at the end. */
+export type Publish = (challenges: readonly Challenge[]) => Promise<void>
+
 /** Who signs certificates. Each call makes a new key. Refusals are CloudErrors whose message is fit for the certificate's owner. */
 export interface CertificateIssuer {
-  /** Signs for these names. `publish` puts answers where the authority looks, and is called with none at the end. */
+  issue(names: readonly string[], signal: AbortSignal): Promise<IssuedCertificate>
+}
+
+/** An account at an ACME authority. */
+export type AcmeAccount = {
+  readonly directory: string
+  readonly key: string
+  readonly account: string
+  readonly trust?: string
+}
+
+/** A client of ACME authorities. Refusals are CloudErrors that tell what the authority said. */
+export interface AcmeDriver {
+  /** Finds or makes the account of a key; without one a new key is made. */
+  register(
+    input: {
+      readonly directory: string
+      readonly email?: string
+      readonly binding?: { readonly keyId: string; readonly hmacKey: string }
+      readonly trust?: string
+      readonly key?: string
+    },
+    signal: AbortSignal,
+  ): Promise<{ readonly account: string; readonly key: string }>
+  /** A whole order: answers the challenges of one type, waits for the authority, fetches the chain. */
   issue(
-    names: readonly string[],
-    publish: (challenges: readonly Challenge[]) => Promise<void>,
+    account: AcmeAccount,
+    order: { readonly names: readonly string[]; readonly challenge: Challenge['type'] },
+    publish: Publish,
     signal: AbortSignal,
   ): Promise<IssuedCertificate>
 }
 
-/** An issuer for each source of certificates that has one. */
-export type Issuers = { readonly internal: CertificateIssuer }
+/** What the DNS provider lets change its zones. */
+export type DnsAccess = { readonly token: string }
+
+/** DNS records of zones that somebody else serves. */
+export interface TxtRecords {
+  /** Adds a value to a name; done when the provider took it. */
+  put(access: DnsAccess, record: string, value: string, signal: AbortSignal): Promise<void>
+  /** Fine when it is not there. */
+  remove(access: DnsAccess, record: string, value: string, signal: AbortSignal): Promise<void>
+}
+
+/** What certificates are signed by. */
+export type Issuers = { readonly internal: CertificateIssuer; readonly acme: AcmeDriver }

@@ -80,7 +80,7 @@ export async function addDomain(
   authorise(caller, 'operate')
   const owner = await draft.get(tenant, PLATFORM, tenantId)
   if (!owner || owner.deletedAt !== undefined) throw new CloudError('not_found', 'Tenant not found')
-  return draft.create(domain, { tenant: tenantId, name: name.toLowerCase(), spec: {} })
+  return draft.create(domain, { tenant: tenantId, name: name.toLowerCase(), spec: { proof: 'admin' } })
 }
 
 /** A new credential; the token is returned once and only its hash is kept. */

@@ -6,8 +6,9 @@ import type { ComputeDriver } from '#cloud/compute/compute.driver.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
+import type { Issuers, TxtRecords } from '#cloud/edge/issuer.driver.ts'
+import type { NamesDriver } from '#cloud/edge/names.driver.ts'
 import { tenant } from '#cloud/identity/tenant.kind.ts'
-import type { Issuers } from '#cloud/edge/issuer.driver.ts'
 import type { FrontDriver } from '#cloud/edge/front.driver.ts'
 import type { NetworkDriver } from '#cloud/network/network.driver.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
@@ -20,6 +21,8 @@ export type Drivers = {
   readonly edge: EdgeDriver
   readonly front: FrontDriver
   readonly issuers: Issuers
+  readonly records: TxtRecords
+  readonly names: NamesDriver
 }
 
 /** What an audit has to do with beside records and drivers. */
