@@ -94,6 +94,7 @@ export type Verbs = {
   }): Promise<RegistryCredential>
   /** With a certificate of its own where TLS ends at the edge and none is named; refused `already_exists` for a hostname in use. */
   createTunnel(input: edge.NewTunnel): Promise<Tunnel>
+  deleteTunnel(id: string): Promise<Tunnel>
   createServiceTunnel(input: Parameters<typeof edge.createServiceTunnel>[1]): Promise<ServiceTunnel>
   createRoute(input: edge.NewRoute): Promise<Route>
   createCertificate(input: Parameters<typeof edge.createCertificate>[1]): Promise<Certificate>
@@ -150,6 +151,7 @@ export function createVerbs(context: VerbContext): Verbs {
     configureWorkload: async (id, change) => await compute.configureWorkload(context, id, change),
     addRegistryCredential: async (input) => await compute.addRegistryCredential(context, input),
     createTunnel: async (input) => await edge.createTunnel(context, input),
+    deleteTunnel: async (id) => await edge.deleteTunnel(context, id),
     createServiceTunnel: async (input) => await edge.createServiceTunnel(context, input),
     createRoute: async (input) => await edge.createRoute(context, input),
     createCertificate: async (input) => await edge.createCertificate(context, input),

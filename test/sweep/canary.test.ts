@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
+import { BELOW, GIVEN, keyWith } from './given.ts'
 import { DIALECTS } from '#apis/dialects.ts'
 import { twisted } from './arbitrary.ts'
 import { type Answer, type Json, openAsker, type Question } from './ask.ts'
@@ -79,6 +80,17 @@ async function seed(env: Record<string, string> = {}): Promise<Seeded> {
     { server: 'registry.test', username: 'robot', password },
     registryCredential,
   )
+  const domain = `${name}.${BELOW}`
+  await create('domain', {}, domain)
+  const target = { workload: ids['workload'] ?? '', port: 80, weight: 1 }
+  await create('certificate', {
+    names: [domain],
+    source: 'given',
+    chain: GIVEN.chain,
+    key: keyWith(aviary.plant("a seeded certificate's key")),
+  })
+  await create('tunnel', { workload: target.workload, protocol: 'http', hostname: `tunnel.${domain}` })
+  await create('route', { vpc: ids['vpc'] ?? '', hostname: `route.${domain}`, targets: [target] })
   const tokens = {
     owner: tenant['token'] ?? '',
     editor: await create('credential', { role: 'editor' }),
@@ -89,7 +101,7 @@ async function seed(env: Record<string, string> = {}): Promise<Seeded> {
     items: { id: string }[]
   }
   ids['replica'] = items[0]?.id ?? ''
-  return { tenant: { id, name }, ...tokens, ids, registryCredential }
+  return { tenant: { id, name }, ...tokens, ids, registryCredential, domain }
 }
 
 const swept = await Promise.all(

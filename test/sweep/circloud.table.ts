@@ -1,13 +1,9 @@
 import type { SweptDialect } from './dialect.ts'
-import { provide } from './provider.ts'
+import { provide, withoutRoute } from './provider.ts'
 
 export const circloud: SweptDialect = {
   name: 'circloud',
-  // Tunnels come with the edge; until then their operations are unknown paths.
-  contract: {
-    file: new URL('../contracts/circloud.json', import.meta.url),
-    except: ({ path }) => path.includes('tunnel'),
-  },
+  contract: { file: new URL('../contracts/circloud.json', import.meta.url), except: () => false },
   headers: ({ security }, token) =>
     security.includes('AdminToken') ? { 'x-admin-token': token } : { 'x-auth-token': token },
   need({ security, method }) {
@@ -30,6 +26,7 @@ export const circloud: SweptDialect = {
     vpc_id: ids['vpc'] ?? '',
     subnet_id: ids['subnet'] ?? '',
     pod_id: ids['workload'] ?? '',
+    tunnel_id: ids['tunnel'] ?? '',
     '/tenants/{tenant_id}/registry-credentials/{name} name': registryCredential,
   }),
   bodies: {
@@ -48,9 +45,22 @@ export const circloud: SweptDialect = {
       cidr: '10.77.0.0/24',
       gateway_ip: '10.77.0.1',
     }),
+    'POST /pods/{pod_id}/tunnel': (_, unique) => ({
+      tunnel_name: unique,
+      subdomain: unique,
+      protocol_type: 'http',
+    }),
+    'POST /tunnels': (_, unique) => ({ subdomain: unique, protocol_type: 'tcp' }),
+    'POST /service-tunnels': (_, unique) => ({ service: 'api', subdomain: unique, tunnel_name: unique }),
     'PATCH /pods/{pod_id}/config': () => ({ persistent: true }),
   },
+  queries: { 'POST /tunnels': ({ pod_id = '' }) => `pod_id=${pod_id}` },
   before: {
+    'DELETE /vpcs/{vpc_id}': withoutRoute,
+    'DELETE /pods/{pod_id}': withoutRoute,
+    'POST /service-tunnels': provide,
+    'POST /pods/{pod_id}/tunnel': provide,
+    'POST /tunnels': provide,
     'GET /provider-config': provide,
   },
   logins: { 'POST /admin/login': (username, password) => ({ username, password }) },

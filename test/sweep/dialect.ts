@@ -44,7 +44,7 @@ export type SweptDialect = {
   /** A good body where a schema does not say enough to make one. */
   readonly bodies?: Readonly<Record<string, (known: Known, unique: string) => Json>>
   /** Good queries, for operations that need one. */
-  readonly queries?: Readonly<Record<string, string>>
+  readonly queries?: Readonly<Record<string, (known: Known) => string>>
   /** Operations that are there to say no, to those who are entitled as well, with what they say. */
   readonly always?: Readonly<Record<string, number>>
   /** Operations over a WebSocket, whose refusals may come in its first frame. */

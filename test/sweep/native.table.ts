@@ -1,13 +1,15 @@
 import type { Json } from './ask.ts'
 import type { Known, Need, SweptDialect } from './dialect.ts'
 import type { Operation } from './document.ts'
-import { provide, PROVIDER } from './provider.ts'
+import { GIVEN, keyWith } from './given.ts'
+import { provide, PROVIDER, singleton, withoutRoute } from './provider.ts'
 
 const OPERATE = [
   'GET /leaks',
   'POST /leaks/mend',
   'GET /missing',
-  'POST /domain',
+  'POST /acme',
+  'POST /service-tunnel',
   'POST /provider',
   'POST /user',
   'POST /tenant',
@@ -17,11 +19,25 @@ const OWN = ['POST /credential', 'DELETE /credential/{id}']
 function need({ key, method, path, security }: Operation): Need {
   if (security.length === 0) return 'open'
   if (OPERATE.includes(key)) return 'operate'
-  if (/^\/(user|provider)\/\{id\}/.test(path)) return 'hidden'
+  if (/^\/(user|provider|acme|service-tunnel)\/\{id\}/.test(path)) return 'hidden'
   if (OWN.includes(key)) return 'own'
   if (path === '/tenant/{id}' && method !== 'GET') return 'operate'
   return method === 'GET' && !path.endsWith('/exec') ? 'read' : 'write'
 }
+
+const AUTHORITY = { directory: 'https://authority.example/directory', byDefault: false }
+const acme = singleton('acme', 'acme', AUTHORITY)
+const serviceTunnel = singleton('service-tunnel', 'api', { service: 'api', hostname: 'api.cloud.example' })
+
+/** Before each operation on one of which there is one: that it is there, or is not yet. */
+const ofSingleton = (name: string, there: typeof acme) => ({
+  [`POST /${name}`]: there(false),
+  ...Object.fromEntries(
+    ['GET /ID', 'GET /ID/explain', 'GET /ID/traffic', 'GET /ID/accesses', 'PATCH /ID', 'DELETE /ID'].map(
+      (key) => [key.replace('/ID', `/${name}/{id}`), there(true)],
+    ),
+  ),
+})
 
 const spec = (name: string, it: Json): Json => ({ name, spec: it })
 const at = (known: Known, key: string): string => known[key] ?? ''
@@ -38,6 +54,22 @@ const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>
   'POST /credential': (_, name) => spec(name, { role: 'editor' }),
   'POST /provider': () => spec('provider', { ...PROVIDER, cloudflareToken: 'a token' }),
   'POST /domain': (_, name) => spec(`${name}.example`, {}),
+  'POST /acme': () => spec('acme', { ...AUTHORITY, hmacKey: 'a key' }),
+  'POST /certificate': (known, name) =>
+    spec(name, { names: [at(known, 'tenant domain')], source: 'given', ...GIVEN }),
+  'POST /tunnel': (known, name) =>
+    spec(name, {
+      workload: at(known, 'workload id'),
+      protocol: 'http',
+      hostname: `${name}.${at(known, 'tenant domain')}`,
+    }),
+  'POST /route': (known, name) =>
+    spec(name, {
+      vpc: at(known, 'vpc id'),
+      hostname: `${name}.${at(known, 'tenant domain')}`,
+      targets: [{ workload: at(known, 'workload id'), port: 80, weight: 1 }],
+    }),
+  'POST /service-tunnel': (_, name) => spec(name, { service: 'api', hostname: `${name}.cloud.example` }),
   'POST /registry-credential': (_, name) =>
     spec(name, { server: 'registry.test', username: 'robot', password: 'a password' }),
   'POST /vpc': (_, name) => spec(name, { internet: true }),
@@ -96,12 +128,15 @@ export const native: SweptDialect = {
     additionalProperties: false,
   },
   messageOf: (body) => (body as { error?: { message?: unknown } }).error?.message,
-  known: ({ ids }) => ({
+  known: ({ ids, domain }) => ({
+    'tenant domain': domain,
     ...Object.fromEntries(Object.entries(ids).map(([kind, id]) => [`${kind} id`, id])),
     'provider id': 'provider',
+    'acme id': 'acme',
+    'service-tunnel id': 'api',
   }),
   bodies: { ...CREATIONS, ...CHANGES },
-  queries: { 'GET /replica/{id}/exec': 'command=ls' },
+  queries: { 'GET /replica/{id}/exec': () => 'command=ls' },
   sockets: ['GET /replica/{id}/exec'],
   // Made and changed by the platform alone; the answer says by what to do it instead.
   always: {
@@ -115,15 +150,30 @@ export const native: SweptDialect = {
     'PATCH /user/{id}': 400,
   },
   before: {
-    'DELETE /subnet/{id}': async (hands, { tenant, ids }) => {
+    'DELETE /vpc/{id}': withoutRoute,
+    'DELETE /workload/{id}': withoutRoute,
+    'DELETE /domain/{id}': async (hands, of) => {
+      await withoutRoute(hands, of)
+      await hands.native('DELETE', `/tunnel/${of.ids['tunnel']}`, { tenant: of.tenant.id })
+      await hands.settle()
+    },
+    'DELETE /subnet/{id}': async (hands, of) => {
+      const { tenant, ids } = of
+      await withoutRoute(hands, of)
       await hands.native('DELETE', `/workload/${ids['workload']}`, { tenant: tenant.id })
       await hands.settle()
     },
+    ...ofSingleton('service-tunnel', serviceTunnel),
+    ...ofSingleton('acme', acme),
     'POST /provider': provide,
     'GET /provider/{id}': provide,
     'GET /provider/{id}/explain': provide,
     'PATCH /provider/{id}': provide,
     'DELETE /provider/{id}': provide,
+  },
+  secretForms: {
+    'POST /certificate spec.key': keyWith,
+    'PATCH /certificate/{id} spec.key': keyWith,
   },
   derivedSecrets: { 'user passwordHash': 'spec.password' },
   logins: { 'POST /login': (username, password) => ({ username, password }) },

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import type { Json } from './ask.ts'
 import type { Hands } from './dialect.ts'
+import type { Seeded } from './world.ts'
 
 export const PROVIDER = {
   externalCidr: '203.0.113.0/24',
@@ -8,7 +10,7 @@ export const PROVIDER = {
   nameservers: [],
   ndots: null,
   cloudflareAccountId: null,
-  cloudflareDomain: null,
+  cloudflareDomain: 'cloud.example',
 }
 
 /** There is one provider for all: sees to it that it is there. */
@@ -16,3 +18,23 @@ export async function provide({ native }: Hands): Promise<void> {
   const { status } = await native('POST', '/provider', { body: { name: 'provider', spec: PROVIDER } })
   assert.ok([201, 409].includes(status), `the provider answered ${status}`)
 }
+
+/** Routes keep what they lead to: the one of a tenant goes first. */
+export async function withoutRoute({ native, settle }: Hands, { tenant, ids }: Seeded): Promise<void> {
+  const { status } = await native('DELETE', `/route/${ids['route']}`, { tenant: tenant.id })
+  assert.equal(status, 200)
+  await settle()
+}
+
+/** What an administrator has one of by this name: sees to it that it is there, or that it is not. */
+export const singleton =
+  (kind: string, name: string, spec: Json) =>
+  (wanted: boolean) =>
+  async (hands: Hands): Promise<void> => {
+    await provide(hands)
+    const { status } = wanted
+      ? await hands.native('POST', `/${kind}`, { body: { name, spec } })
+      : await hands.native('DELETE', `/${kind}/${name}`)
+    assert.ok((wanted ? [201, 409] : [200, 404]).includes(status), `${kind} ${name} answered ${status}`)
+    await hands.settle()
+  }

@@ -87,7 +87,7 @@ export function pathFor(table: SweptDialect, operation: Operation, known: Known)
     const made = knownFor(operation, name, known) ?? sampleOf(schema)
     return encodeURIComponent(typeof made === 'string' ? made : JSON.stringify(made))
   })
-  const query = table.queries?.[operation.key]
+  const query = table.queries?.[operation.key]?.(known)
   return `/${table.name}${path}${query === undefined ? '' : `?${query}`}`
 }
 

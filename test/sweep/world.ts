@@ -12,6 +12,7 @@ import { createIds } from '#lib/ids.ts'
 import { jsonLog } from '#lib/log.ts'
 import { openAsker, type Asker } from './ask.ts'
 import { type Operation, operationsOf, type OpenApi } from './document.ts'
+import { BELOW, GIVEN } from './given.ts'
 import { TABLES } from './dialects.ts'
 import { handsOn } from './hands.ts'
 import type { Hands, SweptDialect } from './dialect.ts'
@@ -25,6 +26,8 @@ export type Seeded = {
   /** Id of one resource by its kind. */
   readonly ids: Readonly<Record<string, string>>
   readonly registryCredential: string
+  /** A domain that the tenant may use. */
+  readonly domain: string
 }
 
 export type Swept = { readonly table: SweptDialect; readonly operations: readonly Operation[] }
@@ -80,7 +83,14 @@ async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Pr
   await make('route-table', { vpc: ids['vpc'], subnets: [], routes: [] })
   const registry = { server: 'registry.test', username: 'robot', password: REGISTRY_PASSWORD }
   await make('registry-credential', registry)
-  await make('domain', {}, `${name}.example`)
+  const domain = `${name}.${BELOW}`
+  await it.cloud.act(it.admin, 'seed', async (verbs) => {
+    ids['domain'] = (await verbs.addDomain(id, domain)).id
+  })
+  await make('certificate', { names: [domain], source: 'given', ...GIVEN })
+  await make('tunnel', { workload: ids['workload'], protocol: 'http', hostname: `tunnel.${domain}` })
+  const target = { workload: ids['workload'], port: 80, weight: 1 }
+  await make('route', { vpc: ids['vpc'], hostname: `route.${domain}`, targets: [target] })
   // Not by its verb: a hash of a password takes longer than all else here.
   await it.engine.transact(async (draft) => {
     const memberships = [{ tenant: id, role: 'editor' as const }]
@@ -113,6 +123,7 @@ async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Pr
     ...tokens,
     ids,
     registryCredential: `registry-credential-of-${name}`,
+    domain,
   }
 }
 

@@ -1,5 +1,4 @@
 import Type from 'typebox'
-import { CloudError } from '#lib/errors.ts'
 import type { Caller } from '#cloud/access.ts'
 import type { Cloud } from '#cloud/cloud.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
@@ -133,19 +132,11 @@ export function tunnelRoutes(app: App, cloud: Cloud, { callerOf }: Doors): void 
     async (request, reply) => {
       const caller = callerOf(request)
       const id = idOf(request.params.tunnel_id, 'Tunnel')
-      await cloud.act(caller, 'circloud.tunnels.delete', async (verbs) => {
-        const it = await verbs.get(tunnel, id)
-        if (it.deletedAt !== undefined) throw new CloudError('not_found', 'Tunnel not found')
-        return await verbs.remove(cloud.kinds.get(tunnel.name) ?? missing(), id)
-      })
+      await cloud.act(caller, 'circloud.tunnels.delete', (verbs) => verbs.deleteTunnel(id))
       await cloud.settled(caller, tunnel, id, EDGE_MS_MAX)
       return reply.code(204).send(null)
     },
   )
-}
-
-function missing(): never {
-  throw new Error('the kind of tunnels is not known')
 }
 
 /** In a scope for administrators. */

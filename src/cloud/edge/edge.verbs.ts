@@ -124,6 +124,15 @@ export async function createTunnel(context: VerbContext, input: NewTunnel): Prom
   return made
 }
 
+/** What a tenant asked to go is not there any more for a second asking: `not_found`. */
+export async function deleteTunnel({ draft, caller }: VerbContext, id: string): Promise<Tunnel> {
+  authorise(caller, 'write')
+  const it = await draft.get(tunnel, ownTenant(caller), id)
+  if (!it || it.deletedAt !== undefined) throw new CloudError('not_found', 'Tunnel not found')
+  draft.mark(it)
+  return it
+}
+
 /** Counted by the store, so that concurrent verbs keep the maximum. */
 function count(
   draft: Draft,
