@@ -17,6 +17,8 @@ export type Config = {
   readonly agent: string | undefined
   readonly edge: string | undefined
   readonly inProcess: boolean
+  /** Where the front door listens when it is in this process; free ports of loopback by default. */
+  readonly front: { readonly http: Address; readonly https: Address }
   /** Print readiness as one JSON line. */
   readonly json: boolean
   readonly logLevel: LogLevel
@@ -32,6 +34,8 @@ const OPTIONS = {
   agent: { type: 'string' },
   edge: { type: 'string' },
   'in-process': { type: 'boolean' },
+  http: { type: 'string' },
+  https: { type: 'string' },
   json: { type: 'boolean' },
   'log-level': { type: 'string' },
   'trusted-proxy': { type: 'string', multiple: true },
@@ -39,6 +43,8 @@ const OPTIONS = {
   fabric: { type: 'string' },
   'external-pool': { type: 'string' },
 } as const
+
+const FREE_PORT = '127.0.0.1:0'
 
 const invalid = (message: string): CloudError => new CloudError('invalid', message)
 
@@ -70,6 +76,10 @@ export function readConfig(
     agent: values.agent,
     edge: values.edge,
     inProcess: values['in-process'] ?? false,
+    front: {
+      http: parseAddress(values.http ?? FREE_PORT, 'http'),
+      https: parseAddress(values.https ?? FREE_PORT, 'https'),
+    },
     json: values.json ?? false,
     logLevel: oneOf(
       'log-level',
@@ -101,10 +111,10 @@ function oneOf<const T extends string>(
 }
 
 /** `HOST:PORT`, with IPv6 hosts in brackets; port 0 takes a free one. */
-export function parseAddress(text: string): Address {
+export function parseAddress(text: string, flag = 'listen'): Address {
   const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text)
   const port = Number(match?.[3])
-  if (!match || port > 65_535) throw invalid(`--listen: must be HOST:PORT, not ${text}`)
+  if (!match || port > 65_535) throw invalid(`--${flag}: must be HOST:PORT, not ${text}`)
   return { host: (match[1] ?? match[2]) || '0.0.0.0', port }
 }
 

@@ -130,18 +130,30 @@ async function openDrivers(
   if (config.inProcess) {
     const { localHost } = await import('./local-host.ts')
     const { localEdge } = await import('#drivers/edge/local.ts')
+    const { localFront } = await import('#drivers/front/local.ts')
     const host = await localHost({ directory: join(config.data, 'agent'), clock: systemClock, log })
+    const folder = join(config.data, 'edge')
+    makeFolder(folder)
     const edge = await localEdge({
-      directory: join(config.data, 'edge'),
+      directory: folder,
       listen: { address: config.settings.resolver, port: 53 },
       clock: systemClock,
       log,
     })
+    const at = ({ host: address, port }: Address) => ({ address, port })
+    const front = await localFront({
+      directory: join(folder, 'front'),
+      http: at(config.front.http),
+      https: at(config.front.https),
+      seal: createKeyring(await openMasterKey(join(folder, 'seal.key'), randomBytes)),
+      clock: systemClock,
+      log,
+    })
     const close = async (): Promise<void> => {
-      await edge.close()
+      await Promise.all([edge.close(), front.close()])
       await host.close()
     }
-    return { drivers: { network: host.network, compute: host.compute, edge }, close }
+    return { drivers: { network: host.network, compute: host.compute, edge, front }, close }
   }
   if (config.agent === undefined || config.edge === undefined)
     throw new CloudError(
@@ -156,7 +168,7 @@ async function openDrivers(
     await edge.close()
     await host.close()
   }
-  return { drivers: { network: host.network, compute: host.compute, edge }, close }
+  return { drivers: { network: host.network, compute: host.compute, edge, front: edge.front }, close }
 }
 
 /** Every start of the cloud has a higher number; the host agent refuses one that was overtaken. */

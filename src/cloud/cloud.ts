@@ -538,7 +538,8 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     },
     async missing(caller, signal) {
       authorise(caller, 'operate')
-      return [...(await drivers.network.missing(signal)), ...(await drivers.compute.missing(signal))]
+      const { network, compute, front } = drivers
+      return (await Promise.all([network, compute, front].map((it) => it.missing(signal)))).flat()
     },
     metrics: async () => (await metrics.text()) + traffic.metrics(),
     async bootstrap(keep, newPassword) {
