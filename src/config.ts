@@ -17,8 +17,10 @@ export type Config = {
   readonly agent: string | undefined
   readonly edge: string | undefined
   readonly inProcess: boolean
-  /** Where the front door listens when it is in this process; free ports of loopback by default. */
+  /** Where the front door listens, which is in this process or in the edge's; free ports of loopback by default. */
   readonly front: { readonly http: Address; readonly https: Address }
+  /** Where Cloudflare's API is asked, for tests; Cloudflare's own by default. */
+  readonly cloudflareApi: string | undefined
   /** Print readiness as one JSON line. */
   readonly json: boolean
   readonly logLevel: LogLevel
@@ -88,7 +90,12 @@ export function readConfig(
       'info',
     ),
     trustedProxies: values['trusted-proxy'] ?? [],
-    settings: { ...readSettings(values), api: apiAddress(listen) },
+    settings: {
+      ...readSettings(values),
+      api: apiAddress(listen),
+      edgePort: parseAddress(values.https ?? FREE_PORT, 'https').port,
+    },
+    cloudflareApi: env['ARCUS_CLOUDFLARE_API'],
   }
 }
 

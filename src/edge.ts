@@ -6,6 +6,7 @@ import { steadyClock } from '#lib/clock.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { jsonLog, type LogLevel } from '#lib/log.ts'
 import { createKeyring, openMasterKey } from '#engine/secrets.ts'
+import { openConnector } from '#drivers/cloudflare/connector.ts'
 import type { Listen } from '#drivers/edge/dns.ts'
 import { localEdge } from '#drivers/edge/local.ts'
 import { type Owner, serveEdge } from '#drivers/edge/server.ts'
@@ -83,10 +84,18 @@ async function main(args: readonly string[]): Promise<void> {
     https: readListen('https', https ?? FREE_PORT),
     seal,
   })
+  const connector = await openConnector({
+    ...shared,
+    program: 'cloudflared',
+    path: process.env['PATH'] ?? '',
+    file: join(data, 'connector'),
+    seal,
+  })
   try {
     const control = await serveEdge({
       edge,
       front,
+      connector,
       socket,
       log,
       ...(owner === undefined ? {} : { owner: readOwner(owner) }),
@@ -95,7 +104,7 @@ async function main(args: readonly string[]): Promise<void> {
     await stopped
     await control.close()
   } finally {
-    await Promise.all([edge.close(), front.close()])
+    await Promise.all([edge.close(), front.close(), connector.close()])
   }
 }
 

@@ -17,9 +17,11 @@ import { openSqliteStore } from '#engine/store.sqlite.ts'
 import { createCloud, type Drivers, KINDS, RECONCILED } from '#cloud/cloud.ts'
 import { cloudflareApi } from '#drivers/cloudflare/api.ts'
 import { cloudflareRecords } from '#drivers/cloudflare/records.ts'
+import { cloudflareTunnels } from '#drivers/cloudflare/tunnels.ts'
 import { acmeDriver } from '#drivers/issuer/acme.ts'
 import { internalIssuer } from '#drivers/issuer/internal.ts'
 import { systemNames } from '#drivers/names/system.ts'
+import { simulatedConnector } from '#drivers/simulated/authority.ts'
 import { simulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { simulatedFront } from '#drivers/simulated/front.ts'
@@ -61,10 +63,12 @@ async function main(args: readonly string[]): Promise<void> {
   const tls = join(config.data, 'tls')
   const authority = openAuthority({ folder: tls, clock })
   const { drivers: host, close } = await openDrivers(config, await nextEpoch(store), log)
+  const api = cloudflareApi(config.cloudflareApi)
   const drivers = {
     ...host,
     issuers: { internal: internalIssuer(authority), acme: acmeDriver() },
-    records: cloudflareRecords(cloudflareApi()),
+    records: cloudflareRecords(api),
+    cloudflare: cloudflareTunnels(api),
     names: systemNames(),
   }
   await using bulk = openBulk({ directory: join(config.data, 'records'), clock, log })
@@ -103,7 +107,7 @@ async function openDrivers(
   config: Config,
   epoch: number,
   log: Log,
-): Promise<{ drivers: Omit<Drivers, 'issuers' | 'records' | 'names'> } & Closing> {
+): Promise<{ drivers: Omit<Drivers, 'issuers' | 'records' | 'names' | 'cloudflare'> } & Closing> {
   const simulated = config.compute === 'simulated' && config.network === 'simulated'
   if (simulated)
     return {
@@ -112,6 +116,7 @@ async function openDrivers(
         network: simulatedNetwork(),
         edge: simulatedEdge(),
         front: simulatedFront(),
+        connector: simulatedConnector(),
       },
       close: async () => await Promise.resolve(),
     }
@@ -130,6 +135,7 @@ async function openDrivers(
   if (config.inProcess) {
     const { localHost } = await import('./local-host.ts')
     const { localEdge } = await import('#drivers/edge/local.ts')
+    const { openConnector } = await import('#drivers/cloudflare/connector.ts')
     const { localFront } = await import('#drivers/front/local.ts')
     const host = await localHost({ directory: join(config.data, 'agent'), clock: systemClock, log })
     const folder = join(config.data, 'edge')
@@ -140,20 +146,29 @@ async function openDrivers(
       clock: systemClock,
       log,
     })
+    const seal = createKeyring(await openMasterKey(join(folder, 'seal.key'), randomBytes))
     const at = ({ host: address, port }: Address) => ({ address, port })
     const front = await localFront({
       directory: join(folder, 'front'),
       http: at(config.front.http),
       https: at(config.front.https),
-      seal: createKeyring(await openMasterKey(join(folder, 'seal.key'), randomBytes)),
+      seal,
+      clock: systemClock,
+      log,
+    })
+    const connector = await openConnector({
+      program: 'cloudflared',
+      path: process.env['PATH'] ?? '',
+      file: join(folder, 'connector'),
+      seal,
       clock: systemClock,
       log,
     })
     const close = async (): Promise<void> => {
-      await Promise.all([edge.close(), front.close()])
+      await Promise.all([edge.close(), front.close(), connector.close()])
       await host.close()
     }
-    return { drivers: { network: host.network, compute: host.compute, edge, front }, close }
+    return { drivers: { network: host.network, compute: host.compute, edge, front, connector }, close }
   }
   if (config.agent === undefined || config.edge === undefined)
     throw new CloudError(
@@ -168,7 +183,16 @@ async function openDrivers(
     await edge.close()
     await host.close()
   }
-  return { drivers: { network: host.network, compute: host.compute, edge, front: edge.front }, close }
+  return {
+    drivers: {
+      network: host.network,
+      compute: host.compute,
+      edge,
+      front: edge.front,
+      connector: edge.connector,
+    },
+    close,
+  }
 }
 
 /** Every start of the cloud has a higher number; the host agent refuses one that was overtaken. */

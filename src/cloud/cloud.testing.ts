@@ -96,6 +96,8 @@ export async function testCloud(
       front,
       issuers: { internal, acme: world.acme },
       records: world,
+      cloudflare: world.cloudflare,
+      connector: world.connector,
       names: world,
     },
     settings: { ...DEFAULT_SETTINGS, ...how.settings },

@@ -41,6 +41,7 @@ import {
 } from './edge/edge.reconcile.ts'
 import type { Access, RouteTraffic } from './edge/front.driver.ts'
 import { createFronts } from './edge/fronts.ts'
+import { createRemoteTunnels } from './edge/remote.ts'
 import { route } from './edge/route.kind.ts'
 import { serviceTunnel } from './edge/service-tunnel.kind.ts'
 import { createTraffic } from './edge/traffic.ts'
@@ -254,6 +255,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
   const routers = createRouters(drivers.network, drivers.edge)
   const fronts = createFronts(drivers.front)
   const traffic = createTraffic(drivers.front)
+  const remote = createRemoteTunnels({ ...drivers, edgePort: settings.edgePort })
   const containers = createContainers(drivers.compute)
   const samples = createSamples()
   const authenticator = createAuthenticator(engine)
@@ -291,7 +293,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     { kind: certificate, reconcile: reconcileCertificate(drivers), concurrency: 8 },
     { kind: acme, reconcile: reconcileAcme(drivers.issuers.acme) },
     { kind: domain, reconcile: reconcileDomain(drivers.names) },
-    { kind: tunnel, reconcile: reconcileTunnel(fronts, traffic) },
+    { kind: tunnel, reconcile: reconcileTunnel(fronts, traffic, remote) },
     { kind: serviceTunnel, reconcile: reconcileServiceTunnel(fronts, traffic, settings), concurrency: 1 },
     { kind: route, reconcile: reconcileRoute(fronts, traffic) },
   ]

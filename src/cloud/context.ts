@@ -17,6 +17,8 @@ export type Settings = {
   readonly allowedNetworks: readonly string[]
   /** Where the APIs are reached on this machine itself, in plain HTTP. */
   readonly api: { readonly address: string; readonly port: number }
+  /** Port of this machine that the edge speaks TLS on. */
+  readonly edgePort: number
   /** How long a replica that is going may still answer what it was asked before. */
   readonly drainSeconds: number
   readonly quotas: Static<typeof Quotas>
@@ -35,6 +37,7 @@ export const DEFAULT_SETTINGS: Settings = {
   externalGateway: '100.64.0.1',
   allowedNetworks: [],
   api: { address: '127.0.0.1', port: 8080 },
+  edgePort: 443,
   drainSeconds: 15,
   quotas: {
     vpcs: 50,

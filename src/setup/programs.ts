@@ -91,6 +91,7 @@ export function commandsOf(it: Cloudware): {
   const node = (file: string): string[] => [nodeOf(it.program), join(it.program, 'src', file)]
   const owner = ['--owner', `${users.cloud.uid}:${users.cloud.gid}`]
   const front = ['--http', it.front.http.text, '--https', it.front.https.text]
+  const https = front.slice(2)
   const edge = ['--data', edgeData(layout), '--socket', edgeSocket(layout), ...owner, '--dns', resolverOf(it)]
   const drivers = ['--compute', it.compute, '--network', it.network]
   const sockets = ['--agent', agentSocket(layout), '--edge', edgeSocket(layout)]
@@ -98,7 +99,16 @@ export function commandsOf(it: Cloudware): {
   return {
     agent: [...node('host.ts'), '--data', agentData(layout), '--socket', agentSocket(layout), ...owner],
     edge: [nodeOf(it.program), ...EDGE_HEAP, join(it.program, 'src', 'edge.ts'), ...edge, ...front],
-    cloud: [...node('main.ts'), '--data', cloudData(layout), ...listen, ...sockets, ...drivers, ...it.more],
+    cloud: [
+      ...node('main.ts'),
+      '--data',
+      cloudData(layout),
+      ...listen,
+      ...sockets,
+      ...drivers,
+      ...https,
+      ...it.more,
+    ],
   }
 }
 

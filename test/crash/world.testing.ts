@@ -5,6 +5,7 @@ import { silentLog } from '#lib/log.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
 import { serveEdge } from '#drivers/edge/server.ts'
 import { serveDrivers } from '#drivers/remote/server.ts'
+import { simulatedConnector } from '#drivers/simulated/authority.ts'
 import { type SimulatedCompute, simulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { simulatedFront } from '#drivers/simulated/front.ts'
@@ -45,7 +46,8 @@ export async function simulatedWorld(folder: string, fault: Fault = () => {}): P
         epochs: join(folder, 'epoch'),
         log: silentLog,
       }),
-    edge: () => serveEdge({ edge, front, socket: edgeSocket, owner, log: silentLog }),
+    edge: () =>
+      serveEdge({ connector: simulatedConnector(), edge, front, socket: edgeSocket, owner, log: silentLog }),
   }
   const served: Partial<Record<Part, { close(): Promise<void> }>> = {}
   const cut = async (part: Part): Promise<void> => {

@@ -1,3 +1,4 @@
+import { isCloudError } from '#lib/errors.ts'
 import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
 import { PLATFORM } from '#engine/resource.ts'
 import type { Settings } from '#cloud/context.ts'
@@ -6,6 +7,7 @@ import { certificate } from './certificate.kind.ts'
 import { ensureCertificate } from './edge.verbs.ts'
 import { endsTls, type FrontWorld, planFront, planPlatformFront } from './front.ts'
 import type { Fronts } from './fronts.ts'
+import type { RemoteTunnels } from './remote.ts'
 import { route, type Route } from './route.kind.ts'
 import { serviceTunnel, type ServiceTunnel } from './service-tunnel.kind.ts'
 import { totalOf, type Traffic } from './traffic.ts'
@@ -14,6 +16,8 @@ import { tunnel, type Tunnel } from './tunnel.kind.ts'
 /** Its VPC's reconciler wakes it when the edge took the table; this is for when that was missed. */
 const EDGE_WAIT_MS = 1000
 const CERTIFICATE_WAIT_MS = 2000
+const REMOTE_WAIT_MS = 2000
+const REMOTE_RETRY_SECONDS = 15
 
 type Status = Tunnel['status']
 
@@ -37,9 +41,22 @@ export const createFrontage = (fronts: Fronts) => ({
 
 /** A tunnel is there when the front in force has it, with a certificate where it needs one. */
 export const reconcileTunnel =
-  (fronts: Fronts, traffic: Traffic): Reconcile<Tunnel> =>
-  async (it, look) =>
-    await partOfFront(it, it.spec.vpc, { fronts, traffic }, look)
+  (fronts: Fronts, traffic: Traffic, remote: RemoteTunnels): Reconcile<Tunnel> =>
+  async (it, look) => {
+    const outcome = await partOfFront(it, it.spec.vpc, { fronts, traffic }, look)
+    if (outcome.do === 'gone') await remote.drop(it, look)
+    if (outcome.do !== 'settled' || !(await remote.carries(it, look))) return outcome
+    try {
+      const why = await remote.keep(it, look)
+      if (why === undefined) return settled({ ...outcome.status, backend: 'cloudflare' })
+      return again(REMOTE_WAIT_MS, why, { ...outcome.status, ...waiting(why), backend: 'cloudflare' })
+    } catch (error) {
+      if (!isCloudError(error)) throw error
+      const { retryAfterSeconds = REMOTE_RETRY_SECONDS } = error.details
+      const status = { ...outcome.status, state: 'error' as const, message: error.message }
+      return again(retryAfterSeconds * 1000, error.message, { ...status, backend: 'cloudflare' })
+    }
+  }
 
 export const reconcileRoute =
   (fronts: Fronts, traffic: Traffic): Reconcile<Route> =>

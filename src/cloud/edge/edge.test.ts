@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import { test } from 'node:test'
-import { isCloudError } from '#lib/errors.ts'
+import { CloudError, isCloudError } from '#lib/errors.ts'
 import type { Caller } from '#cloud/access.ts'
 import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
+import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
 import { certificate } from './certificate.kind.ts'
@@ -285,4 +286,78 @@ test('a service tunnel leads to the platform, and everything goes with its owner
   await it.settle(60_000)
   assert.deepEqual([await it.cloud.all(it.acme, vpc), await it.cloud.all(it.acme, workload)], [[], []])
   assert.deepEqual([it.front.fronts.size, it.front.certificates.size], [0, 0])
+})
+
+const CLOUDFLARE = {
+  externalCidr: '203.0.113.0/24',
+  externalGateway: '203.0.113.1',
+  peeringCidr: '172.30.0.0/24',
+  nameservers: [],
+  ndots: null,
+  cloudflareAccountId: 'account',
+  cloudflareDomain: 'cloud.example',
+  cloudflareToken: 'a token of Cloudflare',
+}
+
+test('Cloudflare carries tunnels where its access is set, all in one tunnel of its own, and UDP stays here', async () => {
+  await using it = await world()
+  await it.cloud.act(it.admin, 'test', (verbs) => verbs.putProvider(CLOUDFLARE))
+  const web = await tunnelTo(it)
+  const base = await tunnelTo(it, { protocol: 'tcp', port: 5432, hostname: 'db.acme.example' })
+  const game = await tunnelTo(it, { protocol: 'udp', port: 7000, hostname: 'game.acme.example' })
+  await it.settle()
+  for (const { id } of [web, base, game])
+    assert.equal((await it.cloud.get(it.acme, tunnel, id)).status.state, 'active')
+  assert.equal((await it.cloud.get(it.acme, tunnel, web.id)).status.backend, 'cloudflare')
+  assert.equal((await it.cloud.get(it.acme, tunnel, game.id)).status.backend, undefined)
+  const { ingress, pointed } = it.world.cloudflare
+  const [first] = it.web.status.replicas
+  const slots = await it.cloud.all(it.acme, replica)
+  const fabric = slots.find((one) => one.id === first?.id)?.spec.fabric
+  assert.deepEqual(
+    [...ingress.values()],
+    [
+      [
+        { hostname: 'app.acme.example', service: 'https://127.0.0.1:443', serverName: 'app.acme.example' },
+        { hostname: 'db.acme.example', service: `tcp://${fabric}:5432` },
+      ],
+    ],
+  )
+  assert.deepEqual([...pointed].toSorted(), ['app.acme.example', 'db.acme.example'])
+  assert.match(it.world.connector.token() ?? '', /^token of arcus-/)
+  it.compute.vanish(first?.id ?? '')
+  await it.engine.wake(`replica/${first?.id ?? ''}`)
+  await it.cloud.settle(0)
+  assert.ok(
+    !JSON.stringify([...ingress.values()]).includes(fabric ?? '-'),
+    'a lost replica is led to no more',
+  )
+  await it.settle()
+  await it.cloud.act(it.acme, 'test', (verbs) => verbs.deleteTunnel(web.id))
+  await it.settle()
+  assert.deepEqual([...pointed], ['db.acme.example'])
+  await it.cloud.act(it.admin, 'test', (verbs) =>
+    verbs.putProvider({ ...CLOUDFLARE, cloudflareAccountId: null, cloudflareToken: '' }),
+  )
+  await it.settle()
+  assert.equal(it.world.connector.token(), undefined)
+  assert.equal((await it.cloud.get(it.acme, tunnel, base.id)).status.backend, undefined)
+})
+
+test('what Cloudflare refuses is told and tried again when it says', async () => {
+  let limited = true
+  await using it = await world({
+    fault: (verb) => {
+      if (limited && verb === 'world.point')
+        throw new CloudError('rate_limited', 'Cloudflare refused: slow down (971)', { retryAfterSeconds: 30 })
+    },
+  })
+  await it.cloud.act(it.admin, 'test', (verbs) => verbs.putProvider(CLOUDFLARE))
+  const { id } = await tunnelTo(it)
+  await it.settle(20_000)
+  const seen = await it.cloud.get(it.acme, tunnel, id)
+  assert.deepEqual([seen.status.state, seen.status.message], ['error', 'Cloudflare refused: slow down (971)'])
+  limited = false
+  await it.settle(40_000)
+  assert.equal((await it.cloud.get(it.acme, tunnel, id)).status.state, 'active')
 })

@@ -17,7 +17,6 @@ export type FrontWorld = {
   readonly tunnels: readonly Tunnel[]
   readonly routes: readonly Route[]
   readonly certificates: readonly Certificate[]
-  readonly provider: Provider | undefined
 }
 
 const CARRY: Readonly<Record<TunnelProtocol, Carry>> = {
@@ -51,7 +50,7 @@ export const hasCloudflare = (provider: Provider | undefined): boolean =>
   provider.spec.cloudflareToken !== ''
 
 /** Only what is ready, wanted and not on its way out gets connections. */
-const servesWorkload = (it: Replica, workload: string): boolean =>
+export const servesWorkload = (it: Replica, workload: string): boolean =>
   it.spec.workload === workload &&
   it.deletedAt === undefined &&
   it.status.ready &&
@@ -104,7 +103,7 @@ const planRoute = (it: Route, world: FrontWorld): FrontRoute => ({
 export function planFront(world: FrontWorld): Omit<Front, 'generation'> {
   const live = <R extends { readonly deletedAt?: number }>(all: readonly R[]): R[] =>
     all.filter((it) => it.deletedAt === undefined)
-  const { vpc, provider } = world
+  const { vpc } = world
   const isGoing = vpc.deletedAt !== undefined
   return {
     vpc: vpc.id,
@@ -112,9 +111,7 @@ export function planFront(world: FrontWorld): Omit<Front, 'generation'> {
     routes: isGoing
       ? []
       : [
-          ...live(world.tunnels)
-            .filter((it) => !isRemote(it, provider))
-            .map((it) => planTunnel(it, world)),
+          ...live(world.tunnels).map((it) => planTunnel(it, world)),
           ...live(world.routes).map((it) => planRoute(it, world)),
         ],
   }

@@ -6,7 +6,7 @@ import type { Front, FrontDriver } from './front.driver.ts'
  * after a start, and then every VPC is applied once more.
  */
 export type Fronts = {
-  /** Applies what differs from what is in force; answers the routes that are new or gone in it. */
+  /** Applies what differs from what is in force; answers the routes that are new, changed or gone in it. */
   apply(front: Omit<Front, 'generation'>, signal: AbortSignal): Promise<readonly string[]>
   remove(vpc: string, signal: AbortSignal): Promise<void>
   /** Drops the memory of one VPC, since it was seen to differ. */
@@ -19,7 +19,13 @@ export type Fronts = {
   open(vpc: string, origin: string, signal: AbortSignal): Promise<number>
 }
 
-type Held = { generation: number; text: string; routes: ReadonlySet<string>; origins: ReadonlySet<string> }
+type Held = {
+  readonly generation: number
+  readonly text: string
+  /** By id, each as text. */
+  readonly routes: ReadonlyMap<string, string>
+  readonly origins: ReadonlySet<string>
+}
 
 export function createFronts(driver: FrontDriver): Fronts {
   const held = new Map<string, Held>()
@@ -32,14 +38,17 @@ export function createFronts(driver: FrontDriver): Fronts {
         had?.generation ??
         (await driver.list(signal)).fronts.find((it) => it.vpc === front.vpc)?.generation ??
         0
-      const routes = new Set(front.routes.map((it) => it.id))
+      const routes = new Map(front.routes.map((it) => [it.id, JSON.stringify(it)]))
       const origins = new Set(front.routes.flatMap((it) => it.origins.map((origin) => origin.id)))
       const generation = seen + 1
       // A VPC that nothing leads to has no table at all.
       if (front.routes.length) await driver.apply({ ...front, generation }, signal)
       else if (seen > 0) await driver.remove(front.vpc, signal)
       held.set(front.vpc, { generation: front.routes.length ? generation : 0, text, routes, origins })
-      return [...routes.symmetricDifference(had?.routes ?? new Set<string>())]
+      const before = had?.routes ?? new Map<string, string>()
+      return [...new Set([...routes.keys(), ...before.keys()])].filter(
+        (id) => routes.get(id) !== before.get(id),
+      )
     },
     async remove(vpc, signal) {
       held.delete(vpc)

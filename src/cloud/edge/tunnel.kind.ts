@@ -14,6 +14,8 @@ export const HOSTNAME = '^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\\.)+[a-z0-9]([-a-z
 export const tunnelStatus = Type.Object({
   state: TunnelState,
   message: Type.Optional(Type.String()),
+  /** Who answers for the hostname: the built-in edge unless told. */
+  backend: Type.Optional(Type.Enum(['cloudflare'])),
   /** Counted by the edge since its start (`since`), told about once a minute. */
   traffic: Type.Optional(
     Type.Object({

@@ -4,6 +4,7 @@ import type { Draft } from '#engine/draft.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import type { Settings } from '#cloud/context.ts'
+import { tunnel } from '#cloud/edge/tunnel.kind.ts'
 import type { NetworkDriver } from './network.driver.ts'
 import { planHost, planVpc, planZone, type World } from './plan.ts'
 import { provider, type Provider } from './provider.kind.ts'
@@ -33,7 +34,7 @@ async function readWorld(draft: Draft, it: Vpc): Promise<World> {
 
 /** What leads into a VPC from outside, and follows the same resources as its router. */
 export type Frontage = {
-  apply(world: Pick<World, 'vpc' | 'workloads' | 'replicas' | 'provider'>, look: Look): Promise<void>
+  apply(world: Pick<World, 'vpc' | 'workloads' | 'replicas'>, look: Look): Promise<void>
   remove(vpc: string, signal: AbortSignal): Promise<void>
 }
 
@@ -77,12 +78,14 @@ export const reconcilePart =
     )
   }
 
-/** Keeps the host's own part like the provider configuration and lets every VPC follow it. */
+/** Keeps the host's own part like the provider configuration and lets every VPC and tunnel follow it. */
 export const reconcileProvider =
   (network: NetworkDriver, settings: Settings): Reconcile<Provider> =>
   async (it, { draft, signal }) => {
     await network.applyHost(planHost(it, settings), signal)
-    if (it.observed !== it.generation)
+    if (it.observed !== it.generation) {
       for (const one of await draft.list(vpc, { tenant: ALL })) draft.wake(`vpc/${one.id}`)
+      for (const one of await draft.list(tunnel, { tenant: ALL })) draft.wake(`tunnel/${one.id}`)
+    }
     return settled({})
   }

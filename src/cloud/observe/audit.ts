@@ -5,6 +5,7 @@ import { ALL, type AnyKind, type Key, PLATFORM, type Resource } from '#engine/re
 import type { ComputeDriver } from '#cloud/compute/compute.driver.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
+import type { CloudflareDriver, ConnectorDriver } from '#cloud/edge/cloudflare.driver.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
 import type { Issuers, TxtRecords } from '#cloud/edge/issuer.driver.ts'
 import type { NamesDriver } from '#cloud/edge/names.driver.ts'
@@ -22,6 +23,8 @@ export type Drivers = {
   readonly front: FrontDriver
   readonly issuers: Issuers
   readonly records: TxtRecords
+  readonly cloudflare: CloudflareDriver
+  readonly connector: ConnectorDriver
   readonly names: NamesDriver
 }
 

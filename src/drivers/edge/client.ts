@@ -1,6 +1,7 @@
 import { Agent, type IncomingMessage, request as send } from 'node:http'
 import { CloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
+import type { ConnectorDriver } from '#cloud/edge/cloudflare.driver.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
 import type { Access, FrontDriver, RouteTraffic } from '#cloud/edge/front.driver.ts'
 import type { Finding } from '#cloud/observe/finding.driver.ts'
@@ -31,7 +32,11 @@ const findingsOf = (answer: unknown): readonly Finding[] =>
 
 type Ask = (method: string, path: string, signal: AbortSignal, body?: unknown) => Promise<unknown>
 
-export type RemoteEdge = EdgeDriver & { readonly front: FrontDriver; close(): Promise<void> }
+export type RemoteEdge = EdgeDriver & {
+  readonly front: FrontDriver
+  readonly connector: ConnectorDriver
+  close(): Promise<void>
+}
 
 /** The edge process behind its socket. While it is away every verb fails as `unavailable`; it serves on meanwhile. */
 export function remoteEdge(options: { readonly socket: string; readonly log: Log }): RemoteEdge {
@@ -96,6 +101,13 @@ export function remoteEdge(options: { readonly socket: string; readonly log: Log
     audit: async (signal) => findingsOf(await ask('GET', '/audit', signal)),
     mend: async (signal) => findingsOf(await ask('POST', '/mend', signal)),
     front: remoteFront(ask),
+    connector: {
+      async apply(connector, signal) {
+        await ask(connector ? 'PUT' : 'DELETE', '/connector', signal, connector)
+      },
+      observe: async (signal) =>
+        (await ask('GET', '/connector', signal)) as Awaited<ReturnType<ConnectorDriver['observe']>>,
+    },
     // oxlint-disable-next-line typescript/require-await -- closing others may take time
     async close() {
       agent.destroy()

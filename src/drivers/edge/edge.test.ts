@@ -9,6 +9,7 @@ import { isCloudError } from '#lib/errors.ts'
 import { silentLog } from '#lib/log.ts'
 import { exampleZone, testEdge } from '#cloud/edge/edge.conformance.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
+import { simulatedConnector } from '#drivers/simulated/authority.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { simulatedFront } from '#drivers/simulated/front.ts'
 import { remoteEdge } from './client.ts'
@@ -37,7 +38,7 @@ async function openRemote(): Promise<EdgeDriver & { close(): Promise<void>; sock
   const directory = await folder()
   const socket = join(directory, 'edge.sock')
   const edge = await openLocal(join(directory, 'zones'))
-  const server = await serveEdge({ edge, front, socket, log })
+  const server = await serveEdge({ connector: simulatedConnector(), edge, front, socket, log })
   const remote = remoteEdge({ socket, log })
   const close = async (): Promise<void> => {
     await remote.close()
@@ -109,12 +110,14 @@ test('the client finds an edge that was restarted', async () => {
   const socket = join(directory, 'edge.sock')
   const edge = await openLocal(join(directory, 'zones'))
   const remote = remoteEdge({ socket, log })
-  const first = await serveEdge({ edge, front, socket, log })
+  const first = await serveEdge({ connector: simulatedConnector(), edge, front, socket, log })
   await remote.apply(exampleZone(), signal())
-  await assert.rejects(serveEdge({ edge, front, socket, log }), { code: 'conflict' })
+  await assert.rejects(serveEdge({ connector: simulatedConnector(), edge, front, socket, log }), {
+    code: 'conflict',
+  })
   await first.close()
   await assert.rejects(remote.list(signal()), { code: 'unavailable' })
-  const second = await serveEdge({ edge, front, socket, log })
+  const second = await serveEdge({ connector: simulatedConnector(), edge, front, socket, log })
   assert.equal((await remote.list(signal())).length, 1)
   await remote.close()
   await second.close()
@@ -154,9 +157,12 @@ test(
     await chmod(directory, 0o700)
     const edge = await openLocal(join(directory, 'zones'))
     const owner = { uid: 1, gid: 1 }
-    await assert.rejects(serveEdge({ edge, front, socket: join(directory, 's'), owner, log }), {
-      code: 'forbidden',
-    })
+    await assert.rejects(
+      serveEdge({ connector: simulatedConnector(), edge, front, socket: join(directory, 's'), owner, log }),
+      {
+        code: 'forbidden',
+      },
+    )
     await edge.close()
   },
 )

@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { connect } from 'node:net'
 import { CloudError, isCloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
+import type { ConnectorDriver } from '#cloud/edge/cloudflare.driver.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
 import type { Front, FrontCertificate, FrontDriver } from '#cloud/edge/front.driver.ts'
 import { BODY_BYTES_MAX, packError, PROTOCOL, PROTOCOL_HEADER, speaks } from './protocol.ts'
@@ -31,8 +32,12 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-/** What the socket serves: an edge's zones, and its front door. */
-export type Served = { readonly edge: EdgeDriver; readonly front: FrontDriver }
+/** What the socket serves: an edge's zones, its front door, and the connector beside it. */
+export type Served = {
+  readonly edge: EdgeDriver
+  readonly front: FrontDriver
+  readonly connector: ConnectorDriver
+}
 
 type Handler = (id: string, request: IncomingMessage, signal: AbortSignal) => Promise<unknown>
 
@@ -50,7 +55,7 @@ async function readAbout<T>(request: IncomingMessage, name: string, id: string):
 }
 
 /** Verbs by method and folder; those with an id have a `/` at the end. */
-const handlersOf = ({ edge, front }: Served): Readonly<Record<string, Handler>> => ({
+const handlersOf = ({ edge, front, connector }: Served): Readonly<Record<string, Handler>> => ({
   'GET zones': async (_, __, signal) => ({ zones: await edge.list(signal) }),
   'DELETE zones/': (vpc, _, signal) => done(edge.remove(vpc, signal)),
   'PUT zones/': async (vpc, request, signal) =>
@@ -64,6 +69,13 @@ const handlersOf = ({ edge, front }: Served): Readonly<Record<string, Handler>> 
   'DELETE certificates/': (id, _, signal) => done(front.removeCertificate(id, signal)),
   'PUT certificates/': async (id, request, signal) =>
     await done(front.applyCertificate(await readAbout<FrontCertificate>(request, 'id', id), signal)),
+  'GET connector': (_, __, signal) => connector.observe(signal),
+  'DELETE connector': (_, __, signal) => done(connector.apply(undefined, signal)),
+  'PUT connector': async (_, request, signal) => {
+    const { token } = ((await readJson(request)) ?? {}) as { token?: unknown }
+    if (typeof token !== 'string') throw new CloudError('invalid', 'token must be text', { field: 'token' })
+    return await done(connector.apply({ token }, signal))
+  },
   'GET front/missing': async (_, __, signal) => ({ missing: await front.missing(signal) }),
   'GET front/traffic': async (_, __, signal) => ({ traffic: await front.traffic(signal) }),
   'GET front/open': async (_, __, signal) => ({ open: await front.open(signal) }),

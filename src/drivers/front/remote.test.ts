@@ -9,6 +9,7 @@ import { exampleFront, exampleRoute, testFront } from '#cloud/edge/front.conform
 import type { FrontDriver } from '#cloud/edge/front.driver.ts'
 import { remoteEdge } from '#drivers/edge/client.ts'
 import { serveEdge } from '#drivers/edge/server.ts'
+import { simulatedConnector } from '#drivers/simulated/authority.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { CERTIFIED, signal, stage } from './front.testing.ts'
 
@@ -17,7 +18,13 @@ async function openRemote(): Promise<FrontDriver & { close(): Promise<void> }> {
   const socket = join(directory, 'edge.sock')
   const at = await stage()
   await at.front.removeCertificate('certificate-a', signal())
-  const server = await serveEdge({ edge: simulatedEdge(), front: at.front, socket, log: silentLog })
+  const server = await serveEdge({
+    connector: simulatedConnector(),
+    edge: simulatedEdge(),
+    front: at.front,
+    socket,
+    log: silentLog,
+  })
   const remote = remoteEdge({ socket, log: silentLog })
   return {
     ...remote.front,

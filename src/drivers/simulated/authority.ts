@@ -1,4 +1,5 @@
 import { CloudError } from '#lib/errors.ts'
+import type { CloudflareDriver, ConnectorDriver, Ingress } from '#cloud/edge/cloudflare.driver.ts'
 import type { AcmeDriver, CertificateIssuer, TxtRecords } from '#cloud/edge/issuer.driver.ts'
 import type { NamesDriver } from '#cloud/edge/names.driver.ts'
 import type { Fault } from './network.ts'
@@ -8,6 +9,12 @@ export type SimulatedWorld = NamesDriver &
     readonly acme: AcmeDriver
     /** TXT records of the world's DNS, by name; tests set them as well. */
     readonly records: Map<string, readonly string[]>
+    /** A provider of tunnels, with what it was told. */
+    readonly cloudflare: CloudflareDriver & {
+      readonly ingress: Map<string, readonly Ingress[]>
+      readonly pointed: Set<string>
+    }
+    readonly connector: ConnectorDriver & { token(): string | undefined }
   }
 
 /**
@@ -46,9 +53,31 @@ export function simulatedWorld(
       }
     },
   }
+  const [ingress, pointed] = [new Map<string, readonly Ingress[]>(), new Set<string>()]
   return {
     acme,
     records,
+    cloudflare: {
+      ingress,
+      pointed,
+      async tunnel(_access, name) {
+        await fault('tunnel', name)
+        return { id: name, connectorToken: `token of ${name}` }
+      },
+      async configure(_access, id, lines) {
+        await fault('configure', id)
+        ingress.set(id, lines)
+      },
+      async point(_access, _id, hostname) {
+        await fault('point', hostname)
+        pointed.add(hostname)
+      },
+      async unpoint(_access, _id, hostname) {
+        await fault('unpoint', hostname)
+        pointed.delete(hostname)
+      },
+    },
+    connector: simulatedConnector(fault),
     async txt(name) {
       await fault('txt', name)
       return records.get(name) ?? []
@@ -64,5 +93,20 @@ export function simulatedWorld(
         (records.get(record) ?? []).filter((it) => it !== value),
       )
     },
+  }
+}
+
+/** A connector that only says that it runs. */
+export function simulatedConnector(
+  fault: Fault = () => {},
+): ConnectorDriver & { token(): string | undefined } {
+  let token: string | undefined
+  return {
+    token: () => token,
+    async apply(connector) {
+      await fault('connect', '')
+      token = connector?.token
+    },
+    observe: async () => await Promise.resolve({ state: token === undefined ? 'absent' : 'running' }),
   }
 }
