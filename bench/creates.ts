@@ -111,26 +111,35 @@ async function overHttp({ scratch, scale }: Context): Promise<Figure> {
   await using load = await startLoad()
   await using cloud = await startCloud(join(scratch, 'cloud'))
   const { id: tenant } = await cloud.native<{ id: string }>('POST', '/tenant', { name: 'bench' })
-  const body = { name: 'd-[<id>].example', labels: { run: randomUUID() } }
-  const sample = { ...body, name: 'sample.example' }
-  const answer = await cloud.native<unknown>('POST', '/domain', sample, tenant)
-  await using bare = await startBare([{ method: 'POST', path: '/native/domain', status: 201, answer }], {
-    database: join(scratch, 'bare.sqlite'),
-  })
+  const spec = { server: 'registry.example', username: 'robot', password: 'a password' }
+  const body = { name: 'c-[<id>]', labels: { run: randomUUID() }, spec }
+  const sample = { ...body, name: 'sample' }
+  const answer = await cloud.native<unknown>('POST', '/registry-credential', sample, tenant)
+  await using bare = await startBare(
+    [{ method: 'POST', path: '/native/registry-credential', status: 201, answer }],
+    {
+      database: join(scratch, 'bare.sqlite'),
+    },
+  )
   const side = (server: typeof cloud | typeof bare, url: string) => async () => {
     const headers = {
       ...bearer(cloud.ready.admin.token),
       'arcus-tenant': tenant,
       'content-type': 'application/json',
     }
-    const shot = { url: `${url}/native/domain`, method: 'POST', headers, body: JSON.stringify(body) } as const
+    const shot = {
+      url: `${url}/native/registry-credential`,
+      method: 'POST',
+      headers,
+      body: JSON.stringify(body),
+    } as const
     return (await fireAt(load, server, { ...shot, connections: CLIENTS, forMs: scale.loadMs })).hit.perSecond
   }
   const ours = side(cloud, cloud.url)
   await ours()
   return {
     bench: 'creates',
-    what: `durable creates over HTTP, ${CLIENTS} clients (a domain, native)`,
+    what: `durable creates over HTTP, ${CLIENTS} clients (a registry login, native)`,
     unit: 'requests/s',
     against: 'bare fastify, one row in SQLite and one fsync each',
     ...(await inTurn(scale.rounds, ours, side(bare, bare.ready.url))),

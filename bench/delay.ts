@@ -21,11 +21,20 @@ async function run({ scratch, scale }: Context): Promise<Figure[]> {
   await using load = await startLoad()
   await using cloud = await startCloud(join(scratch, 'cloud'), PRELOAD)
   const { id: tenant } = await cloud.native<{ id: string }>('POST', '/tenant', { name: 'bench' })
-  const body = { name: 'd-[<id>].example', labels: { run: randomUUID() } }
-  const answer = await cloud.native<unknown>('POST', '/domain', { ...body, name: 'sample.example' }, tenant)
-  await using bare = await startBare([{ method: 'POST', path: '/native/domain', status: 201, answer }], {
-    preload: PRELOAD,
-  })
+  const spec = { server: 'registry.example', username: 'robot', password: 'a password' }
+  const body = { name: 'c-[<id>]', labels: { run: randomUUID() }, spec }
+  const answer = await cloud.native<unknown>(
+    'POST',
+    '/registry-credential',
+    { ...body, name: 'sample' },
+    tenant,
+  )
+  await using bare = await startBare(
+    [{ method: 'POST', path: '/native/registry-credential', status: 201, answer }],
+    {
+      preload: PRELOAD,
+    },
+  )
   const headers = {
     ...bearer(cloud.ready.admin.token),
     'arcus-tenant': tenant,
@@ -38,8 +47,8 @@ async function run({ scratch, scale }: Context): Promise<Figure[]> {
     connections: CLIENTS,
     forMs: scale.loadMs,
   } as const
-  const ours = delayUnder(load, cloud, { ...shot, url: `${cloud.url}/native/domain` })
-  const peer = delayUnder(load, bare, { ...shot, url: `${bare.ready.url}/native/domain` })
+  const ours = delayUnder(load, cloud, { ...shot, url: `${cloud.url}/native/registry-credential` })
+  const peer = delayUnder(load, bare, { ...shot, url: `${bare.ready.url}/native/registry-credential` })
   await ours()
   await peer()
   return [

@@ -8,7 +8,7 @@ import { createEngine } from '#engine/engine.ts'
 import { createKeyring } from '#engine/secrets.ts'
 import { openSqliteStore } from '#engine/store.sqlite.ts'
 import { KINDS, RECONCILED } from '#cloud/cloud.ts'
-import { domain } from '#cloud/edge/domain.kind.ts'
+import { registryCredential } from '#cloud/compute/registry-credential.kind.ts'
 import { bearer, startCloud } from './cloud.ts'
 import type { Bench, Context } from './context.ts'
 import { atLeast, type Figure } from './figure.ts'
@@ -20,7 +20,7 @@ const PER_COMMIT = 500
 const COMMITS_AT_ONCE = 4
 const PAGE = 100
 
-/** Fills the database of a cloud that does not run: a tenant's domains, made by the engine as its verbs do. */
+/** Fills the database of a cloud that does not run: a tenant's registry logins, made by the engine as its verbs do. */
 async function fill(directory: string, tenant: string, count: number): Promise<void> {
   await using store = await openSqliteStore({ directory, clock: systemClock, log: silentLog })
   const engine = createEngine({
@@ -42,7 +42,12 @@ async function fill(directory: string, tenant: string, count: number): Promise<v
       const last = next
       await engine.transact(async (draft) => {
         for (let n = first; n < last; n++)
-          draft.create(domain, { tenant, name: `d-${n}.example`, spec: {}, labels: { nth: String(n % 10) } })
+          draft.create(registryCredential, {
+            tenant,
+            name: `c-${n}`,
+            spec: { server: 'registry.example', username: 'robot', password: 'a password' },
+            labels: { nth: String(n % 10) },
+          })
         await Promise.resolve()
       })
     }
@@ -50,7 +55,7 @@ async function fill(directory: string, tenant: string, count: number): Promise<v
   await Promise.all(Array.from({ length: COMMITS_AT_ONCE }, work))
 }
 
-/** A cloud with so many domains of one tenant. */
+/** A cloud with so many registry logins of one tenant. */
 export async function startFilled(data: string, count: number) {
   mkdirSync(data)
   let tenant: string
@@ -72,14 +77,17 @@ async function run(context: Context): Promise<Figure[]> {
   await using smallCloud = small.cloud
   const middle = async ({ cloud, tenant }: typeof large): Promise<{ id: string; after: string }> => {
     type Page = { items: { id: string }[]; next: string }
-    const page = await cloud.native<Page>('GET', `/domain?limit=${PAGE / 2}`, undefined, tenant)
+    const page = await cloud.native<Page>('GET', `/registry-credential?limit=${PAGE / 2}`, undefined, tenant)
     return { id: page.items.at(-1)?.id ?? '', after: page.next }
   }
   const [inLarge, inSmall] = [await middle(large), await middle(small)]
   const figures: Figure[] = []
   for (const [what, pathOf] of [
-    ['GET by id', (at: typeof inLarge) => `/native/domain/${at.id}`],
-    [`GET of a page of ${PAGE}`, (at: typeof inLarge) => `/native/domain?limit=${PAGE}&after=${at.after}`],
+    ['GET by id', (at: typeof inLarge) => `/native/registry-credential/${at.id}`],
+    [
+      `GET of a page of ${PAGE}`,
+      (at: typeof inLarge) => `/native/registry-credential?limit=${PAGE}&after=${at.after}`,
+    ],
   ] as const) {
     const compared = await compareReads(
       context,

@@ -1,3 +1,4 @@
+import { openAuthority } from '#lib/authority.ts'
 import { closeSync, fdatasyncSync, mkdirSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { randomBytes } from 'node:crypto'
@@ -15,9 +16,8 @@ import { openSqliteStore } from '#engine/store.sqlite.ts'
 import { createCloud, KINDS, RECONCILED } from '#cloud/cloud.ts'
 import { tenant as tenantKind } from '#cloud/identity/tenant.kind.ts'
 import { DEFAULT_SETTINGS } from '#cloud/context.ts'
-import { simulatedCompute } from '#drivers/simulated/compute.ts'
-import { simulatedEdge } from '#drivers/simulated/edge.ts'
-import { simulatedNetwork } from '#drivers/simulated/network.ts'
+import { internalIssuer } from '#drivers/issuer/internal.ts'
+import { simulatedDrivers } from '#drivers/simulated/drivers.ts'
 import type { Bench, Context } from './context.ts'
 import { CLIENTS } from './creates.ts'
 import { atLeast, atMost, type Figure } from './figure.ts'
@@ -145,7 +145,10 @@ async function operations({ scratch, scale }: Context): Promise<Figure> {
   const cloud = createCloud({
     engine,
     bulk,
-    drivers: { compute: simulatedCompute(systemClock), network: simulatedNetwork(), edge: simulatedEdge() },
+    drivers: simulatedDrivers({
+      clock: systemClock,
+      signer: internalIssuer(openAuthority({ folder: join(folder, 'tls'), clock: systemClock })),
+    }),
     settings: DEFAULT_SETTINGS,
     log: silentLog,
     version: { version: '0.0.0', commit: null },

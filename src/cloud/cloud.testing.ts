@@ -11,11 +11,12 @@ import { createEngine, type Engine } from '#engine/engine.ts'
 import { createKeyring } from '#engine/secrets.ts'
 import { openSqliteStore } from '#engine/store.sqlite.ts'
 import { internalIssuer } from '#drivers/issuer/internal.ts'
-import { simulatedWorld, type SimulatedWorld } from '#drivers/simulated/authority.ts'
-import { simulatedCompute, type SimulatedCompute } from '#drivers/simulated/compute.ts'
-import { simulatedEdge } from '#drivers/simulated/edge.ts'
-import { simulatedFront } from '#drivers/simulated/front.ts'
-import { type Fault, simulatedNetwork } from '#drivers/simulated/network.ts'
+import type { SimulatedWorld } from '#drivers/simulated/authority.ts'
+import type { SimulatedCompute } from '#drivers/simulated/compute.ts'
+import { simulatedDrivers } from '#drivers/simulated/drivers.ts'
+import type { simulatedEdge } from '#drivers/simulated/edge.ts'
+import type { simulatedFront } from '#drivers/simulated/front.ts'
+import type { Fault, simulatedNetwork } from '#drivers/simulated/network.ts'
 import type { Caller, Origin } from './access.ts'
 import type { CertificateIssuer, IssuedCertificate } from './edge/issuer.driver.ts'
 import { createCloud, KINDS, RECONCILED, type RunningCloud } from './cloud.ts'
@@ -49,14 +50,6 @@ export async function testCloud(
 ): Promise<TestCloud> {
   const directory = await mkdtemp(join(tmpdir(), 'arcus-test-'))
   const clock = simulatedClock()
-  const named =
-    (driver: string): Fault =>
-    async (verb, id) =>
-      await how.fault?.(`${driver}.${verb}`, id)
-  const compute = simulatedCompute(clock, named('compute'))
-  const network = simulatedNetwork(named('network'))
-  const edge = simulatedEdge(named('edge'))
-  const front = simulatedFront(named('front'))
   const authority = openAuthority({ folder: join(directory, 'tls'), clock })
   const store = await openSqliteStore({ directory, clock, log: silentLog })
   const engine = createEngine({
@@ -78,28 +71,12 @@ export async function testCloud(
       return await signer.issue(...given)
     },
   }
-  const world = simulatedWorld(
-    internal,
-    (hostname, token) =>
-      [...front.certificates.values()]
-        .flatMap((it) => it.challenges)
-        .find((it) => it.hostname === hostname && it.token === token)?.answer,
-    named('world'),
-  )
+  const drivers = simulatedDrivers({ clock, signer: internal, ...(how.fault ? { fault: how.fault } : {}) })
+  const { compute, network, edge, front, world } = drivers
   const cloud = createCloud({
     engine,
     bulk,
-    drivers: {
-      compute,
-      network,
-      edge,
-      front,
-      issuers: { internal, acme: world.acme },
-      records: world,
-      cloudflare: world.cloudflare,
-      connector: world.connector,
-      names: world,
-    },
+    drivers,
     settings: { ...DEFAULT_SETTINGS, ...how.settings },
     log: silentLog,
     version: { version: '0.0.0', commit: null },

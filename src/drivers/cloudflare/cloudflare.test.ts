@@ -288,8 +288,9 @@ test('what keeps the connector from running is told, without the token', async (
     const script = 'echo "bad token $TUNNEL_TOKEN" >&2; exit 3'
     const broken = await openConnector({ ...shared, program: await program(folder, script) })
     await broken.apply({ token: 'secret-t' }, signal)
-    await until('told why it ended', async () =>
-      /ended with 3: bad token …$/.test((await broken.observe(signal)).message ?? ''),
+    await until(
+      'told why it ended',
+      async () => (await broken.observe(signal)).message?.endsWith('ended with 3: bad token …') ?? false,
     )
     await broken.close()
   } finally {
