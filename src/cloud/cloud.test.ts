@@ -2,10 +2,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isCloudError } from '#lib/errors.ts'
 import type { AnyKind } from '#engine/resource.ts'
+import { createPicker } from '#engine/pick.ts'
 import type { Caller } from './access.ts'
 import { testCloud, type TestCloud, testOrigin } from './cloud.testing.ts'
+import { createReplica } from './compute/compute.verbs.ts'
 import { replica } from './compute/replica.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
+import { DEFAULT_SETTINGS } from './context.ts'
 import { tenant } from './identity/tenant.kind.ts'
 import { subnet } from './network/subnet.kind.ts'
 import { vpc, type Vpc } from './network/vpc.kind.ts'
@@ -184,6 +187,52 @@ test('replicas are added and removed one by one within their limits', async () =
     [made.status.replicas[0]?.id],
   )
   assert.equal((await it.cloud.list(caller, replica)).total, 1)
+})
+
+test('a slot that is filled between a look and the commit is no refusal', async () => {
+  await using it = await testCloud()
+  const { caller } = await it.tenant('acme')
+  const net = await network(it, caller)
+  const made = await pod(it, net, 'web', { replicas: 1 })
+  await it.settle()
+  const picker = createPicker()
+  // Another address than the verb picks, as in one process where both have one picker: nothing but the slot is taken.
+  const address: typeof picker.address = async (...from) => {
+    await picker.address(...from)
+    return await picker.address(...from)
+  }
+  const kit = { settings: DEFAULT_SETTINGS, pick: { ...picker, address } }
+  let raced = false
+  const scaled = await it.cloud.act(caller, 'test', async (verbs) => {
+    const wanted = await verbs.scaleWorkload(made.id, 1, 10)
+    // As the reconciler does that finds a replica missing.
+    if (!raced) await it.engine.transact(async (draft) => await createReplica({ draft, ...kit }, made, 1))
+    raced = true
+    return wanted
+  })
+  assert.equal(scaled.spec.replicas, 2)
+  await it.settle()
+  assert.equal((await now(it, caller, made)).status.ready, 2)
+  assert.equal((await it.cloud.list(caller, replica)).total, 2)
+})
+
+test('a change reaches replicas that live, beside one that is scaled away meanwhile', async () => {
+  await using it = await testCloud()
+  const { caller } = await it.tenant('acme')
+  const net = await network(it, caller)
+  const made = await pod(it, net, 'web', { replicas: 2 })
+  await it.settle()
+  let raced = false
+  const restarted = await it.cloud.act(caller, 'test', async (verbs) => {
+    const wanted = await verbs.restartWorkload(made.id)
+    const last = (await it.cloud.all(caller, replica)).at(-1)
+    if (!raced && last) await it.engine.transact(async (draft) => await Promise.resolve(draft.mark(last)))
+    raced = true
+    return wanted
+  })
+  assert.equal(restarted.spec.attempt, 2)
+  await it.settle()
+  assert.equal((await now(it, caller, made)).status.ready, 2)
 })
 
 test('a loaded workload scales up within its bounds and follows Circloud’s rules when switched off', async () => {

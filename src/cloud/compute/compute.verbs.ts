@@ -166,6 +166,9 @@ export async function createReplica(
   of: Workload,
   index: number,
 ): Promise<Replica> {
+  // Asked for here: a slot that somebody else takes meanwhile is then a lost race, and no refusal.
+  if (await draft.claimed(`slots:${of.id}`, String(index)))
+    throw new CloudError('conflict', `slot ${index} of ${of.name} was taken meanwhile`, { rule: 'lost_race' })
   const inSubnet = await draft.get(subnet, of.tenant, of.spec.subnet)
   if (!inSubnet) throw new CloudError('not_found', 'Subnet not found')
   const address = await pick.address(draft, `addresses:${inSubnet.id}`, cidr(inSubnet.spec.cidr), [
