@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Daemon, openDaemon } from '../docker/daemon.ts'
 import type { TestTenant } from '../e2e/client.testing.ts'
-import { startCloud, type TestCloud } from '../e2e/cloud.testing.ts'
+import { ARCUS, startCloud, type TestCloud } from '../e2e/cloud.testing.ts'
 import { assertNothingLeft, hostSnapshot, reachableFrom, run, tcpFrom } from '../e2e/host.testing.ts'
 import { listening, placeOf } from '../e2e/probe.testing.ts'
 import { eventually, everyStep } from '../e2e/wait.testing.ts'
@@ -211,6 +213,31 @@ describe('crashes', { concurrency: false }, () => {
         if (idle.includes(spec.workload)) assert.equal(await tcpFrom(from, spec.address, 80), 'ECONNREFUSED')
       }
     }
+  })
+
+  test('a backup goes back where more has happened since', async () => {
+    const [ledger] = ledgers
+    const [tenant] = tenants
+    assert.ok(ledger && tenant)
+    const wishes = async (): Promise<unknown[]> =>
+      (await list<Workload>(ledger, 'workload')).map(({ id, spec }) => ({ id, spec }))
+    const before = await wishes()
+    const [first] = await list<Workload>(ledger, 'workload')
+    const file = join(cloud.data, 'backup.tar')
+    await run(ARCUS, 'backup', file, '--data', cloud.data)
+    // A later attempt of what is in it, and something that is not.
+    if (first) await ledger.ask('PATCH', `/workload/${first.id}`, { spec: { env: { ROUND: 'since' } } })
+    const { vpc, subnet } = ledger
+    const since = { vpc, subnet, image: IDLE, replicas: 1 }
+    assert.equal((await ledger.ask('POST', '/workload', { name: 'since', spec: since })).status, 201)
+    await eventually('every wish is true', () => settledAndTrue(ledger, tenant), SETTLES_MS)
+    await cloud.stop()
+    await assert.rejects(run(ARCUS, 'restore', file, '--data', cloud.data), /holds a cloud already/)
+    await rm(join(cloud.data, 'cloud'), { recursive: true })
+    await run(ARCUS, 'restore', file, '--data', cloud.data)
+    cloud = await cloud.again()
+    assert.deepEqual(await wishes(), before)
+    await compare()
   })
 
   test('all deleted, nothing is left', async () => {
