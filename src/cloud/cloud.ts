@@ -389,6 +389,22 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     },
   ]
 
+  /** Looks at everything that stands on the host agent now, whatever pause it had before its next try. */
+  const wakeAll = async (): Promise<void> => {
+    for (const kind of [vpc, workload, replica] as unknown as AnyKind[])
+      for (const it of await everything(kind, ALL)) await engine.wake(keyOf(it))
+  }
+  /** Until the host agent answers again. */
+  const agentAnswers = async (signal: AbortSignal): Promise<void> => {
+    while (!signal.aborted) {
+      await engine.clock.sleep(EVENTS_RETRY_MS, signal).catch(() => {})
+      const answers = await drivers.compute.list(signal).then(
+        () => true,
+        () => false,
+      )
+      if (answers) return
+    }
+  }
   /** Wakes a replica for each thing that happens to its container; after a break everything is looked at again. */
   const followEvents = async (signal: AbortSignal): Promise<void> => {
     while (!signal.aborted) {
@@ -397,9 +413,8 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       } catch (error) {
         if (!signal.aborted) log.warn('the stream of container events broke', { error: messageOf(error) })
       }
-      await engine.clock.sleep(EVENTS_RETRY_MS, signal).catch(() => {})
-      if (!signal.aborted)
-        for (const it of await everything(replica, ALL)) await engine.wake(`replica/${it.id}`)
+      await agentAnswers(signal)
+      if (!signal.aborted) await wakeAll()
     }
   }
 
