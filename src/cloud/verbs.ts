@@ -290,7 +290,7 @@ async function createGeneric(
       return await verbs.createRoute({ ...common, spec: checked(kind, shape) as Route['spec'] })
     }
     case domain.name:
-      known(spec, [], ['proof', 'token'])
+      known(spec, [], ['proof', 'challenge'])
       return await edge.createDomain(context, common)
     case acme.name: {
       authorise(context.caller, 'operate')

@@ -173,7 +173,7 @@ async function plant({ table, operation }: Asking, path: string): Promise<void> 
   await ask({ ...right, body: bodyWith(make()).slice(0, -1) })
   await ask({ ...right, body: bodyWith(make()), headers: [['content-type', 'text/plain']] })
   await ask({ ...right, body: JSON.stringify({ ...(good as object), more: make() }) })
-  await ask(withQuery(right, `${path}=${make()}`))
+  await ask(withQuery(right, `${path}=${encodeURIComponent(make())}`))
   planted.add(`${table.name} ${operation.key} ${path}`)
 }
 

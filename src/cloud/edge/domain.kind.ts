@@ -16,7 +16,7 @@ export const domain = defineKind({
     {
       proof: Type.Enum(['admin', 'dns']),
       /** What the TXT record of `_arcus.<domain>` must be, behind `arcus-domain=`; for `dns`. */
-      token: Type.Optional(Type.String()),
+      challenge: Type.Optional(Type.String()),
     },
     { additionalProperties: false },
   ),
@@ -27,7 +27,7 @@ export const domain = defineKind({
     verifiedAt: Type.Optional(Type.Integer()),
   }),
   initial: { state: 'pending' },
-  immutable: ['proof', 'token'],
+  immutable: ['proof', 'challenge'],
   claims: (r) => [
     r.spec.proof === 'admin'
       ? { pool: 'domain', value: r.name, ends: 'deletion', refusal: 'Domain already exists' }

@@ -18,7 +18,7 @@ export const reconcileDomain =
     if (it.deletedAt !== undefined) return gone
     if (it.spec.proof === 'admin') return settled({ state: 'verified' })
     if (it.status.state === 'verified') return settled(it.status)
-    const wanted = `${PROOF_PREFIX}${it.spec.token ?? ''}`
+    const wanted = `${PROOF_PREFIX}${it.spec.challenge ?? ''}`
     const again = draft.now - it.createdAt < EAGER_FOR_MS ? EAGER_MS : LAZY_MS
     let records: readonly string[]
     try {

@@ -22,7 +22,7 @@ const certify = async (
   )
 /** Puts the TXT record that proves a domain into the world's DNS. */
 const prove = (it: TestCloud, { name, spec }: Domain): void =>
-  void it.world.records.set(`_arcus.${name}`, ['v=other', `arcus-domain=${spec.token}`])
+  void it.world.records.set(`_arcus.${name}`, ['v=other', `arcus-domain=${spec.challenge}`])
 
 const setUp = async (it: TestCloud, spec: object = {}): Promise<void> => {
   await it.cloud.act(it.admin, 'test', (verbs) =>
@@ -42,7 +42,7 @@ test('a tenant proves a domain by a TXT record, and may use it from then on', as
   await it.cloud.settle(0)
   const waiting = await it.cloud.get(caller, domain, made.id)
   assert.equal(waiting.status.state, 'pending')
-  assert.ok(waiting.status.message?.includes(`_arcus.acme.example TXT "arcus-domain=${made.spec.token}"`))
+  assert.ok(waiting.status.message?.includes(`_arcus.acme.example TXT "arcus-domain=${made.spec.challenge}"`))
   await assert.rejects(certify(it, caller, 'acme.example'), (error: unknown) =>
     isCloudError(error, 'invalid'),
   )

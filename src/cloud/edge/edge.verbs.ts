@@ -35,7 +35,7 @@ export type Hostname =
   | { readonly subdomain: string; readonly domain?: string }
 
 /** Ports of datagram tunnels that a program of the machine has are for the driver to refuse; these are nobody's to take. */
-const TOKEN_BYTES = 16
+const CHALLENGE_BYTES = 16
 const UDP_RESERVED = [53]
 
 const invalid = (field: string, message: string): CloudError => new CloudError('invalid', message, { field })
@@ -177,7 +177,9 @@ export async function createDomain(
     ...input,
     name,
     tenant: ownTenant(caller),
-    spec: isAdmin ? { proof: 'admin' } : { proof: 'dns', token: randomBytes(TOKEN_BYTES).toString('hex') },
+    spec: isAdmin
+      ? { proof: 'admin' }
+      : { proof: 'dns', challenge: randomBytes(CHALLENGE_BYTES).toString('hex') },
   })
   count(draft, made.tenant, 'domains', made.id)
   return made
