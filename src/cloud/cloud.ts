@@ -571,6 +571,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       })
     },
     async run(signal) {
+      isRunning = true
       for (const it of await everything(vpc, ALL)) await engine.wake(`vpc/${it.id}`)
       await Promise.all([engine.run(reconcilers, patrols, signal), followEvents(signal)])
     },
