@@ -324,7 +324,7 @@ describe('drift made by hand is seen and repaired', () => {
     assert.match(sh('ip', 'addr', 'show', 'dev', 'lo'), new RegExp(HOST.resolver))
     assert.match(sh('ip', 'neigh', 'show', 'proxy'), /198.51.100.130/)
     sh('nft', 'add', 'element', 'inet', PREFIX, 'allowed', '{ 0.0.0.0/1 }')
-    assert.deepEqual(await found(network), ['drift sets of table inet tupk changed'])
+    assert.deepEqual(await found(network), ['drift rules of table inet tupk changed'])
     await network.mend(signal)
     assert.deepEqual(await found(network), [])
     assert.doesNotMatch(sh('nft', 'list', 'set', 'inet', PREFIX, 'allowed'), /0.0.0.0/)

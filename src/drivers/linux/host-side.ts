@@ -72,12 +72,16 @@ export type HostSide = {
 /** Digests of how nftables lists our table: the rules, and what the sets hold. */
 type Listing = { readonly rules: string; readonly sets: string }
 
+/** The elements of a set that is filled apart; those of the others belong to the rules. */
+const FILLED_SET = /(\tset (?:networks|exits|clashes) \{[^}]*?)\s*elements = \{[^}]*\}/g
+
 async function listing(table: string, signal: AbortSignal): Promise<Listing | undefined> {
   try {
     const text = await run(['nft', '-s', 'list', 'table', 'inet', table], { signal })
     // The set that counts flows changes by itself.
     const still = text.replace(/\tset flows \{[\s\S]*?\n\t\}\n/, '')
-    return { rules: digest(still.replace(/\s*elements = \{[^}]*\}/g, '')), sets: digest(still) }
+    const rules = still.replace(FILLED_SET, '$1')
+    return { rules: digest(rules), sets: digest(still) }
   } catch (error) {
     if (error instanceof CommandFailed && !error.missing) return undefined
     throw error
@@ -162,8 +166,7 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
     if (sameRules && there.sets === listed?.sets && sets === digest(filling)) return []
     const isChanged = sameRules && listed?.sets !== '' && sets === digest(filling)
     const fix = async (stop: AbortSignal): Promise<void> => {
-      // Of the sets that the rules are made with, too, when somebody changed one.
-      await nftLoad(undefined, (sameRules && !isChanged ? '' : text) + filling, { signal: stop })
+      await nftLoad(undefined, (sameRules ? '' : text) + filling, { signal: stop })
       rules = digest(text)
       sets = digest(filling)
       ranges = new Set(of.ranges.map(clashKey))
