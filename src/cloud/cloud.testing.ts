@@ -19,6 +19,7 @@ import type { simulatedFront } from '#drivers/simulated/front.ts'
 import type { Fault, simulatedNetwork } from '#drivers/simulated/network.ts'
 import type { Caller, Origin } from './access.ts'
 import type { CertificateIssuer, IssuedCertificate } from './edge/issuer.driver.ts'
+import type { NetworkPromise } from './network/promises.driver.ts'
 import { createCloud, KINDS, RECONCILED, type RunningCloud } from './cloud.ts'
 import { DEFAULT_SETTINGS, type Settings } from './context.ts'
 
@@ -46,7 +47,12 @@ export const testOrigin: Origin = { dialect: 'test', address: '127.0.0.1', reque
 
 /** A whole cloud on the real store, with simulated drivers and clock. `fault` is called before each driver verb as `<driver>.<verb>`, `issue` before a certificate is signed. */
 export async function testCloud(
-  how: { fault?: Fault; settings?: Partial<Settings>; issue?: () => void } = {},
+  how: {
+    fault?: Fault
+    settings?: Partial<Settings>
+    issue?: () => void
+    promises?: readonly NetworkPromise[]
+  } = {},
 ): Promise<TestCloud> {
   const directory = await mkdtemp(join(tmpdir(), 'arcus-test-'))
   const clock = simulatedClock()
@@ -71,7 +77,12 @@ export async function testCloud(
       return await signer.issue(...given)
     },
   }
-  const drivers = simulatedDrivers({ clock, signer: internal, ...(how.fault ? { fault: how.fault } : {}) })
+  const drivers = simulatedDrivers({
+    clock,
+    signer: internal,
+    ...(how.fault ? { fault: how.fault } : {}),
+    ...(how.promises ? { promises: how.promises } : {}),
+  })
   const { compute, network, edge, front, world } = drivers
   const cloud = createCloud({
     engine,

@@ -252,6 +252,7 @@ export type RunningCloud = Cloud & {
 
 export function createCloud({ engine, bulk, drivers, settings, log, version }: CloudOptions): RunningCloud {
   const pick = createPicker()
+  const promises = new Set(drivers.network.promises)
   const routers = createRouters(drivers.network, drivers.edge)
   const fronts = createFronts(drivers.front)
   const traffic = createTraffic(drivers.front)
@@ -287,6 +288,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
         network: routers,
         front: fronts,
         drainSeconds: settings.drainSeconds,
+        namedByDocker: !promises.has('vip'),
       }),
       concurrency: 32,
     },
@@ -449,7 +451,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     },
     async act(caller, what, work, how = {}) {
       return await engine.transact(async (draft) => {
-        const result = await work(createVerbs({ draft, caller, settings, pick }))
+        const result = await work(createVerbs({ draft, caller, settings, pick, promises }))
         draft.record({
           stream: 'audit',
           tenant: caller.tenant,

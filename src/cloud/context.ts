@@ -1,6 +1,8 @@
 import type { Draft } from '#engine/draft.ts'
 import type { Picker } from '#engine/pick.ts'
 import type { Quotas } from '#cloud/identity/tenant.kind.ts'
+import type { NetworkPromise } from '#cloud/network/promises.driver.ts'
+import { CloudError } from '#lib/errors.ts'
 import type { Static } from 'typebox'
 import type { Caller } from './access.ts'
 
@@ -21,6 +23,8 @@ export type Settings = {
   readonly edgePort: number
   /** How long a replica that is going may still answer what it was asked before. */
   readonly drainSeconds: number
+  /** Networks of the host that no subnet may overlap, where VPCs have no address space of their own. */
+  readonly hostNetworks: readonly string[]
   readonly quotas: Static<typeof Quotas>
   readonly replica: {
     readonly cpuMillicores: number
@@ -39,6 +43,7 @@ export const DEFAULT_SETTINGS: Settings = {
   api: { address: '127.0.0.1', port: 8080 },
   edgePort: 443,
   drainSeconds: 15,
+  hostNetworks: [],
   quotas: {
     vpcs: 50,
     subnets: 200,
@@ -57,6 +62,20 @@ export type VerbContext = {
   readonly caller: Caller
   readonly settings: Settings
   readonly pick: Picker
+  /** What the host's network promises. */
+  readonly promises: ReadonlySet<NetworkPromise>
+}
+
+/** Throws `unsupported`, with the reason, when the host's network does not promise what `what` needs. */
+export function needPromise(
+  { promises }: Pick<VerbContext, 'promises'>,
+  promise: NetworkPromise,
+  what: string,
+  field?: string,
+): void {
+  if (promises.has(promise)) return
+  const text = `Docker's own bridges, the network of this installation, cannot have ${what}; its network must be linux for that`
+  throw new CloudError('unsupported', text, field === undefined ? {} : { field })
 }
 
 /** The pool that counts what a tenant uses of one thing. */

@@ -144,7 +144,7 @@ export const encodePod = (it: Workload, vpcName: string, tunnels: readonly Tunne
   status: stateOf(it),
   status_message: messageOf(it),
   ready_replicas: it.status.ready,
-  vip: it.spec.vip,
+  vip: it.spec.vip ?? null,
   ip_addresses: it.status.replicas.map((one) => one.address),
   external_ip: it.spec.externalAddress ?? null,
   dns_name: `${it.name}.${vpcName}.internal`,

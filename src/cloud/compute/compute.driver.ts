@@ -45,7 +45,14 @@ export type ContainerWish = {
   /** Start it again when it ends (with a backoff). Off: it ends once, and is started again only when Docker or the host went down under it. */
   readonly healing: boolean
   readonly stopGraceSeconds: number
-  readonly dns: { readonly search: readonly string[]; readonly ndots: number }
+  readonly dns: {
+    readonly search: readonly string[]
+    readonly ndots: number
+    /** Resolvers for names outside, where the network leaves names to Docker; empty or absent: the host's. */
+    readonly nameservers?: readonly string[]
+  }
+  /** What others in its VPC know it by, where the network leaves names to Docker. */
+  readonly names?: readonly string[]
 }
 
 export type SeenContainer = {

@@ -1,7 +1,7 @@
 import { cidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import { authorise, ownTenant } from '#cloud/access.ts'
-import { useQuota, type VerbContext } from '#cloud/context.ts'
+import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
 import { fabricPool } from '#cloud/network/addresses.driver.ts'
 import { securityGroup } from '#cloud/network/security-group.kind.ts'
 import { subnet } from '#cloud/network/subnet.kind.ts'
@@ -60,22 +60,24 @@ export async function createWorkload(
   const spec = withDefaults(input, context)
   if (input.inbound && !spec.egress)
     throw new CloudError('invalid', 'needs outbound access', { field: 'inbound' })
+  if (input.inbound) needPromise(context, 'external-address', 'external addresses', 'inbound')
+  needCapabilities(context, spec.capabilities)
   if (spec.egress && !inVpc.spec.internet)
     throw new CloudError('invalid', 'the VPC has no internet access', { field: 'egress' })
   for (const id of spec.securityGroups)
     if ((await draft.get(securityGroup, tenant, id))?.spec.vpc !== inVpc.id)
       throw new CloudError('invalid', `no security group ${id} in this VPC`, { field: 'spec.securityGroups' })
-  const vip = await pick.address(draft, `addresses:${inSubnet.id}`, cidr(inSubnet.spec.cidr), [
-    inSubnet.spec.gateway,
-  ])
-  if (vip === undefined) throw noAddress(inSubnet.name)
+  const vip = context.promises.has('vip')
+    ? await pick.address(draft, `addresses:${inSubnet.id}`, cidr(inSubnet.spec.cidr), [inSubnet.spec.gateway])
+    : undefined
+  if (vip === undefined && context.promises.has('vip')) throw noAddress(inSubnet.name)
   const made = draft.create(workload, {
     tenant,
     name: input.name,
     ...(input.labels ? { labels: input.labels } : {}),
     spec: {
       ...spec,
-      vip,
+      ...(vip === undefined ? {} : { vip }),
       ...(input.inbound ? { externalAddress: await pickExternal(context) } : {}),
     },
     status: { state: 'pending', desired: spec.replicas, ready: 0, replicas: [] },
@@ -91,7 +93,8 @@ export async function createWorkload(
   )
   useQuota(draft, tenant, 'workloads', made.id)
   if (input.inbound) useQuota(draft, tenant, 'externalAddresses', made.id)
-  if (spec.egress && !input.inbound) await ensureNat(context, inVpc, pickExternal)
+  if (spec.egress && !input.inbound && context.promises.has('external-source'))
+    await ensureNat(context, inVpc, pickExternal)
   const replicas = []
   for (let index = 0; index < spec.replicas; index++)
     replicas.push(await createReplica({ draft, settings, pick }, made, index))
@@ -106,6 +109,12 @@ const summary = (it: Replica): Workload['status']['replicas'][number] => ({
   ready: false,
   restarts: 0,
 })
+
+/** Who can make packets by hand can send them under the addresses of others. */
+function needCapabilities(context: VerbContext, capabilities: readonly string[]): void {
+  if (capabilities.includes('NET_RAW'))
+    needPromise(context, 'spoofing', 'containers with NET_RAW', 'spec.capabilities')
+}
 
 const noAddress = (name: string): CloudError =>
   new CloudError(
@@ -281,6 +290,7 @@ export async function configureWorkload(
 ): Promise<Workload> {
   const it = await existing(context, id)
   const spec = changed(it, change)
+  needCapabilities(context, spec.capabilities)
   if (it.deletedAt !== undefined) refuse('Pod is being deleted')
   if (endedOf(it)) refuse('Pod is stopped')
   if (Object.keys(change).length === 0) return it

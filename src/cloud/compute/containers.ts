@@ -43,6 +43,18 @@ export function wishOf(
   }
 }
 
+/** The wish with the names that its container is known by in its VPC, for a network without VIPs. */
+export const withNames = (
+  wish: ContainerWish,
+  of: Workload,
+  inVpc: Vpc,
+  nameservers: readonly string[],
+): ContainerWish => ({
+  ...wish,
+  dns: { ...wish.dns, ...(nameservers.length ? { nameservers } : {}) },
+  names: [of.name, `${of.name}.${inVpc.name}.internal`],
+})
+
 /** The login for an image's registry: the tenant's oldest credential of that server, undefined for an anonymous pull. */
 export async function registryFor(
   draft: Draft,

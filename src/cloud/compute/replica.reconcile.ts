@@ -4,7 +4,7 @@ import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#
 import { provider } from '#cloud/network/provider.kind.ts'
 import { vpc, type Vpc } from '#cloud/network/vpc.kind.ts'
 import type { ComputeDriver, HealthCheck, SeenContainer } from './compute.driver.ts'
-import { type Containers, registryFor, wishOf } from './containers.ts'
+import { type Containers, registryFor, wishOf, withNames } from './containers.ts'
 import type { Replica } from './replica.kind.ts'
 import { isStable } from './state.ts'
 import { workload } from './workload.kind.ts'
@@ -60,11 +60,13 @@ export type ReplicaTools = {
   readonly front: FrontView
   /** How long a replica that is going may still answer what it was asked before. */
   readonly drainSeconds: number
+  /** Without VIPs a name leads to the containers themselves. */
+  readonly namedByDocker: boolean
 }
 
 /** Keeps one slot's container like its workload. */
 export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
-  const { compute, containers, network } = tools
+  const { compute, containers, network, namedByDocker } = tools
   const drain = createDrain(network, tools.front, tools.drainSeconds)
   return async (it, look) => {
     const { draft, why, signal } = look
@@ -86,7 +88,8 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
       return again(NETWORK_WAIT_MS, `waits for its network: ${await routerOf(inVpc, why)}`)
     }
     const [config] = await draft.list(provider, { tenant: PLATFORM })
-    const wish = wishOf(it, of, inVpc, config?.spec.ndots)
+    const plain = wishOf(it, of, inVpc, config?.spec.ndots)
+    const wish = namedByDocker ? withNames(plain, of, inVpc, config?.spec.nameservers ?? []) : plain
     let seen = await compute.observe(it.id, signal)
     if (seen?.state === 'running' && seen.attempt < it.spec.attempt) {
       const busy = await drain.why(it, inVpc, look)

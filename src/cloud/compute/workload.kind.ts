@@ -44,7 +44,8 @@ export const workload = defineKind({
         Type.Object({ protocol: Type.Enum(['tcp', 'udp']), port: Port }, { additionalProperties: false }),
         { maxItems: 64 },
       ),
-      vip: Type.String({ format: 'ipv4' }),
+      /** Its stable address; absent where the host's network has none, and its name leads to its replicas. */
+      vip: Type.Optional(Type.String({ format: 'ipv4' })),
       /** Outbound connections leave by an external address; off: no way out. */
       egress: Type.Boolean(),
       /** Its own external address, translated to the VIP and the source of what leaves. */
@@ -141,7 +142,9 @@ export const workload = defineKind({
   },
   state: stateWord,
   claims: (r) => [
-    { pool: `addresses:${r.spec.subnet}`, value: r.spec.vip, ends: 'removal' },
+    ...(r.spec.vip
+      ? [{ pool: `addresses:${r.spec.subnet}`, value: r.spec.vip, ends: 'removal' as const }]
+      : []),
     ...(r.spec.externalAddress
       ? [{ pool: 'external', value: r.spec.externalAddress, ends: 'removal' as const }]
       : []),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { isCloudError } from '#lib/errors.ts'
 import type { HostPlan, NetworkDriver, VpcPlan } from './network.driver.ts'
+import { EVERY_PROMISE, type NetworkPromise } from './promises.driver.ts'
 
 /** A driver without VPCs, on a host where it may do what it likes; it is disposed of after each test. */
 export type NetworkBench = AsyncDisposable & { readonly driver: NetworkDriver }
@@ -61,8 +62,47 @@ export function plannedVpc(number: number, more: Partial<VpcPlan> = {}): VpcPlan
   }
 }
 
-/** What every NetworkDriver promises, asked through its interface alone. `open` gives one with `plannedHost` applied and no VPC. */
-export function networkConformance(name: string, open: () => Promise<NetworkBench>): void {
+/** A plan without what needs promises that are not made. */
+function within(plan: VpcPlan, number: number, promises: ReadonlySet<NetworkPromise>): VpcPlan {
+  const { vips, groups, attachments, ...rest } = promises.has('same-ranges')
+    ? plan
+    : (JSON.parse(JSON.stringify(plan).replaceAll('"10.0.', `"10.${100 + number}.`)) as VpcPlan)
+  return {
+    ...rest,
+    vips: promises.has('vip') ? vips : [],
+    groups: promises.has('groups') ? groups : [],
+    attachments: promises.has('groups') ? attachments : attachments.map((it) => ({ ...it, groups: [] })),
+  }
+}
+
+/** Plans that need a promise, each beside the one of the VPC that it is of. */
+const needing = (planOf: (number: number) => VpcPlan): readonly [NetworkPromise, VpcPlan][] => {
+  const plan = planOf(1)
+  const [subnet] = plan.subnets
+  const [front] = plannedVpc(1).vips
+  assert.ok(subnet && front)
+  const second = { ...subnet, id: idOf('5', 99), cidr: '10.99.0.0/24', gateway: '10.99.0.1' }
+  return [
+    ['same-ranges', { ...planOf(2), subnets: [{ ...subnet, id: idOf('5', 2) }] }],
+    ['subnets', { ...plan, subnets: [subnet, second] }],
+    ['routes', { ...plan, subnets: [{ ...subnet, routes: [] }] }],
+    ['groups', { ...plan, attachments: plan.attachments.map((it) => ({ ...it, groups: [idOf('6', 1)] })) }],
+    ['external-address', { ...plan, vips: [front] }],
+  ]
+}
+
+/**
+ * What every NetworkDriver keeps, asked through its interface alone. `open` gives one with `plannedHost` applied and no
+ * VPC; `made` are its promises.
+ */
+export function networkConformance(
+  name: string,
+  open: () => Promise<NetworkBench>,
+  made: readonly NetworkPromise[] = EVERY_PROMISE,
+): void {
+  const promises = new Set(made)
+  const planOf = (number: number, more: Partial<VpcPlan> = {}): VpcPlan =>
+    within(plannedVpc(number, more), number, promises)
   const check = (what: string, run: (driver: NetworkDriver) => Promise<void>): void => {
     test(what, async () => {
       await using bench = await open()
@@ -82,14 +122,14 @@ export function networkConformance(name: string, open: () => Promise<NetworkBenc
     })
 
     check('an applied plan is in force', async (driver) => {
-      const plan = plannedVpc(1)
+      const plan = planOf(1)
       await driver.apply(plan, never)
       assert.deepEqual(await driver.observe(plan.vpc, never), seenOf(plan))
       assert.deepEqual(await driver.list(never), [seenOf(plan)])
     })
 
     check('the same plan again changes nothing', async (driver) => {
-      const plan = plannedVpc(1)
+      const plan = planOf(1)
       await driver.apply(plan, never)
       await driver.apply(plan, never)
       await driver.apply(structuredClone(plan), never)
@@ -97,80 +137,98 @@ export function networkConformance(name: string, open: () => Promise<NetworkBenc
     })
 
     check('a newer plan replaces the one before', async (driver) => {
-      await driver.apply(plannedVpc(1), never)
-      const [first] = plannedVpc(1).attachments
-      const next = plannedVpc(1, { generation: 2, attachments: first ? [first] : [], vips: [], groups: [] })
+      await driver.apply(planOf(1), never)
+      const [first] = planOf(1).attachments
+      const next = planOf(1, { generation: 2, attachments: first ? [first] : [], vips: [], groups: [] })
       await driver.apply(next, never)
       assert.deepEqual(await driver.observe(next.vpc, never), seenOf(next))
     })
 
     check('an older plan is refused and changes nothing', async (driver) => {
-      const plan = plannedVpc(1, { generation: 7 })
+      const plan = planOf(1, { generation: 7 })
       await driver.apply(plan, never)
       await assert.rejects(
-        driver.apply(plannedVpc(1, { generation: 6, attachments: [], vips: [] }), never),
+        driver.apply(planOf(1, { generation: 6, attachments: [], vips: [] }), never),
         isLostRace,
       )
       assert.deepEqual(await driver.observe(plan.vpc, never), seenOf(plan))
     })
 
-    check('VPCs with the same ranges stand side by side', async (driver) => {
-      const plans = [1, 2, 3].map((number) => plannedVpc(number))
+    check('VPCs stand side by side, whatever they may have of each other', async (driver) => {
+      const plans = [1, 2, 3].map((number) => planOf(number))
       await Promise.all(plans.map((it) => driver.apply(it, never)))
       const seen = (await driver.list(never)).toSorted((a, b) => a.vpc.localeCompare(b.vpc))
       assert.deepEqual(seen, plans.map(seenOf))
     })
 
     check('plans of one VPC that come at once leave the newest in force', async (driver) => {
-      const plans = [1, 2, 3, 4].map((generation) => plannedVpc(1, { generation }))
+      const plans = [1, 2, 3, 4].map((generation) => planOf(1, { generation }))
       const results = await Promise.allSettled(plans.toReversed().map((it) => driver.apply(it, never)))
       for (const it of results) if (it.status === 'rejected') assert.ok(isLostRace(it.reason))
-      assert.equal((await driver.observe(plannedVpc(1).vpc, never))?.generation, 4)
+      assert.equal((await driver.observe(planOf(1).vpc, never))?.generation, 4)
     })
 
     check("the host's plan can be applied again", async (driver) => {
-      await driver.apply(plannedVpc(1), never)
+      await driver.apply(planOf(1), never)
       await driver.applyHost(plannedHost, never)
       await driver.applyHost({ ...plannedHost, generation: 2, allowed: ['192.0.2.0/24'] }, never)
-      assert.deepEqual(await driver.list(never), [seenOf(plannedVpc(1))])
+      assert.deepEqual(await driver.list(never), [seenOf(planOf(1))])
     })
   })
 
   describe(`${name}: removing`, () => {
     check('a VPC that is removed is gone, and the others stay', async (driver) => {
-      await driver.apply(plannedVpc(1), never)
-      await driver.apply(plannedVpc(2), never)
-      await driver.remove(plannedVpc(1).vpc, never)
-      assert.equal(await driver.observe(plannedVpc(1).vpc, never), undefined)
-      assert.deepEqual(await driver.list(never), [seenOf(plannedVpc(2))])
+      await driver.apply(planOf(1), never)
+      await driver.apply(planOf(2), never)
+      await driver.remove(planOf(1).vpc, never)
+      assert.equal(await driver.observe(planOf(1).vpc, never), undefined)
+      assert.deepEqual(await driver.list(never), [seenOf(planOf(2))])
     })
 
     check('one that is not there is fine to remove, and to observe', async (driver) => {
-      await driver.remove(plannedVpc(1).vpc, never)
-      assert.equal(await driver.observe(plannedVpc(1).vpc, never), undefined)
-      await driver.apply(plannedVpc(1), never)
-      await driver.remove(plannedVpc(1).vpc, never)
-      await driver.remove(plannedVpc(1).vpc, never)
+      await driver.remove(planOf(1).vpc, never)
+      assert.equal(await driver.observe(planOf(1).vpc, never), undefined)
+      await driver.apply(planOf(1), never)
+      await driver.remove(planOf(1).vpc, never)
+      await driver.remove(planOf(1).vpc, never)
     })
 
     check('what one VPC had can be given to the next', async (driver) => {
-      const plan = plannedVpc(1)
+      const plan = planOf(1)
       await driver.apply(plan, never)
       await driver.remove(plan.vpc, never)
-      const heir = { ...plan, vpc: plannedVpc(9).vpc }
+      const heir = { ...plan, vpc: planOf(9).vpc }
       await driver.apply(heir, never)
       assert.deepEqual(await driver.list(never), [seenOf(heir)])
     })
 
     check('a purge leaves nothing, and may be repeated', async (driver) => {
-      await driver.apply(plannedVpc(1), never)
-      await driver.apply(plannedVpc(2), never)
+      await driver.apply(planOf(1), never)
+      await driver.apply(planOf(2), never)
       await driver.purge(never)
       assert.deepEqual(await driver.list(never), [])
       await driver.purge(never)
       await driver.applyHost(plannedHost, never)
-      await driver.apply(plannedVpc(1), never)
-      assert.deepEqual(await driver.list(never), [seenOf(plannedVpc(1))])
+      await driver.apply(planOf(1), never)
+      assert.deepEqual(await driver.list(never), [seenOf(planOf(1))])
     })
+  })
+
+  describe(`${name}: promises`, () => {
+    check('it makes those that it is known for', async (driver) => {
+      assert.deepEqual(driver.promises, made)
+      await Promise.resolve()
+    })
+
+    for (const [promise, plan] of needing(planOf)) {
+      if (promises.has(promise)) continue
+      check(`a plan that needs ${promise} is refused and changes nothing`, async (driver) => {
+        await driver.apply(planOf(1), never)
+        const before = await driver.list(never)
+        const newer = { ...plan, generation: 2 }
+        await assert.rejects(driver.apply(newer, never), (error) => isCloudError(error, 'unsupported'))
+        assert.deepEqual(await driver.list(never), before)
+      })
+    }
   })
 }

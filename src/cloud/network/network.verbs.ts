@@ -1,8 +1,8 @@
 import { cidr, type Cidr, contains, formatCidr, isUsable, overlaps, parseCidr, parseIpv4 } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
-import { PLATFORM } from '#engine/resource.ts'
+import { ALL, PLATFORM } from '#engine/resource.ts'
 import { authorise, ownTenant } from '#cloud/access.ts'
-import { useQuota, type VerbContext } from '#cloud/context.ts'
+import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
 import { randomRange6, vpcIndexMax } from './addresses.driver.ts'
 import { provider, type Provider } from './provider.kind.ts'
 import { subnet, type Subnet } from './subnet.kind.ts'
@@ -53,9 +53,10 @@ export async function deleteVpc(
 }
 
 export async function createSubnet(
-  { draft, caller, settings, pick }: VerbContext,
+  context: VerbContext,
   input: { vpc: string; name: string; cidr: string; gateway: string; labels?: Record<string, string> },
 ): Promise<Subnet> {
+  const { draft, caller, settings, pick } = context
   authorise(caller, 'write')
   const tenant = ownTenant(caller)
   const range = subnetRange(input.cidr, settings.fabric)
@@ -65,12 +66,15 @@ export async function createSubnet(
   const parent = await existing({ draft, caller }, input.vpc)
   if (parent.deletedAt !== undefined) throw new CloudError('not_found', 'VPC not found')
   await draft.guard(`subnets:${parent.id}`)
-  for (const other of await draft.list(subnet, { tenant, terms: [`vpc:${parent.id}`] }))
+  const siblings = await draft.list(subnet, { tenant, terms: [`vpc:${parent.id}`] })
+  for (const other of siblings)
     if (overlaps(cidr(other.spec.cidr), range))
       throw new CloudError('conflict', `${input.cidr} overlaps subnet ${other.name} (${other.spec.cidr})`, {
         field: 'cidr',
         rule: 'in_use',
       })
+  if (siblings.length) needPromise(context, 'subnets', 'several subnets in one VPC', 'vpc')
+  await needOwnRange(context, range)
   const config = await currentProvider({ draft })
   for (const theirs of config ? [config.spec.externalCidr, config.spec.peeringCidr] : [settings.externalCidr])
     if (overlaps(cidr(theirs), range))
@@ -98,6 +102,23 @@ export async function createSubnet(
   )
   useQuota(draft, tenant, 'subnets', made.id)
   return made
+}
+
+/** Where VPCs share one address space, a range is one VPC's alone, and not the host's. */
+async function needOwnRange(context: VerbContext, range: Cidr): Promise<void> {
+  const { draft, promises, settings } = context
+  if (promises.has('same-ranges')) return
+  await draft.guard('subnets')
+  // Whose it is, is not the caller's to know.
+  for (const other of await draft.list(subnet, { tenant: ALL }))
+    if (overlaps(cidr(other.spec.cidr), range))
+      needPromise(context, 'same-ranges', 'a range that overlaps another VPC’s', 'cidr')
+  for (const theirs of settings.hostNetworks)
+    if (overlaps(cidr(theirs), range))
+      throw new CloudError('conflict', `${formatCidr(range)} overlaps ${theirs}, a network of this host`, {
+        field: 'cidr',
+        rule: 'in_use',
+      })
 }
 
 function subnetRange(text: string, fabric: string): Cidr {

@@ -50,7 +50,9 @@ export function planVpc(world: World, settings: Settings): Omit<VpcPlan, 'genera
     attachments,
     vips: world.workloads
       .filter((it) => known.has(it.spec.subnet))
-      .map((it) => planVip(it, world.replicas, known, vpc)),
+      .flatMap((it) =>
+        it.spec.vip === undefined ? [] : planVip(it, it.spec.vip, world.replicas, known, vpc),
+      ),
     groups: world.groups.filter((it) => it.deletedAt === undefined).map(planGroup),
   }
 }
@@ -103,6 +105,7 @@ const serves = (it: Replica, workload: Workload): boolean =>
 
 function planVip(
   it: Workload,
+  address: string,
   replicas: readonly Replica[],
   subnets: ReadonlyMap<string, Subnet>,
   vpc: Vpc,
@@ -110,8 +113,8 @@ function planVip(
   return {
     id: it.id,
     subnet: it.spec.subnet,
-    address: it.spec.vip,
-    address6: address6Of(vpc.spec.range6, subnets.get(it.spec.subnet)?.spec.index6 ?? 0, it.spec.vip),
+    address,
+    address6: address6Of(vpc.spec.range6, subnets.get(it.spec.subnet)?.spec.index6 ?? 0, address),
     ports: it.spec.ports,
     backends: replicas.filter((replica) => serves(replica, it)).map((replica) => replica.id),
     ...(it.spec.externalAddress && vpc.spec.internet ? { external: it.spec.externalAddress } : {}),

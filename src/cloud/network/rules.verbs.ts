@@ -2,7 +2,7 @@ import { isIPv6 } from 'node:net'
 import { contains, cidr, parseCidr, parseIpv4 } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import { authorise, ownTenant } from '#cloud/access.ts'
-import type { VerbContext } from '#cloud/context.ts'
+import { needPromise, type VerbContext } from '#cloud/context.ts'
 import { routeTable, type RouteTable } from './route-table.kind.ts'
 import { securityGroup, type SecurityGroup } from './security-group.kind.ts'
 import { subnet } from './subnet.kind.ts'
@@ -50,6 +50,7 @@ export async function createSecurityGroup(
   const tenant = ownTenant(context.caller)
   if (!(await context.draft.get(vpc, tenant, input.spec.vpc)))
     throw new CloudError('not_found', 'VPC not found')
+  needPromise(context, 'groups', 'security groups')
   await checkRules(context, input.spec)
   return context.draft.create(securityGroup, { tenant, ...input })
 }
@@ -82,6 +83,7 @@ export async function createRouteTable(context: VerbContext, input: Given<RouteT
   const tenant = ownTenant(context.caller)
   if (!(await context.draft.get(vpc, tenant, input.spec.vpc)))
     throw new CloudError('not_found', 'VPC not found')
+  needPromise(context, 'routes', 'route tables')
   await checkRoutes(context, input.spec)
   return context.draft.create(routeTable, { tenant, ...input })
 }

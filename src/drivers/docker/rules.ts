@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net'
 import { posix } from 'node:path'
 import Type from 'typebox'
 import { Compile } from 'typebox/compile'
@@ -89,9 +90,14 @@ const Wish = Compile(
       healing: Type.Boolean(),
       stopGraceSeconds: Whole,
       dns: Type.Object(
-        { search: Type.Array(Text, { maxItems: 6 }), ndots: Type.Integer({ minimum: 0, maximum: 15 }) },
+        {
+          search: Type.Array(Text, { maxItems: 6 }),
+          ndots: Type.Integer({ minimum: 0, maximum: 15 }),
+          nameservers: Type.Optional(Type.Array(Text, { maxItems: 16 })),
+        },
         closed,
       ),
+      names: Type.Optional(Type.Array(Text, { maxItems: 6 })),
     },
     closed,
   ),
@@ -231,5 +237,7 @@ function refusalOfDns(it: ContainerWish): string | undefined {
   if (!HOSTNAME.test(it.hostname)) return 'hostname must be one label of letters, digits and hyphens'
   if (it.dns.search.some((domain) => domain.length > 253 || !DOMAIN.test(domain)))
     return 'a search domain is malformed'
+  if (it.dns.nameservers?.some((address) => !isIPv4(address))) return 'a resolver is no IPv4 address'
+  if (it.names?.some((name) => name.length > 253 || !DOMAIN.test(name))) return 'a name is malformed'
   return undefined
 }

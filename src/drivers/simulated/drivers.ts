@@ -1,5 +1,6 @@
 import type { Clock } from '#lib/clock.ts'
 import type { CertificateIssuer } from '#cloud/edge/issuer.driver.ts'
+import type { NetworkPromise } from '#cloud/network/promises.driver.ts'
 import { simulatedWorld } from './authority.ts'
 import { simulatedCompute } from './compute.ts'
 import { simulatedEdge } from './edge.ts'
@@ -12,6 +13,8 @@ export function simulatedDrivers(options: {
   /** Signs certificates, the installation's own and those of the authority outside. */
   readonly signer: CertificateIssuer
   readonly fault?: Fault
+  /** What the network says it can do; everything by default. */
+  readonly promises?: readonly NetworkPromise[]
 }) {
   const { clock, signer, fault } = options
   const named =
@@ -19,7 +22,7 @@ export function simulatedDrivers(options: {
     async (verb, id) =>
       await fault?.(`${driver}.${verb}`, id)
   const compute = simulatedCompute(clock, named('compute'))
-  const network = simulatedNetwork(named('network'))
+  const network = simulatedNetwork(named('network'), options.promises)
   const edge = simulatedEdge(named('edge'))
   const front = simulatedFront(named('front'))
   const answerAt = (hostname: string, token: string): string | undefined =>
