@@ -3,6 +3,7 @@ import { CloudError } from '#lib/errors.ts'
 import { overlaps, parseCidr } from '#lib/cidr.ts'
 import type { LogLevel } from '#lib/log.ts'
 import { DEFAULT_SETTINGS, type Settings } from '#cloud/context.ts'
+import { hostRoutes } from '#setup/ranges.ts'
 
 export type Address = { readonly host: string; readonly port: number }
 
@@ -13,7 +14,7 @@ export type Config = {
   /** Dialects served alone on an address of their own. */
   readonly alone: readonly { readonly dialect: string; readonly address: Address }[]
   readonly compute: 'docker' | 'simulated'
-  readonly network: 'linux' | 'simulated'
+  readonly network: 'linux' | 'docker-bridge' | 'simulated'
   readonly agent: string | undefined
   readonly edge: string | undefined
   readonly inProcess: boolean
@@ -74,7 +75,7 @@ export function readConfig(
       address: parseAddress(it.slice(it.indexOf('=') + 1)),
     })),
     compute: oneOf('compute', values.compute, ['docker', 'simulated'], 'docker'),
-    network: oneOf('network', values.network, ['linux', 'simulated'], 'linux'),
+    network: oneOf('network', values.network, ['linux', 'docker-bridge', 'simulated'], 'linux'),
     agent: values.agent,
     edge: values.edge,
     inProcess: values['in-process'] ?? false,
@@ -126,6 +127,7 @@ export function parseAddress(text: string, flag = 'listen'): Address {
 }
 
 type Values = {
+  network?: string | undefined
   fabric?: string | undefined
   'external-pool'?: string | undefined
   'allow-network'?: string[] | undefined
@@ -154,5 +156,10 @@ function readSettings(values: Values): Settings {
     externalCidr: externalText,
     externalGateway: first(external),
     allowedNetworks: allowed,
+    hostNetworks: values.network === 'docker-bridge' ? hostNetworks() : [],
   }
 }
+
+/** Networks among the host's routes: not the default, and none of Docker's bridges, which Docker keeps apart itself. */
+const hostNetworks = (): string[] =>
+  hostRoutes(undefined, (link) => !link.startsWith('br-')).filter((it) => !it.endsWith('/0'))

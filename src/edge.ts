@@ -13,7 +13,7 @@ import { type Owner, serveEdge } from '#drivers/edge/server.ts'
 import { localFront } from '#drivers/front/local.ts'
 
 const USAGE =
-  'edge --data DIR --socket PATH [--owner UID:GID] --dns ADDRESS:PORT [--http ADDRESS:PORT] [--https ADDRESS:PORT] [--log-level debug|info|warn|error]'
+  'edge --data DIR --socket PATH [--owner UID:GID] [--dns ADDRESS:PORT] [--http ADDRESS:PORT] [--https ADDRESS:PORT] [--log-level debug|info|warn|error]'
 /** For who only wants names answered. */
 const FREE_PORT = '127.0.0.1:0'
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error']
@@ -65,7 +65,6 @@ async function main(args: readonly string[]): Promise<void> {
   const { data, socket, dns, http, https, owner } = values
   if (!data) throw invalid('data', 'is missing')
   if (!socket) throw invalid('socket', 'is missing')
-  if (!dns) throw invalid('dns', 'is missing')
   const level = LEVELS.find((it) => it === (values['log-level'] ?? process.env['ARCUS_LOG'] ?? 'info'))
   if (!level) throw invalid('log-level', `must be one of ${LEVELS.join(', ')}`)
   const log = jsonLog(level).with({ process: 'edge' })
@@ -75,7 +74,7 @@ async function main(args: readonly string[]): Promise<void> {
   const edge = await localEdge({
     ...shared,
     directory: join(data, 'zones'),
-    listen: readListen('dns', dns),
+    listen: dns === undefined ? undefined : readListen('dns', dns),
   })
   const front = await localFront({
     ...shared,

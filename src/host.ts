@@ -4,10 +4,10 @@ import { systemClock } from '#lib/clock.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { jsonLog, type LogLevel } from '#lib/log.ts'
 import { serveDrivers } from '#drivers/remote/server.ts'
-import { localHost } from './local-host.ts'
+import { localHost, type LocalNetwork, networkIn } from './local-host.ts'
 
 const USAGE =
-  'host --data DIR (--socket PATH | --purge [--all]) [--owner UID:GID] [--prefix NAME] [--docker SOCKET] [--log-level debug|info|warn|error]'
+  'host --data DIR (--socket PATH | --purge [--all]) [--owner UID:GID] [--prefix NAME] [--docker SOCKET] [--network linux|docker-bridge] [--log-level debug|info|warn|error]'
 const PURGE_MS_MAX = 240_000
 const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error']
 
@@ -22,6 +22,7 @@ function readFlags(args: readonly string[]) {
     owner: string,
     prefix: string,
     docker: string,
+    network: string,
     purge: { type: 'boolean' } as const,
     // Also what another folder's agent made under this name.
     all: { type: 'boolean' } as const,
@@ -38,6 +39,13 @@ function readOwner(text: string): { uid: number; gid: number } {
   const [, uid, gid] = /^(\d+):(\d+)$/.exec(text) ?? []
   if (uid === undefined || gid === undefined) throw invalid('owner', `must be UID:GID, not ${text}`)
   return { uid: Number(uid), gid: Number(gid) }
+}
+
+/** The network that is given, or that the folder has. */
+async function readNetwork(given: string | undefined, data: string): Promise<LocalNetwork> {
+  if (given === undefined) return (await networkIn(data)) ?? 'linux'
+  if (given === 'linux' || given === 'docker-bridge') return given
+  throw invalid('network', `must be linux or docker-bridge, not ${given}`)
 }
 
 /** Runs the host agent until it is told to stop; containers run on without it. */
@@ -57,28 +65,37 @@ async function main(args: readonly string[]): Promise<void> {
   const owner = readOwner(values.owner ?? '0:0')
   const level = LEVELS.find((it) => it === (values['log-level'] ?? process.env['ARCUS_LOG'] ?? 'info'))
   if (!level) throw invalid('log-level', `must be one of ${LEVELS.join(', ')}`)
-  if (process.getuid?.() !== 0)
+  const network = await readNetwork(values.network, data)
+  if (process.getuid?.() !== 0 && network === 'linux')
     throw new CloudError('forbidden', 'the host agent needs root: it makes namespaces and links')
   const log = jsonLog(level).with({ process: 'agent' })
   const host = await localHost({
     directory: data,
     takeOver: values.all === true && !socket,
+    network,
     clock: systemClock,
     log,
     ...(prefix === undefined ? {} : { prefix }),
     ...(docker === undefined ? {} : { docker }),
   })
   try {
-    const { network, compute } = host
+    const { compute } = host
     if (!socket) {
       try {
         await compute.purge(AbortSignal.timeout(PURGE_MS_MAX))
       } finally {
-        await network.purge(AbortSignal.timeout(PURGE_MS_MAX))
+        await host.network.purge(AbortSignal.timeout(PURGE_MS_MAX))
       }
       return
     }
-    const served = await serveDrivers({ network, compute, socket, owner, epochs: join(data, 'epoch'), log })
+    const served = await serveDrivers({
+      network: host.network,
+      compute,
+      socket,
+      owner,
+      epochs: join(data, 'epoch'),
+      log,
+    })
     log.info('host agent serves', { socket })
     await stopped
     await served.close()

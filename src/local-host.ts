@@ -7,10 +7,17 @@ import { CloudError } from '#lib/errors.ts'
 import { readIfThere, writeAtomically } from '#lib/files.ts'
 import type { Log } from '#lib/log.ts'
 import { createKeyring, openMasterKey } from '#engine/secrets.ts'
+import type { NetworkDriver } from '#cloud/network/network.driver.ts'
+import type { Links } from '#drivers/docker/attach.ts'
 import { type DockerCompute, dockerCompute } from '#drivers/docker/compute.ts'
-import { networkPlugin } from '#drivers/docker/plugin.ts'
-import { type LinuxNetwork, linuxNetwork } from '#drivers/linux/linux.ts'
+import { bridgeNetwork } from '#drivers/docker/bridge.ts'
+import type { Networks } from '#drivers/docker/networks.ts'
+import { type NetworkPlugin, networkPlugin } from '#drivers/docker/plugin.ts'
+import { linuxNetwork } from '#drivers/linux/linux.ts'
 import { takeLock } from '#supervise/lock.ts'
+
+/** Routers of our own in namespaces, or Docker's bridges alone. */
+export type LocalNetwork = 'linux' | 'docker-bridge'
 
 export type LocalHostOptions = {
   /** Everything that is held over restarts; root's alone. One process at a time. */
@@ -21,12 +28,14 @@ export type LocalHostOptions = {
   readonly takeOver?: boolean
   /** Docker's socket. */
   readonly docker?: string
+  /** `linux` when absent. */
+  readonly network?: LocalNetwork
   readonly clock: Clock
   readonly log: Log
 }
 
 export type LocalHost = {
-  readonly network: LinuxNetwork
+  readonly network: NetworkDriver & Links
   readonly compute: DockerCompute
   /** Lets go of the host; containers and networks stay as they are. */
   close(): Promise<void>
@@ -36,6 +45,11 @@ const PREFIX = 'arcus'
 const DOCKER_SOCKET = '/var/run/docker.sock'
 /** Two agents of one prefix would each remove the other's containers as orphans. */
 const HOST_LOCKS = '/run/arcus-host'
+/** The folder's file that names its network. */
+const NETWORK_FILE = 'network.name'
+
+/** Where locks of the host are; an agent without root has a folder of its user's. */
+const hostLocks = (uid: number): string => (uid === 0 ? HOST_LOCKS : `/run/user/${uid}/arcus-host`)
 
 /**
  * The drivers of this machine, in this process: routers, containers and Docker's network plugin. Refused `conflict` while
@@ -52,7 +66,7 @@ export async function localHost(options: LocalHostOptions): Promise<LocalHost> {
     `${pid}\n`,
     (holder) => `${directory} is held by another host agent, ${holder}; stop that one first`,
   )
-  const hostLock = join(HOST_LOCKS, `${prefix}.lock`)
+  const hostLock = join(hostLocks(process.getuid?.() ?? 0), `${prefix}.lock`)
   const before = await formerFolder(hostLock)
   const releaseHost = await hold(
     hostLock,
@@ -77,18 +91,18 @@ export async function localHost(options: LocalHostOptions): Promise<LocalHost> {
     )
   }
   try {
-    const network = linuxNetwork({ prefix, directory: join(directory, 'network'), clock, log })
     const containers = join(directory, 'containers')
     const seal = createKeyring(await openMasterKey(join(directory, 'seal.key'), randomBytes))
-    // First of all: Docker may be waiting for it since before we started.
-    const plugin = await networkPlugin({ name: prefix, directory: containers, links: network, log })
+    // First of all: Docker may be waiting for its plugin since before we started.
+    const attached = await openNetwork(options, prefix, containers)
+    const { network } = attached
     const compute = await dockerCompute({
       socket: options.docker ?? DOCKER_SOCKET,
       directory: containers,
       instance: prefix,
-      plugin: prefix,
+      networks: attached.networks,
       links: network,
-      network: plugin,
+      ...(attached.plugin ? { network: attached.plugin } : {}),
       takeOver: options.takeOver ?? false,
       seal,
       clock,
@@ -110,9 +124,7 @@ export async function localHost(options: LocalHostOptions): Promise<LocalHost> {
       },
       async close() {
         await compute.close()
-        await plugin.close()
-        // What was purged for good leaves nothing in Docker's own folders either.
-        if (purged) await plugin.forget()
+        await attached.close(purged)
         release()
       },
     }
@@ -131,7 +143,59 @@ async function formerFolder(lockFile: string): Promise<string | undefined> {
 }
 
 /** True for the folder of an agent that was not purged: what it made on this machine may still run. */
-const holdsPlans = (directory: string): boolean => existsSync(join(directory, 'network', 'host.json'))
+const holdsPlans = (directory: string): boolean =>
+  ['network', 'bridges'].some((it) => existsSync(join(directory, it, 'host.json')))
+
+type Attached = {
+  readonly network: NetworkDriver & Links
+  /** How Docker gets them. */
+  readonly networks: { readonly plugin: string } | Networks
+  readonly plugin?: NetworkPlugin
+  close(purged: boolean): Promise<void>
+}
+
+/** The network that is asked for, if the folder is not another's: what one has made, the other does not know. */
+async function openNetwork(options: LocalHostOptions, prefix: string, containers: string): Promise<Attached> {
+  const { directory, clock, log, network: asked = 'linux', takeOver = false } = options
+  const held = await networkIn(directory)
+  if (held !== undefined && held !== asked)
+    throw new CloudError(
+      'conflict',
+      `${directory} is of a cloud with the network ${held}, not ${asked}; end that cloud with \`down --purge\` first, or choose another folder`,
+    )
+  await writeAtomically(join(directory, NETWORK_FILE), `${asked}\n`)
+  if (asked === 'docker-bridge') {
+    const socket = options.docker ?? DOCKER_SOCKET
+    const network = await bridgeNetwork({
+      socket,
+      directory: join(directory, 'bridges'),
+      instance: prefix,
+      takeOver,
+      log,
+    })
+    return { network, networks: network.networks, close: async () => await Promise.resolve(network.close()) }
+  }
+  const network = linuxNetwork({ prefix, directory: join(directory, 'network'), clock, log })
+  const plugin = await networkPlugin({ name: prefix, directory: containers, links: network, log })
+  return {
+    network,
+    networks: { plugin: prefix },
+    plugin,
+    async close(purged) {
+      await plugin.close()
+      // What was purged for good leaves nothing in Docker's own folders either.
+      if (purged) await plugin.forget()
+    },
+  }
+}
+
+/** The network that a folder's agent was started with; undefined for a new one. */
+export async function networkIn(directory: string): Promise<LocalNetwork | undefined> {
+  const text = (await readIfThere(join(directory, NETWORK_FILE)))?.trim()
+  if (text === 'linux' || text === 'docker-bridge') return text
+  // Folders of before there was a choice.
+  return existsSync(join(directory, 'network')) ? 'linux' : undefined
+}
 
 /** A lock that the kernel drops when this process dies; `refusal` makes the sentence from who holds it. */
 async function hold(

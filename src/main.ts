@@ -22,6 +22,7 @@ import { acmeDriver } from '#drivers/issuer/acme.ts'
 import { internalIssuer } from '#drivers/issuer/internal.ts'
 import { systemNames } from '#drivers/names/system.ts'
 import { simulatedConnector } from '#drivers/simulated/authority.ts'
+import { EVERY_PROMISE } from '#cloud/network/promises.driver.ts'
 import { simulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { simulatedFront } from '#drivers/simulated/front.ts'
@@ -123,7 +124,7 @@ async function openDrivers(
   if (config.compute === 'simulated' || config.network === 'simulated')
     throw new CloudError(
       'invalid',
-      'Containers of Docker need the Linux network: give --compute docker --network linux, or simulated for both',
+      'Containers of Docker need a network: give --compute docker with --network linux or docker-bridge, or simulated for both',
     )
   const cut = clashes([config.settings.fabric, config.settings.externalCidr], hostRoutes())
   if (cut.length)
@@ -137,12 +138,18 @@ async function openDrivers(
     const { localEdge } = await import('#drivers/edge/local.ts')
     const { openConnector } = await import('#drivers/cloudflare/connector.ts')
     const { localFront } = await import('#drivers/front/local.ts')
-    const host = await localHost({ directory: join(config.data, 'agent'), clock: systemClock, log })
+    const { network } = config
+    const host = await localHost({
+      directory: join(config.data, 'agent'),
+      network: network === 'docker-bridge' ? network : 'linux',
+      clock: systemClock,
+      log,
+    })
     const folder = join(config.data, 'edge')
     makeFolder(folder)
     const edge = await localEdge({
       directory: folder,
-      listen: { address: config.settings.resolver, port: 53 },
+      listen: network === 'linux' ? { address: config.settings.resolver, port: 53 } : undefined,
       clock: systemClock,
       log,
     })
@@ -176,8 +183,10 @@ async function openDrivers(
       'Give --agent SOCKET and --edge SOCKET, or --in-process; `./arcus serve` and `./arcus up` do it for you',
     )
   const { remoteDrivers } = await import('#drivers/remote/client.ts')
+  const { BRIDGE_PROMISES } = await import('#drivers/docker/bridge-promises.ts')
   const { remoteEdge } = await import('#drivers/edge/client.ts')
-  const host = remoteDrivers({ socket: config.agent, epoch, log })
+  const promises = config.network === 'docker-bridge' ? BRIDGE_PROMISES : EVERY_PROMISE
+  const host = remoteDrivers({ socket: config.agent, epoch, promises, log })
   const edge = remoteEdge({ socket: config.edge, log })
   const close = async (): Promise<void> => {
     await edge.close()

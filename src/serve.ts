@@ -13,6 +13,7 @@ import {
   folderOption,
   FRONT_OPTIONS,
   type FrontListen,
+  networkOption,
   type Listen,
   parse,
   parseFront,
@@ -41,7 +42,8 @@ type Asked = {
 
 const FREE_PORT = '127.0.0.1:0'
 
-const HELP = `Usage: arcus serve --data DIR [--listen HOST:PORT]... [--compute docker|simulated] [--network linux|simulated]
+const HELP = `Usage: arcus serve --data DIR [--listen HOST:PORT]... [--compute docker|simulated]
+                   [--network linux|docker-bridge|simulated]
                    [--json] [--in-process]
 
 Runs a cloud below a folder without any set-up of the machine. With simulated drivers, and with --in-process, it is one
@@ -63,18 +65,17 @@ function read(args: readonly string[]): Asked | undefined {
     data: { type: 'string' },
     listen: { type: 'string', multiple: true },
     compute: { type: 'string' },
-    network: { type: 'string' },
     json: { type: 'boolean' },
     ...FRONT_OPTIONS,
     ...CLOUD_OPTIONS,
   })
   if (values.help) return undefined
-  const { data, listen = [DEFAULT_LISTEN], compute = 'docker', network = 'linux', json = false } = values
+  const { data, listen = [DEFAULT_LISTEN], compute = 'docker', json = false } = values
   const { http = FREE_PORT, https = FREE_PORT } = values
   if (!data) throw new CloudError('invalid', 'serve needs --data DIR')
-  if (compute !== 'docker' || network !== 'linux') {
-    throw new CloudError('invalid', 'give --compute docker --network linux, or simulated for both')
-  }
+  if (compute !== 'docker' || values.network === 'simulated')
+    throw new CloudError('invalid', 'give --compute docker and a network of its, or simulated for both')
+  const network = networkOption(values.network)
   const layout = folderLayout(folderOption(data))
   return {
     layout,

@@ -17,6 +17,7 @@ import {
   folderOption,
   FRONT_OPTIONS,
   type FrontListen,
+  networkOption,
   type Listen,
   parse,
   parseFront,
@@ -91,7 +92,14 @@ function read(args: readonly string[]): Asked | undefined {
   const front = parseFront(values.http ?? http, values.https ?? https)
   const given = cloudArguments(values)
   const more = given.length > 0 ? given : (before?.more ?? [])
+  networkOption(networkIn(more))
   return { layout, listen, front, more, detach: values.detach ?? false, isParent: values.parent ?? false }
+}
+
+/** The network that a command line chose. */
+function networkIn(more: readonly string[]): string | undefined {
+  const at = more.indexOf('--network')
+  return at < 0 ? undefined : more[at + 1]
 }
 
 /** Sets the machine up; nothing is made before what can be refused was looked at. */
@@ -120,7 +128,17 @@ async function prepare({ layout, listen, front, more }: Asked): Promise<Cloudwar
     more,
   })
   const settings = settingsOf(process.env)
-  return { layout, program, users, listen, front, compute: 'docker', network: 'linux', more, settings }
+  return {
+    layout,
+    program,
+    users,
+    listen,
+    front,
+    compute: 'docker',
+    network: networkOption(networkIn(more)),
+    more,
+    settings,
+  }
 }
 
 function print(it: Cloudware, warnings: readonly string[]): void {
@@ -139,7 +157,7 @@ async function beParent({ layout, listen, front, more }: Asked): Promise<void> {
     listen,
     front,
     compute: 'docker',
-    network: 'linux',
+    network: networkOption(networkIn(more)),
     more,
     settings,
   }

@@ -55,6 +55,7 @@ export function reachable(it: Listen): string {
 
 /** Options of the cloud process that `up` and `serve` hand on as they are. */
 export const CLOUD_OPTIONS = {
+  network: { type: 'string' },
   'log-level': { type: 'string' },
   'trusted-proxy': { type: 'string', multiple: true },
   'allow-network': { type: 'string', multiple: true },
@@ -62,11 +63,22 @@ export const CLOUD_OPTIONS = {
   'external-pool': { type: 'string' },
 } as const
 
-export const CLOUD_OPTIONS_HELP = `  --external-pool CIDR   addresses by which workloads are reached from outside
+export const CLOUD_OPTIONS_HELP = `  --network NAME         linux, or docker-bridge where Docker is all there is, for less (docs/network.md)
+  --external-pool CIDR   addresses by which workloads are reached from outside
   --fabric CIDR          the platform's own addresses between the host and VPCs
   --allow-network CIDR   a network of the host that VPCs may reach; repeatable
   --trusted-proxy CIDR   a proxy whose forwarded headers count; repeatable
   --log-level LEVEL      debug, info, warn or error`
+
+/** The networks that containers of Docker can have. */
+export const NETWORKS = ['linux', 'docker-bridge'] as const
+
+/** The network that a command line names; refused `invalid` when there is no such one. */
+export function networkOption(text: string = NETWORKS[0]): string {
+  if (!NETWORKS.some((it) => it === text))
+    throw usage(`--network is one of ${NETWORKS.join(', ')}, not ${text}`)
+  return text
+}
 
 type Given = { readonly [name in keyof typeof CLOUD_OPTIONS]?: string | string[] | undefined }
 

@@ -92,12 +92,27 @@ export function commandsOf(it: Cloudware): {
   const owner = ['--owner', `${users.cloud.uid}:${users.cloud.gid}`]
   const front = ['--http', it.front.http.text, '--https', it.front.https.text]
   const https = front.slice(2)
-  const edge = ['--data', edgeData(layout), '--socket', edgeSocket(layout), ...owner, '--dns', resolverOf(it)]
-  const drivers = ['--compute', it.compute, '--network', it.network]
+  // Names on Docker's bridges are Docker's own.
+  const dns = it.network === 'linux' ? ['--dns', resolverOf(it)] : []
+  const edge = ['--data', edgeData(layout), '--socket', edgeSocket(layout), ...owner, ...dns]
+  const drivers = [
+    '--compute',
+    it.compute,
+    ...(it.more.includes('--network') ? [] : ['--network', it.network]),
+  ]
+  const bridges = it.network === 'linux' ? [] : ['--network', it.network]
   const sockets = ['--agent', agentSocket(layout), '--edge', edgeSocket(layout)]
   const listen = it.listen.flatMap((one) => ['--listen', one.text])
   return {
-    agent: [...node('host.ts'), '--data', agentData(layout), '--socket', agentSocket(layout), ...owner],
+    agent: [
+      ...node('host.ts'),
+      '--data',
+      agentData(layout),
+      '--socket',
+      agentSocket(layout),
+      ...owner,
+      ...bridges,
+    ],
     edge: [nodeOf(it.program), ...EDGE_HEAP, join(it.program, 'src', 'edge.ts'), ...edge, ...front],
     cloud: [
       ...node('main.ts'),

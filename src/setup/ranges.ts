@@ -12,15 +12,18 @@ export function clashes(ranges: readonly string[], routes: readonly string[]): r
   })
 }
 
-/** The host's IPv4 routes as CIDRs. */
-export function hostRoutes(path = '/proc/net/route'): readonly string[] {
+/** The host's IPv4 routes as CIDRs, of the links that are wanted. */
+export function hostRoutes(
+  path = '/proc/net/route',
+  isWanted: (link: string) => boolean = () => true,
+): readonly string[] {
   if (!existsSync(path)) return []
   return readFileSync(path, 'utf8')
     .split('\n')
     .slice(1)
     .flatMap((line) => {
-      const [, destination, , , , , , mask] = line.split('\t')
-      if (!destination || !mask) return []
+      const [link = '', destination, , , , , , mask] = line.split('\t')
+      if (!destination || !mask || !isWanted(link)) return []
       const bytes = (hex: string): string =>
         (hex.match(/../g) ?? [])
           .toReversed()

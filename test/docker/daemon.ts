@@ -66,12 +66,14 @@ export type Daemon = AsyncDisposable & {
 
 /**
  * A daemon with folders, a bridge and fixtures of its own, so that nothing is shared with the machine's; it still looks for
- * plugins where all do. `net` is the third byte of its bridge's network.
+ * plugins where all do. `net` is the third byte of its bridge's network. With `rules` it looks after the host's, as Docker
+ * does where it is all there is: for a host that is a namespace of the test's own.
  */
 export async function openDaemon(
   name: string,
   net: number,
   images: readonly string[] = ['idle:latest'],
+  how: { readonly rules?: boolean } = {},
 ): Promise<Daemon> {
   const folder = await mkdtemp(join(tmpdir(), `${name}-docker-`))
   const socket = join(folder, 'docker.sock')
@@ -88,7 +90,8 @@ export async function openDaemon(
     const began = performance.now()
     const folders = ['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec')]
     const files = ['--pidfile', join(folder, 'pid'), '-H', `unix://${socket}`, '--containerd', runtime.socket]
-    const network = ['--bridge', bridge, '--iptables=false', '--ip6tables=false', '--ip-forward=false']
+    const rules = how.rules ? [] : ['--iptables=false', '--ip6tables=false', '--ip-forward=false']
+    const network = ['--bridge', bridge, ...rules]
     child = spawn('dockerd', [...folders, ...files, ...network], { stdio: ['ignore', log, log] })
     const answers = () =>
       client.ping().then(

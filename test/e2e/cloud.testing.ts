@@ -19,7 +19,7 @@ export const ARCUS = join(ROOT, 'arcus')
 
 export type CloudOptions = {
   compute?: 'docker' | 'simulated'
-  network?: 'linux' | 'simulated'
+  network?: 'linux' | 'docker-bridge' | 'simulated'
   inProcess?: boolean
   /** A new folder when absent; it is removed at the end. */
   data?: string

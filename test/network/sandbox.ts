@@ -21,13 +21,18 @@ export function tryTo(...command: string[]): string {
 
 /**
  * Runs this test file again in a network and mount namespace of its own, which plays the host: the real one's links,
- * routes and rules are neither seen nor touched, and nothing is left when it ends. Returns inside it.
+ * routes and rules are neither seen nor touched, and nothing is left when it ends. Returns inside it. With `engine` a
+ * container engine can be started in it.
  */
-export async function enterSandbox(file: string): Promise<void> {
+export async function enterSandbox(file: string, how: { engine?: boolean } = {}): Promise<void> {
   if (process.env[MARK]) {
     mkdirSync('/run/netns', { recursive: true })
     sh('mount', '-t', 'tmpfs', 'tmpfs', '/run/netns')
+    const groups = how.engine ? folder() : undefined
+    if (groups) sh('mount', '--rbind', '/sys/fs/cgroup', groups)
     sh('mount', '-t', 'sysfs', 'sysfs', '/sys')
+    // Moved, not mounted once more: the folder is removed at the end.
+    if (groups) sh('mount', '--move', groups, '/sys/fs/cgroup')
     sh('ip', 'link', 'set', 'lo', 'up')
     return
   }

@@ -49,7 +49,8 @@ export function machine(name: string, namespace?: string): Machine {
   const waiting = new Map<number, PromiseWithResolvers<Answer>>()
   let last = 0
   // No answer of a machine that is not there must pass for a refusal.
-  child.once('exit', () => waiting.forEach((it) => it.reject(new Error(`the machine ${name} has ended`))))
+  const ended = new Error(`the machine ${name} has ended`)
+  child.once('exit', () => waiting.forEach((it) => it.reject(ended)))
   if (child.stdout) {
     createInterface({ input: child.stdout }).on('line', (line) => {
       const { id, ...answer } = JSON.parse(line) as Answer & { id: number }
@@ -60,6 +61,7 @@ export function machine(name: string, namespace?: string): Machine {
   const order = (what: Record<string, unknown>): Promise<Answer> => {
     const answer = Promise.withResolvers<Answer>()
     waiting.set(++last, answer)
+    if (child.exitCode !== null) answer.reject(ended)
     child.stdin?.write(`${JSON.stringify({ id: last, ms: ASK_MS, protocol: 'tcp', ...what })}\n`)
     return answer.promise
   }

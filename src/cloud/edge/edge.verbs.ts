@@ -3,7 +3,7 @@ import { CloudError } from '#lib/errors.ts'
 import type { Draft } from '#engine/draft.ts'
 import { ALL, type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
 import { authorise, ownTenant } from '#cloud/access.ts'
-import type { VerbContext } from '#cloud/context.ts'
+import { needPromise, type VerbContext } from '#cloud/context.ts'
 import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
 import { provider } from '#cloud/network/provider.kind.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
@@ -92,6 +92,7 @@ async function named(draft: Draft, pool: string, of: Workload): Promise<string> 
 export async function createTunnel(context: VerbContext, input: NewTunnel): Promise<Tunnel> {
   const { draft, caller } = context
   authorise(caller, 'write')
+  needPromise(context, 'fabric', 'tunnels')
   const tenant = ownTenant(caller)
   const of = await draft.get(workload, tenant, input.workload)
   if (!of) throw new CloudError('not_found', 'Pod not found')
@@ -270,6 +271,7 @@ export type NewRoute = {
 export async function createRoute(context: VerbContext, input: NewRoute): Promise<Route> {
   const { draft, caller } = context
   authorise(caller, 'write')
+  needPromise(context, 'fabric', 'routes')
   const tenant = ownTenant(caller)
   const inVpc = await draft.get(vpc, tenant, input.spec.vpc)
   if (!inVpc || inVpc.deletedAt !== undefined) throw new CloudError('not_found', 'VPC not found')

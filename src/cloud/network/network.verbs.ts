@@ -112,7 +112,7 @@ async function needOwnRange(context: VerbContext, range: Cidr): Promise<void> {
   // Whose it is, is not the caller's to know.
   for (const other of await draft.list(subnet, { tenant: ALL }))
     if (overlaps(cidr(other.spec.cidr), range))
-      needPromise(context, 'same-ranges', 'a range that overlaps another VPC’s', 'cidr')
+      needPromise(context, 'same-ranges', "a range that overlaps another VPC's", 'cidr')
   for (const theirs of settings.hostNetworks)
     if (overlaps(cidr(theirs), range))
       throw new CloudError('conflict', `${formatCidr(range)} overlaps ${theirs}, a network of this host`, {

@@ -5,6 +5,8 @@ export type HeldAttachment = {
   readonly vpc: string
   readonly plan: Attachment
   readonly subnet: PlannedSubnet
+  /** Where the host reaches it; its fabric address when absent. */
+  readonly reachedAt?: string
 }
 
 /** What containers need of the network: the plan of an attachment and the link that carries it. */

@@ -19,7 +19,7 @@ import { startExec } from './exec.ts'
 import { openImages } from './images.ts'
 import { entriesOf, placeOf, sinceOf } from './logs.ts'
 import { missingInDocker } from './missing.ts'
-import { dockerNetworks } from './networks.ts'
+import { dockerNetworks, type Networks } from './networks.ts'
 import { openOwner } from './owner.ts'
 import type { NetworkPlugin } from './plugin.ts'
 import { DEFAULT_LIMITS, type Limits, refusal } from './rules.ts'
@@ -43,8 +43,8 @@ export type DockerComputeOptions = {
   readonly volumes?: string
   /** Marks and begins the names of everything made in Docker: two installations on one Docker don't see each other's. */
   readonly instance: string
-  /** Name of our network plugin in Docker. */
-  readonly plugin: string
+  /** Name of our network plugin in Docker, or the networks that Docker has without one. */
+  readonly networks: { readonly plugin: string } | Networks
   readonly links: Links
   /** The network plugin, to be audited along. */
   readonly network?: Pick<NetworkPlugin, 'endpoints' | 'look'>
@@ -70,7 +70,10 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
   const images = await openImages(api, options.directory)
   const volumes = await openVolumes(options.volumes ?? join(options.directory, 'volumes'))
   const owner = await openOwner(options.directory, options.takeOver)
-  const networks = dockerNetworks(api, instance, options.plugin, owner)
+  const networks =
+    'plugin' in options.networks
+      ? dockerNetworks(api, instance, options.networks.plugin, owner)
+      : options.networks
   const stop = new AbortController()
   const directory = join(options.directory, 'resolv')
   const it = converge(
@@ -339,7 +342,7 @@ type Purged = {
   readonly it: Convergence
   readonly wishes: Wishes
   readonly volumes: Volumes
-  readonly networks: ReturnType<typeof dockerNetworks>
+  readonly networks: Networks
   readonly clock: Clock
 }
 

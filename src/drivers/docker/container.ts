@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { ContainerCreateOptions } from 'dockerode'
+import type { ContainerCreateOptions, EndpointSettings } from 'dockerode'
 import { VPC_DNS_ADDRESS } from '#cloud/network/network.driver.ts'
 import type { HeldAttachment } from './attach.ts'
 import type { KeptWish } from './wishes.ts'
@@ -45,6 +45,14 @@ export const LABEL = {
   /** Of everything in the container that only a new one can change. */
   recipe: 'arcus.recipe',
 } as const
+
+/** What the making of a container says of its network. */
+export type Joining = {
+  readonly endpoint: EndpointSettings
+  /** `vpc`: it asks the VPC's own address for names. Else Docker answers, and asks these for what it does not know. */
+  readonly resolver: 'vpc' | { readonly nameservers: readonly string[] }
+  readonly ipv6: boolean
+}
 
 /** The option of an endpoint that tells the plugin which attachment it is. */
 export const ATTACHMENT_OPTION = 'arcus.attachment'
@@ -92,6 +100,7 @@ export type Recipe = {
   readonly owner: string
   readonly wish: KeptWish
   readonly attached: HeldAttachment
+  readonly joining: Joining
   /** Host path of its resolv.conf. */
   readonly resolvConfPath: string
   /** Host path of a volume by its id. */
@@ -102,7 +111,8 @@ export type Recipe = {
 
 /** What Docker is asked to make. Everything a tenant can influence passed the agent's rules before. */
 export function createOptions(recipe: Recipe): ContainerCreateOptions {
-  const { wish, attached, instance } = recipe
+  const { wish, attached, joining, instance } = recipe
+  const { resolver } = joining
   const network = networkName(instance, attached.subnet.id)
   return {
     Image: wish.image,
@@ -144,23 +154,27 @@ export function createOptions(recipe: Recipe): ContainerCreateOptions {
       ...(recipe.init ? { Init: true } : {}),
       Sysctls: {
         // Docker switches IPv6 off in namespaces it makes unless told otherwise.
-        'net.ipv6.conf.all.disable_ipv6': '0',
-        'net.ipv6.conf.default.disable_ipv6': '0',
+        'net.ipv6.conf.all.disable_ipv6': joining.ipv6 ? '0' : '1',
+        'net.ipv6.conf.default.disable_ipv6': joining.ipv6 ? '0' : '1',
         // Lets `ping` work without NET_RAW.
         'net.ipv4.ping_group_range': '0 2147483647',
       },
       NetworkMode: network,
+      ...(resolver === 'vpc'
+        ? {}
+        : {
+            Dns: [...resolver.nameservers],
+            DnsSearch: [...wish.dns.search],
+            DnsOptions: [`ndots:${wish.dns.ndots}`],
+          }),
       Mounts: [
-        bind(recipe.resolvConfPath, '/etc/resolv.conf', true),
+        ...(resolver === 'vpc' ? [bind(recipe.resolvConfPath, '/etc/resolv.conf', true)] : []),
         ...wish.mounts.map((it) => bind(recipe.volumePath(it.volume), it.path, it.readOnly)),
       ],
     },
     NetworkingConfig: {
       EndpointsConfig: {
-        [network]: {
-          IPAMConfig: { IPv4Address: attached.plan.address, IPv6Address: attached.plan.address6 },
-          DriverOpts: { [ATTACHMENT_OPTION]: wish.id },
-        },
+        [network]: joining.endpoint,
       },
     },
   }

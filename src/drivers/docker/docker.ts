@@ -173,6 +173,35 @@ export function dockerApi(socketPath: string) {
       ifThere(
         call('remove network', START_MS, (abortSignal) => docker.getNetwork(network).remove({ abortSignal })),
       ),
+    /** Ids of the containers that are in a network. */
+    membersOf: async (network: string): Promise<readonly string[]> => {
+      const found = await ifThere(
+        call('network', CALL_MS, (abortSignal) =>
+          asPromise<Docker.NetworkInspectInfo>(docker.getNetwork(network).inspect({ abortSignal } as never)),
+        ),
+      )
+      return Object.keys(found?.Containers ?? {})
+    },
+    /** Fine when it is in the network already. */
+    connectNetwork: (network: string, container: string): Promise<unknown> =>
+      already(
+        403,
+        call('connect network', CALL_MS, (abortSignal) =>
+          asPromise(docker.getNetwork(network).connect({ Container: container, abortSignal } as never)),
+        ),
+      ),
+    /** Fine when the container is not in it, or not there at all. */
+    disconnectNetwork: (network: string, container: string): Promise<unknown> =>
+      already(
+        403,
+        call('disconnect network', CALL_MS, (abortSignal) =>
+          asPromise(
+            docker
+              .getNetwork(network)
+              .disconnect({ Container: container, Force: true, abortSignal } as never),
+          ),
+        ),
+      ),
 
     events: (filters: Record<string, string[]>, abortSignal: AbortSignal): Promise<Readable> =>
       docker.getEvents({ filters, abortSignal }) as unknown as Promise<Readable>,

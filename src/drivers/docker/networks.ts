@@ -1,8 +1,9 @@
 import type { NetworkCreateOptions } from 'dockerode'
 import type { HeldAttachment } from './attach.ts'
-import { LABEL, networkName } from './container.ts'
+import { ATTACHMENT_OPTION, type Joining, LABEL, networkName } from './container.ts'
 import { type DockerApi, statusOf } from './docker.ts'
 import type { Owner } from './owner.ts'
+import type { KeptWish } from './wishes.ts'
 
 /** Option of a network and of its pools that tells the plugin which subnet they are. */
 export const SUBNET_OPTION = 'arcus.subnet'
@@ -15,6 +16,10 @@ export type Networks = {
   within<T>(subnet: string, work: () => Promise<T>): Promise<T>
   /** Call it inside `within`. */
   ensure(attached: HeldAttachment): Promise<void>
+  /** What a container of the wish is made with. */
+  joining(attached: HeldAttachment, wish: KeptWish): Joining
+  /** Before each start: puts a container into what else it needs. */
+  join(attached: HeldAttachment, runtimeId: string): Promise<void>
   /** Call it inside `within`. */
   remove(subnet: string): Promise<void>
   /** Ids of all subnets that have one. */
@@ -52,6 +57,15 @@ export function dockerNetworks(api: DockerApi, instance: string, plugin: string,
       }
       known.add(subnet)
     },
+    joining: ({ plan }, { id }) => ({
+      endpoint: {
+        IPAMConfig: { IPv4Address: plan.address, IPv6Address: plan.address6 },
+        DriverOpts: { [ATTACHMENT_OPTION]: id },
+      },
+      resolver: 'vpc',
+      ipv6: true,
+    }),
+    join: () => Promise.resolve(),
     async remove(subnet) {
       known.delete(subnet)
       await api.removeNetwork(networkName(instance, subnet)).catch((error: unknown) => {

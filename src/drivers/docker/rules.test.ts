@@ -63,6 +63,8 @@ describe('the rules of the host agent', () => {
     'a grace without end': { stopGraceSeconds: 1e9 },
     'a hostname with a dot': { hostname: 'a.b' },
     'a search domain with a line end': { dns: { search: ['a\nnameserver 8.8.8.8'], ndots: 1 } },
+    'a resolver that is no address': { dns: { search: [], ndots: 1, nameservers: ['8.8.8.8\n'] } },
+    'a name with a space': { names: ['web internal'] },
     'a health path with a line end': {
       health: {
         check: { type: 'http', port: 80, path: '/ HTTP/1.1\r\nHost: x' },
@@ -149,6 +151,7 @@ describe('the rules of the host agent', () => {
           owner: 'somebody',
           wish,
           attached: testAttachment,
+          joining: { endpoint: {}, resolver: 'vpc', ipv6: true },
           resolvConfPath: '/state/resolv/x',
           volumePath: (volume) => `/state/volumes/${volume}`,
           init: true,

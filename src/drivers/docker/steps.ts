@@ -78,6 +78,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
       owner: options.owner.label,
       wish,
       attached,
+      joining: networks.joining(attached, wish),
       resolvConfPath: resolvPath(wish.id),
       volumePath: options.volumes.path,
       init: await options.init(),
@@ -104,6 +105,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
     if (attached) await networks.within(attached.subnet.id, () => networks.ensure(attached))
     await slot(async () => {
       if (!(await options.stays())) throw new CloudError('unavailable', 'Docker is going down')
+      if (attached) await networks.join(attached, runtimeId)
       await api.start(runtimeId)
     })
     tracks.of(id).witnessed.add(runtimeId)

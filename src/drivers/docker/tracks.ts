@@ -132,7 +132,10 @@ export function createTracks({ api, wishes, links, clock, log }: Around, signal:
     if (!own || !real) return
     const health = { run, healthy: false, stop: new AbortController() }
     track.health = health
-    const address = (): string | undefined => links.attachment(id)?.plan.fabric
+    const address = (): string | undefined => {
+      const attached = links.attachment(id)
+      return attached?.reachedAt ?? attached?.plan.fabric
+    }
     const said = (healthy: boolean): void => {
       health.healthy = healthy
       tell(id)

@@ -18,11 +18,11 @@ export type LocalEdge = EdgeDriver & {
 
 /**
  * The edge in this process: serves the tables kept in `directory` from the start on. `listen` may be an address that the
- * host does not have yet.
+ * host does not have yet; without it nobody is answered, where names are Docker's affair.
  */
 export async function localEdge(options: {
   readonly directory: string
-  readonly listen: Listen
+  readonly listen?: Listen | undefined
   readonly clock: Clock
   readonly log: Log
   readonly resolvConf?: string
@@ -30,10 +30,10 @@ export async function localEdge(options: {
   const { directory, listen, clock, log } = options
   const table = await openTable({ directory, log })
   const nameservers = hostNameservers(options.resolvConf ?? RESOLV_CONF, clock, log)
-  const dns = createDns({ listen, table, hostNameservers: nameservers, clock, log })
+  const dns = listen && createDns({ listen, table, hostNameservers: nameservers, clock, log })
   const look = async (): Promise<readonly Repair[]> => {
     const repairs = await table.look()
-    if (dns.bound()) return repairs
+    if (!listen || dns?.bound()) return repairs
     const detail = `resolver does not listen at ${listen.address} port ${listen.port}; it tries again each second`
     return [...repairs, { finding: { what: 'missing', thing: 'socket', detail, mend: 'driver' } }]
   }
@@ -44,7 +44,7 @@ export async function localEdge(options: {
     ...auditedBy(look, (finding, error) =>
       log.warn('what was found cannot be mended', { ...finding, error }),
     ),
-    resolver: () => dns.bound(),
-    close: () => dns.close(),
+    resolver: () => dns?.bound(),
+    close: async () => await dns?.close(),
   }
 }

@@ -34,6 +34,14 @@ const noWayOut: Prove = (scene, check) => {
     assert.equal(arrived(), before)
     assert.deepEqual(await internet.heard(), [])
   })
+  check('nor who had one, once it is taken away', async () => {
+    const { a1 } = machines
+    assert.match((await a1.open('out', INTERNET, 80)).text ?? 'none', /^internet /)
+    await scene.change(1, { internet: false, vips: [] })
+    await refused(a1.say('out'), a1.ask(INTERNET, 80), a1.ask(LAN, 80))
+    await scene.reset()
+    assert.match((await a1.ask(INTERNET, 80)).text ?? 'none', /^internet /)
+  })
 }
 
 const externalSource: Prove = (scene, check) => {
