@@ -6,6 +6,7 @@ import type { Caller } from '#cloud/access.ts'
 import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
+import { EVERY_PROMISE } from '#cloud/network/promises.driver.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
 import { certificate } from './certificate.kind.ts'
 import { route } from './route.kind.ts'
@@ -360,4 +361,9 @@ test('what Cloudflare refuses is told and tried again when it says', async () =>
   limited = false
   await it.settle(40_000)
   assert.equal((await it.cloud.get(it.acme, tunnel, id)).status.state, 'active')
+})
+
+test('a network without fabric addresses refuses what would lead nowhere', async () => {
+  await using it = await world({ promises: EVERY_PROMISE.filter((promise) => promise !== 'fabric') })
+  await assert.rejects(tunnelTo(it), (error: unknown) => isCloudError(error, 'unsupported'))
 })
