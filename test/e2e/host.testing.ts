@@ -243,6 +243,12 @@ export async function stopDocker(): Promise<() => Promise<void>> {
 
 // --- What is on the host ----------------------------------------------------------------------------------------
 
+/**
+ * Mounts that whoever first needs them makes for all after: iproute2 the folder of namespaces, an engine its handle on the
+ * host's own namespace.
+ */
+const STAYING = ['/run/netns', '/run/docker/netns/default']
+
 /** Everything a cloud could leave behind, as words; without an engine only what is the host's own. */
 export async function hostSnapshot(hasEngine = true): Promise<Set<string>> {
   const docker = async (...args: string[]): Promise<string> => (hasEngine ? await run('docker', ...args) : '')
@@ -262,8 +268,7 @@ export async function hostSnapshot(hasEngine = true): Promise<Set<string>> {
   const volumes = existsSync(DOCKER_VOLUMES) ? readdirSync(DOCKER_VOLUMES) : []
   const mounts = lines(readFileSync('/proc/self/mounts', 'utf8'))
     .map((line) => line.split(' ')[1] ?? '')
-    // The folder of namespaces itself is mounted by whoever first makes one, and stays for the next.
-    .filter((path) => /docker|arcus|netns/.test(path) && path !== '/run/netns')
+    .filter((path) => /docker|arcus|netns/.test(path) && !STAYING.includes(path))
   return new Set([
     ...named('container', containers),
     ...named('docker network', networks),
