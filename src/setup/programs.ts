@@ -63,7 +63,7 @@ function resolverOf(it: Cloudware): string {
   return `${formatIpv4(fabric.base + 1)}:${DNS_PORT}`
 }
 
-/** Room for what one request leaves behind, so that it is collected seldom: a sixth more requests in the same time. */
+/** Room for what requests leave behind, so that it is collected seldom. */
 const EDGE_HEAP = ['--min-semi-space-size=16', '--max-semi-space-size=32']
 
 /** Ports below this need a capability. */

@@ -1,10 +1,13 @@
 import type { Access } from '#cloud/edge/front.driver.ts'
 
+/** An access as it is noted: what is not known is undefined, and left out where it is read. */
+export type Noted = { readonly [name in keyof Omit<Access, 'cursor'>]: Access[name] | undefined }
+
 const PAGE_MAX = 1000
 
 /** The last accesses, a bounded number of them; a cursor says up to where a reader has read. */
 export type Accesses = {
-  add(access: Omit<Access, 'cursor'>): void
+  add(access: Noted): void
   /** Those after the cursor, oldest first. One that is not of this run, or whose next is gone, starts at the oldest kept. */
   after(
     cursor: string | undefined,
@@ -14,7 +17,7 @@ export type Accesses = {
 
 /** @param run tells this run of the edge from others: cursors begin with it. */
 export function createAccesses(run: string, entriesMax: number): Accesses {
-  const ring: (Omit<Access, 'cursor'> | undefined)[] = []
+  const ring: (Noted | undefined)[] = []
   let total = 0
   return {
     add(access) {
@@ -29,7 +32,9 @@ export function createAccesses(run: string, entriesMax: number): Accesses {
       const entries: Access[] = []
       for (let it = from; it < to; it++) {
         const access = ring[it % entriesMax]
-        if (access) entries.push({ cursor: `${run}.${it + 1}`, ...access })
+        if (!access) continue
+        const known = Object.fromEntries(Object.entries(access).filter(([, value]) => value !== undefined))
+        entries.push({ cursor: `${run}.${it + 1}`, ...known } as Access)
       }
       return { entries, cursor: `${run}.${to}` }
     },

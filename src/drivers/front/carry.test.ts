@@ -216,6 +216,17 @@ test('a tunnel is no page, and one without an origin says so', async () => {
   assert.match(await textOf(bad as AsyncIterable<Buffer>), /^HTTP\/1\.1 (400|503)/)
 })
 
+/** What a client says first to the front door for HOST. */
+async function firstBytes(): Promise<Buffer> {
+  let hello: Buffer | undefined
+  await using fake = await tcpBackend((socket) => {
+    socket.once('data', (chunk: Buffer) => (hello = chunk))
+  })
+  const client = connectTls({ port: fake.port, host: '127.0.0.1', servername: HOST })
+  client.on('error', () => {})
+  return await until('a hello', () => hello)
+}
+
 test('TLS passes through to the origin of its name, whose certificate the client sees', async () => {
   await using inside = await backend((_, response) => void response.end('inside'))
   await using inner = await stage()
@@ -232,17 +243,7 @@ test('TLS passes through to the origin of its name, whose certificate the client
   const plain = await ask(at, { plain: true })
   assert.equal(plain.status, 421)
   // A hello in many pieces, and in many records.
-  const real = await new Promise<Buffer>((resolve) => {
-    void tcpBackend((socket) => {
-      socket.once('data', (chunk: Buffer) => {
-        resolve(chunk)
-        socket.destroy()
-      })
-    }).then((fake) => {
-      const client = connectTls({ port: fake.port, host: '127.0.0.1', servername: HOST })
-      client.on('error', () => void fake.kill())
-    })
-  })
+  const real = await firstBytes()
   const body = real.subarray(5)
   const records = Array.from({ length: Math.ceil(body.length / 40) }, (_, it) => {
     const part = body.subarray(it * 40, it * 40 + 40)
@@ -259,6 +260,17 @@ test('TLS passes through to the origin of its name, whose certificate the client
   assert.equal((await at.front.open(signal()))['inner'], 1)
   socket.destroy()
   await until('nothing is open', async () => Object.keys(await at.front.open(signal())).length === 0)
+})
+
+test('a connection that passes through can end its half and still be answered', async () => {
+  await using origin = await tcpBackend((socket) => {
+    socket.resume().on('end', () => socket.end('after your end'))
+  })
+  await using at = await stage()
+  await at.route({ carry: 'passthrough', origins: [origin.as('a')] })
+  const socket = connectTcp({ port: at.https, host: '127.0.0.1', allowHalfOpen: true })
+  socket.end(await firstBytes())
+  assert.equal(await textOf(socket as AsyncIterable<Buffer>), 'after your end')
 })
 
 async function udpBackend(answer: (message: Buffer) => string) {

@@ -30,13 +30,6 @@ export function pathFor({ route }: ServedRoute, target: string): string {
   return rest.startsWith('/') ? rest : `/${rest}`
 }
 
-/** What no origin could be had for. */
-export function sayNoOrigin(exchange: Exchange, visit: Visit, limits: FrontLimits): void {
-  visit.end({ status: 503, fault: 'no origin is ready' })
-  const message = `Nothing behind ${exchange.host} is ready to answer. Try again in a moment.`
-  say(exchange, 503, message, ['retry-after', String(limits.retryAfterSeconds)])
-}
-
 type Ending = { readonly status: number; readonly message: string }
 
 function endingOf(error: unknown, exchange: Exchange): Ending | undefined {
@@ -73,10 +66,7 @@ export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by
 
   answer.onClose((whole) => {
     isOver = true
-    visit.end({
-      ...(status === undefined ? {} : { status }),
-      fault: whole ? fault : (fault ?? 'the client left'),
-    })
+    visit.end({ status, fault: whole ? fault : (fault ?? 'the client left') })
     if (!whole) control?.abort(new BodyFault('gone'))
   })
 

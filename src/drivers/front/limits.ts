@@ -60,6 +60,8 @@ export const FRONT_LIMITS = {
   stopMsMax: 3000,
   /** Between two looks for what is too slow. */
   sweepMs: 1000,
+  /** A connection without any byte is asked by TCP whether its other side is there. */
+  probeMs: 60_000,
   /** Between two tries to listen. */
   bindAgainMs: 1000,
 } as const

@@ -109,7 +109,12 @@ export function listenTcp(options: {
 }): Listener {
   const { listen, gate, limits, onConnection, clock, log } = options
   const serve = async (bound: (where: Listen) => void, closing: AbortSignal): Promise<void> => {
-    const server: Server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true })
+    const server: Server = createServer({
+      allowHalfOpen: true,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: limits.probeMs,
+    })
     server.on('connection', (socket) => {
       socket.on('error', () => {}) // heard by whoever carries it; until then it must not end the process
       if (gate.admit(socket)) onConnection(socket)

@@ -130,7 +130,7 @@ function openDoor(
       const message = `${hostname} is a tunnel: connect with \`arcus tunnel connect ${hostname}\`.`
       return say(exchange, 426, message, ['upgrade', 'websocket', 'connection', 'upgrade'])
     }
-    forward({ ...exchange, target }, served, visit, forwarding)
+    forward(target === exchange.target ? exchange : { ...exchange, target }, served, visit, forwarding)
   }
   const onUpgrade = (request: IncomingMessage, client: Duplex, head: Buffer): void => {
     if (isEnded(request)) return void client.destroy()

@@ -50,6 +50,7 @@ export function createOrigins(options: {
       rejectUnauthorized: false,
       servername: serverNameOf(served),
       keepAlive: true,
+      keepAliveInitialDelay: limits.probeMs,
     })
     return (to, callback) => {
       const late = setTimeout(() => health.slow(place), limits.originSuspectMs)
@@ -81,6 +82,7 @@ export function createOrigins(options: {
       allowHalfOpen: true,
       noDelay: true,
       keepAlive: true,
+      keepAliveInitialDelay: limits.probeMs,
     })
     const isTls = served.route.carry === 'https'
     const socket = isTls

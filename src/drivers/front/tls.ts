@@ -51,20 +51,21 @@ export function createTls(options: {
 
   return (socket) => {
     let bytes: Buffer = Buffer.alloc(0)
-    const tooLate = setTimeout(() => socket.destroy(), limits.handshakeMsMax)
+    const leave = (): void => void socket.destroy()
+    const tooLate = setTimeout(leave, limits.handshakeMsMax)
     socket.once('close', () => clearTimeout(tooLate))
+    socket.once('end', leave)
     const onReadable = (): void => {
       for (let chunk: unknown; (chunk = socket.read()) !== null;)
         bytes = bytes.length ? Buffer.concat([bytes, chunk as Buffer]) : (chunk as Buffer)
       const hello = bytes.length ? readHello(bytes) : 'more'
-      if (hello === 'more' && bytes.length <= HELLO_BYTES_MAX && !socket.readableEnded) return
-      socket.off('readable', onReadable)
+      if (hello === 'more' && bytes.length <= HELLO_BYTES_MAX) return
+      socket.off('readable', onReadable).off('end', leave)
       clearTimeout(tooLate)
       if (typeof hello === 'string') return void socket.destroy()
       socket.unshift(bytes)
       decide(socket, hello.name)
     }
     socket.on('readable', onReadable)
-    socket.once('end', () => socket.destroySoon())
   }
 }

@@ -20,7 +20,7 @@ export type Visit = {
   /** It goes to this origin from now on; the one before, if any, is left. */
   goTo(origin: Pick<Origin, 'id'> | undefined): void
   /** Counts and logs it, once; later calls do nothing. */
-  end(how: { readonly status?: number; readonly fault?: string | undefined }): void
+  end(how: { readonly status?: number | undefined; readonly fault?: string | undefined }): void
 }
 
 type Counters = {
@@ -78,7 +78,8 @@ export function createTraffic(clock: Clock, limits: FrontLimits): Traffic {
     if (left > 0) open.set(origin, left)
     else open.delete(origin)
   }
-  const cut = (text: string): string => text.slice(0, limits.accessCharsMax)
+  const cut = (text: string): string =>
+    text.length > limits.accessCharsMax ? text.slice(0, limits.accessCharsMax) : text
 
   return {
     accesses,
@@ -120,15 +121,15 @@ export function createTraffic(clock: Clock, limits: FrontLimits): Traffic {
             at: Math.round(at),
             client,
             hostname,
-            ...(method === undefined ? {} : { method }),
-            ...(path === undefined ? {} : { path: cut(path) }),
-            ...(status === undefined ? {} : { status }),
+            method,
+            path: path === undefined ? undefined : cut(path),
+            status,
             receivedBytes,
             sentBytes,
             durationMs: Math.round(durationMs * 1000) / 1000,
-            ...(origin === undefined ? {} : { origin }),
-            ...(userAgent === undefined ? {} : { userAgent: cut(userAgent) }),
-            ...(fault === undefined ? {} : { fault }),
+            origin,
+            userAgent: userAgent === undefined ? undefined : cut(userAgent),
+            fault,
           })
         },
       }
