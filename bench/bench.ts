@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, release, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -9,6 +9,8 @@ import { engineVersion } from './engine.ts'
 import { type Figure, isMet } from './figure.ts'
 import { machine, table, writeBetweenMarks } from './table.ts'
 
+/** What the bench of the edge is held against, and asks with. */
+const NGINX = ['/usr/sbin/nginx', '/usr/bin/wrk']
 const USAGE = 2
 const README = join(import.meta.dirname, '../README.md')
 const HELP = `Usage: npm run bench -- [--json FILE] [--readme] [--smoke] [BENCH]...
@@ -52,6 +54,7 @@ async function lacking(): Promise<ReadonlyMap<Need, string>> {
   const lacks = new Map<Need, string>()
   if (process.getuid?.() !== 0) lacks.set('root', 'it needs root')
   if ((await engineVersion()) === undefined) lacks.set('engine', 'no container engine answers')
+  if (!NGINX.every((it) => existsSync(it))) lacks.set('nginx', "it needs Debian's packages nginx and wrk")
   return lacks
 }
 

@@ -1,6 +1,7 @@
 import type { Bench } from './context.ts'
 import { creates } from './creates.ts'
 import { delay } from './delay.ts'
+import { edge } from './edge.ts'
 import { growth } from './growth.ts'
 import { pods } from './pods.ts'
 import { reads } from './reads.ts'
@@ -9,4 +10,14 @@ import { starts } from './starts.ts'
 import { traffic } from './traffic.ts'
 
 /** Every bench, in the order of a run. A new one is added here. */
-export const BENCHES: readonly Bench[] = [reads, growth, creates, delay, reconcile, starts, pods, traffic]
+export const BENCHES: readonly Bench[] = [
+  reads,
+  growth,
+  creates,
+  delay,
+  reconcile,
+  starts,
+  pods,
+  traffic,
+  edge,
+]

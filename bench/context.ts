@@ -54,7 +54,7 @@ export type Context = {
   say(line: string): void
 }
 
-export type Need = 'root' | 'engine'
+export type Need = 'root' | 'engine' | 'nginx'
 
 export type Bench = {
   readonly name: string
