@@ -13,6 +13,8 @@ const OTHERS_PROCESSOR = 1
 const CONNECTIONS = 32
 const IDLE_CONNECTIONS = 2000
 const SETTLE_MS = 500
+/** Less is not told from nothing. */
+const SMALLEST_MB = 0.1
 const AIM = atLeast('ratio', 0.55)
 const PAGE = 'x'.repeat(1024)
 const HEAP = ['--min-semi-space-size=16', '--max-semi-space-size=32']
@@ -137,7 +139,7 @@ async function idle({ scale }: Context, front: Front, peer: Nginx): Promise<Figu
     ours,
     against: 'nginx before the same origin',
     peer: theirs,
-    ratio: ours / theirs,
+    ratio: ours / Math.max(theirs, SMALLEST_MB),
     rounds: { ours: [ours], peer: [theirs] },
     also: { 'memory of the process with them, ours, MB': front.memoryMb() },
   }
