@@ -46,6 +46,8 @@ export function createTls(options: {
     if (name === undefined) return refuse(socket)
     if (table().passthrough(name)) return onPassthrough(socket, name)
     if (!table().secure(name)) return refuse(socket)
+    // TLS ends as a whole; a client that leaves in its handshake is not waited for.
+    socket.allowHalfOpen = false
     server.emit('connection', socket)
   }
 
