@@ -1,4 +1,4 @@
-import { setTimeout as pause } from 'node:timers/promises'
+import { setTimeout as realPause } from 'node:timers/promises'
 import type { Static, TSchema } from 'typebox'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError, isCloudError } from '#lib/errors.ts'
@@ -29,6 +29,8 @@ export type EngineOptions = {
   readonly log: Log
   /** In [0, 1), for jitter. */
   readonly random: () => number
+  /** Waits between two attempts of a verb that lost a race; real time unless told, since a verb must end also where nobody moves the clock. */
+  readonly pause?: (ms: number) => Promise<unknown>
   /** Resources of a tenant refer to the resource whose id is their `tenant`, and go with it. Off by default. */
   readonly tenantRefs?: boolean
   /** Names of the kinds that have a reconciler; those of other kinds are settled when written. By default what `run` was given. */
@@ -73,7 +75,7 @@ export type Engine = {
 
 /** The engine over a store: what the cloud's verbs and reconcilers stand on. */
 export function createEngine(options: EngineOptions): Engine {
-  const { store, clock, ids, keyring, log, random } = options
+  const { store, clock, ids, keyring, log, random, pause = realPause } = options
   const kinds = new Map(options.kinds.map((it) => [it.name, it]))
   if (kinds.size < options.kinds.length) throw new Error('two kinds have one name')
   const sealing = sealingOf(keyring)

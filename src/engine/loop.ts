@@ -79,7 +79,7 @@ function openWorkers(given: LookContext, signal: AbortSignal, onDone: () => void
   /** The store refused to keep what a look came to (a full disk): the key is due again a little later. */
   async function putBack(work: Work, error: unknown): Promise<void> {
     given.log.error('look could not be kept', { key: work.lease.key, error })
-    await pause(STORE_RETRY_MS)
+    await given.context.clock.sleep(STORE_RETRY_MS, signal).catch(() => {})
     await given.context.store.drop(work.lease).catch((reason: unknown) => {
       broken ??= { error: reason }
     })

@@ -8,9 +8,9 @@ import type { Log } from '#lib/log.ts'
 import { lockFolder, migrate } from './store.sqlite.open.ts'
 import { openReads } from './store.sqlite.reads.ts'
 import { newMoment } from './store.sqlite.recall.ts'
-import type { Request, Turn, WorkerStart } from './store.sqlite.worker.ts'
+import { openWriter, type Request, type Turn, type WriterStart } from './store.sqlite.writer.ts'
 import type { Store, Work } from './store.ts'
-import { startThread } from './thread.ts'
+import { answerHere, startThread, type Thread } from './thread.ts'
 
 /** Changes that the feed keeps by default. */
 export const CHANGES_KEPT = 100_000
@@ -26,6 +26,11 @@ export type SqliteOptions = {
   readonly changesKept?: number
   /** Folder of the numbered SQL files. */
   readonly migrations?: string
+  /**
+   * For simulation: writes in this thread, so that the order of everything is given, and leaves it to the kernel when
+   * they reach the disk. A process that is killed loses nothing by it, a machine that loses power does.
+   */
+  readonly simulated?: boolean
 }
 
 export type SqliteStore = Store & {
@@ -73,7 +78,7 @@ function prepare(path: string, options: SqliteOptions, now: number): void {
  * asked, then gives the folder up.
  */
 export async function openSqliteStore(options: SqliteOptions): Promise<SqliteStore> {
-  const { directory, log, clock = systemClock, changesKept = CHANGES_KEPT } = options
+  const { directory, log, clock = systemClock, changesKept = CHANGES_KEPT, simulated = false } = options
   const lock = lockFolder(directory)
   const path = join(directory, 'arcus.sqlite')
   let readDb: DatabaseSync
@@ -92,19 +97,22 @@ export async function openSqliteStore(options: SqliteOptions): Promise<SqliteSto
   let commits = 0
   let batches = 0
 
-  const start = { path, now: clock.now(), changesKept, moment }
-  const thread = (role: WorkerStart['role'], onTurn?: (turn: Turn) => void) =>
+  const start = { path, now: clock.now(), changesKept, moment, durable: !simulated }
+  const thread = (role: WriterStart['role'], onTurn?: (turn: Turn) => void): Thread<Request> =>
     startThread<Request, Turn>(new URL('./store.sqlite.worker.ts', import.meta.url), {
       name: role,
-      data: { ...start, role } satisfies WorkerStart,
+      data: { ...start, role } satisfies WriterStart,
       log,
       ...(onTurn ? { onTurn } : {}),
     })
-  const writer = thread('writer', (turn) => {
+  const onTurn = (turn: Turn): void => {
     if (turn.wrote) batches++
     if (turn.changed) changeListeners.call()
     if (turn.queued) workListeners.call()
-  })
+  }
+  const writer = simulated
+    ? answerHere<Request, Turn>(openWriter({ ...start, role: 'writer' }), onTurn)
+    : thread('writer', onTurn)
   // Started when there is first something to do, so that starting up does not wait for it.
   let checkpointer: ReturnType<typeof thread> | undefined
   let checkpointing = false
@@ -121,8 +129,8 @@ export async function openSqliteStore(options: SqliteOptions): Promise<SqliteSto
       checkpointing = false
     }
   }
-  const timer = setInterval(() => void checkpoint(), CHECKPOINT_MS)
-  timer.unref()
+  const timer = simulated ? undefined : setInterval(() => void checkpoint(), CHECKPOINT_MS)
+  timer?.unref()
 
   return {
     ...reads,

@@ -1,192 +1,15 @@
-import { statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
-import { messageOf } from '#lib/errors.ts'
-import { openApply } from './store.sqlite.apply.ts'
-import { adviceOn, isDiskError } from './store.sqlite.disk.ts'
-import { openQueue } from './store.sqlite.queue.ts'
-import { type Moment, passing } from './store.sqlite.recall.ts'
-import { retime } from './store.sqlite.time.ts'
-import type { Lease, Mutation, NewRecord, Store } from './store.ts'
-import { type Answer, type Refusal, refusalOf } from './thread.ts'
+import { openWriter, type Request as Ask, type Turn, type WriterStart } from './store.sqlite.writer.ts'
+import type { Answer } from './thread.ts'
 
-/** What the store's threads are started with. */
-export type WorkerStart = {
-  readonly role: 'writer' | 'checkpointer'
-  readonly path: string
-  readonly now: number
-  readonly changesKept: number
-  /** Moved by the writer with every transaction. */
-  readonly moment: Moment
-}
-
-type Ask =
-  | {
-      readonly do: 'commit'
-      readonly now: number
-      /** JSON, which crosses faster than objects. */
-      readonly mutations: string
-      readonly dryRun: boolean
-    }
-  | {
-      readonly do: 'forget'
-      readonly now: number
-      readonly stream: NewRecord['stream']
-      readonly before: number
-      readonly limit: number
-    }
-  | ({ readonly do: 'retime' } & Parameters<Store['retime']>[0])
-  | {
-      readonly do: 'take'
-      readonly now: number
-      readonly limit: number
-      readonly leaseMs: number
-      readonly room?: Readonly<Record<string, number>>
-    }
-  | { readonly do: 'nextDue'; readonly now: number; readonly except: readonly string[] }
-  | { readonly do: 'drop'; readonly lease: Lease }
-  | { readonly do: 'checkpoint' }
-  | { readonly do: 'close' }
-export type { Ask as Request }
 type Request = Ask & { readonly n: number }
-
-/** What one turn of the writer came to: whether it had a batch to write, and whether any commit of it changed a resource or the queue. */
-export type Turn = {
-  readonly answers: readonly Answer[]
-  readonly wrote: boolean
-  readonly changed: boolean
-  readonly queued: boolean
-}
 
 /** Commits that share one fsync at most. */
 const BATCH_MAX = 256
-/** A write-ahead log larger than this is emptied by the writer itself, between two batches. */
-const LOG_BYTES_MAX = 256 * 1024 * 1024
-const LOG_CHECK_EVERY = 1000
-
-type Write = Extract<Ask, { do: 'commit' | 'forget' | 'retime' }> & { readonly n: number }
-const isWrite = (it: Request): it is Write => it.do === 'commit' || it.do === 'forget' || it.do === 'retime'
-
-const unavailable = (error: unknown): Refusal => ({
-  kind: 'refused',
-  code: 'unavailable',
-  message: `the data folder cannot be written (${messageOf(error)}); ${adviceOn(error)}`,
-  details: {},
-})
-
-function openWriter(start: WorkerStart) {
-  const db = new DatabaseSync(start.path)
-  db.exec('PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -32000')
-  const queue = openQueue(db, start.now)
-  const writer = openApply(db, queue)
-  const forgetRecords = db.prepare(
-    'DELETE FROM record WHERE seq IN (SELECT seq FROM record WHERE stream = ? AND at < ? ORDER BY at LIMIT ?)',
-  )
-  const trimChanges = db.prepare('DELETE FROM change WHERE seq <= (SELECT max(seq) FROM change) - ?')
-  const trimEvery = Math.min(start.changesKept, 1000)
-  let trimmedAt = 0
-  let batches = 0
-
-  function write(request: Write): number | undefined {
-    if (request.do === 'retime') {
-      retime(db, request)
-      return undefined
-    }
-    if (request.do === 'forget')
-      return Number(forgetRecords.run(request.stream, request.before, request.limit).changes)
-    for (const mutation of JSON.parse(request.mutations) as Mutation[]) writer.apply(mutation, request.now)
-    return undefined
-  }
-
-  /** One commit in its own savepoint, so that its refusal takes back nothing but itself. */
-  function writeOne(request: Write): Answer {
-    const mark = queue.mark()
-    db.exec('SAVEPOINT one')
-    try {
-      const value = write(request)
-      if (request.do === 'commit' && request.dryRun) {
-        db.exec('ROLLBACK TO one')
-        queue.undoTo(mark)
-      }
-      db.exec('RELEASE one')
-      return { n: request.n, value }
-    } catch (error) {
-      // After a full disk or a broken one SQLite may have given up the whole transaction.
-      if (!db.isTransaction || isDiskError(error)) throw error
-      db.exec('ROLLBACK TO one; RELEASE one')
-      queue.undoTo(mark)
-      return { n: request.n, refusal: refusalOf(error) }
-    }
-  }
-
-  function writeAll(requests: readonly Write[]): Answer[] {
-    try {
-      db.exec('BEGIN IMMEDIATE')
-      writer.sweep(requests.at(-1)?.now ?? 0)
-      const answers = requests.map(writeOne)
-      if (writer.changes() - trimmedAt >= trimEvery) {
-        trimChanges.run(start.changesKept)
-        trimmedAt = writer.changes()
-      }
-      passing(start.moment, () => db.exec('COMMIT'))
-      queue.settle()
-      return answers
-    } catch (error) {
-      if (db.isTransaction) db.exec('ROLLBACK')
-      queue.undoTo(0)
-      return requests.map(({ n }) => ({ n, refusal: unavailable(error) }))
-    }
-  }
-
-  function answer(request: Request): Answer {
-    const { n } = request
-    switch (request.do) {
-      case 'take':
-        return { n, value: queue.take(request.now, request.limit, request.leaseMs, request.room) }
-      case 'nextDue':
-        return { n, value: queue.nextDue(request.now, request.except) }
-      case 'drop':
-        queue.drop(request.lease)
-        return { n }
-      case 'close':
-        db.close()
-        return { n }
-      default:
-        throw new Error(`the writer does not know ${request.do}`)
-    }
-  }
-
-  function emptyLog(): void {
-    if (++batches % LOG_CHECK_EVERY) return
-    const size = statSync(`${start.path}-wal`, { throwIfNoEntry: false })?.size ?? 0
-    if (size > LOG_BYTES_MAX) db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
-  }
-
-  return (requests: readonly Request[]): Turn => {
-    const changes = writer.changes()
-    const enqueued = queue.enqueued()
-    const writes = requests.filter(isWrite)
-    const answers = writes.length ? writeAll(writes) : []
-    if (writes.length) emptyLog()
-    for (const request of requests) {
-      if (isWrite(request)) continue
-      try {
-        answers.push(answer(request))
-      } catch (error) {
-        answers.push({ n: request.n, refusal: refusalOf(error) })
-      }
-    }
-    return {
-      answers,
-      wrote: writes.length > 0,
-      changed: writer.changes() > changes,
-      queued: queue.enqueued() > enqueued,
-    }
-  }
-}
 
 /** Moves the write-ahead log into the database beside the writer, which never waits for it. */
-function openCheckpointer(start: WorkerStart) {
+function openCheckpointer(start: WriterStart) {
   const db = new DatabaseSync(start.path)
   db.exec('PRAGMA wal_autocheckpoint = 0')
   const checkpoint = db.prepare('PRAGMA wal_checkpoint(PASSIVE)')
@@ -200,7 +23,7 @@ function openCheckpointer(start: WorkerStart) {
   }
 }
 
-const start = workerData as WorkerStart
+const start = workerData as WriterStart
 const port = parentPort
 if (!port) throw new Error('this file runs in a worker thread of the store')
 const serve = start.role === 'writer' ? openWriter(start) : openCheckpointer(start)

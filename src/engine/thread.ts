@@ -101,3 +101,35 @@ export type Thread<Request extends { readonly do: string }> = {
   ask(request: Request): Promise<unknown>
   close(): Promise<void>
 }
+
+/** Answers requests as a thread would, but in this one: those of one tick in one turn, right after it. */
+export function answerHere<
+  Request extends { readonly do: string },
+  Turn extends { readonly answers: readonly Answer[] },
+>(
+  serve: (requests: readonly (Request & { readonly n: number })[]) => Turn,
+  onTurn: (turn: Turn) => void,
+): Thread<Request> {
+  const waiting = new Map<number, (answer: Answer) => void>()
+  let outbox: (Request & { n: number })[] = []
+  let last = 0
+  function answerAll(): void {
+    const requests = outbox
+    outbox = []
+    const turn = serve(requests)
+    for (const answer of turn.answers) {
+      waiting.get(answer.n)?.(answer)
+      waiting.delete(answer.n)
+    }
+    onTurn(turn)
+  }
+  const ask = async (request: Request): Promise<unknown> => {
+    const n = ++last
+    if (!outbox.length) queueMicrotask(answerAll)
+    outbox.push({ ...request, n })
+    const answer = await new Promise<Answer>((resolve) => waiting.set(n, resolve))
+    if (answer.refusal) throw toError(answer.refusal)
+    return answer.value
+  }
+  return { ask, close: async () => void (await ask({ do: 'close' } as Request)) }
+}
