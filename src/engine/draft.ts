@@ -63,9 +63,10 @@ export type Draft = {
   mark(resource: Resource, how?: { follow?: readonly string[]; hold?: readonly string[] }): void
   claim(claim: Claim, owner: string, extra?: { expiresAt?: number; note?: string }): void
   release(pool: string, value: string, owner: string): void
-  pool(name: string, max: number): void
-  /** Reads the guard now; the commit is refused and the verb tried again when it moved meanwhile. */
-  guard(name: string): Promise<void>
+  /** The maximum of a pool, for as long as its owner (the id of a resource) is there. */
+  pool(name: string, max: number, owner: string): void
+  /** Reads the guard now; the commit is refused and the verb tried again when it moved meanwhile. `owner` as of a pool. */
+  guard(name: string, owner?: string): Promise<void>
   /** An event or usage record of this commit. */
   record(record: Omit<NewRecord, 'at'>): void
   /** Look at this key soon (or at `at`). */
@@ -298,12 +299,13 @@ export function openDraft(context: DraftContext): {
 
     claim,
     release,
-    pool: (name, max) => void mutations.push({ do: 'pool', pool: name, max }),
+    pool: (name, max, owner) => void mutations.push({ do: 'pool', pool: name, max, owner }),
 
-    async guard(name) {
+    async guard(name, owner) {
       if (guards.has(name)) return
       guards.add(name)
-      mutations.push({ do: 'guard', name, seen: await store.guard(name) })
+      const seen = await store.guard(name)
+      mutations.push({ do: 'guard', name, seen, ...(owner === undefined ? {} : { owner }) })
     },
 
     record: (record) => void mutations.push({ do: 'record', record: { ...record, at: now } }),

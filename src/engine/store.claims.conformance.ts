@@ -116,6 +116,26 @@ export function claimsConformance(store: string, open: OpenStore): void {
     await refused(store.commit([claim(one.id, {})]), 'conflict')
   })
 
+  it('a pool and a guard go with their owner, and what others claim in the pool goes on being counted', async (store) => {
+    const [one, other] = [toy(), toy()]
+    const [pool, shared, guard] = [newId(), newId(), newId()]
+    await store.commit([
+      create(one),
+      create(other),
+      { do: 'pool', pool, max: 3, owner: one.id },
+      { do: 'pool', pool: shared, max: 1, owner: one.id },
+      { do: 'guard', name: guard, seen: 0, owner: one.id },
+      claim(one.id, { pool, value: 'a', amount: 2 }),
+      claim(other.id, { pool: shared, value: 'b', amount: 1 }),
+    ])
+    assert.deepEqual([await store.pool(pool), await store.guard(guard)], [{ max: 3, used: 2 }, 1])
+    await store.commit([mark(one.id)])
+    await removeNow(store, one)
+    assert.deepEqual(await store.pool(pool), { max: undefined, used: 0 })
+    assert.deepEqual(await store.pool(shared), { max: undefined, used: 1 })
+    assert.equal(await store.guard(guard), 0)
+  })
+
   it('a claim that expires is free then, for its amount too', async (store) => {
     const one = toy()
     const soon = systemClock.now() + 500

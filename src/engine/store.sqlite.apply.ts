@@ -34,8 +34,9 @@ export function openApply(db: DatabaseSync, queue: WriterQueue) {
   const claims = openClaims(db, (id) => rows.find(id) !== undefined)
   const guardRead = db.prepare('SELECT moved FROM guard WHERE name = ?')
   const guardMove = db.prepare(
-    'INSERT INTO guard (name, moved) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET moved = moved + 1',
+    'INSERT INTO guard (name, moved, owner) VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE SET moved = moved + 1',
   )
+  const guardsEnd = db.prepare('DELETE FROM guard WHERE owner = ?')
   const recordAdd = db.prepare(
     'INSERT INTO record (stream, tenant, subject, at, what, body) VALUES (?, ?, ?, ?, ?, ?)',
   )
@@ -157,6 +158,7 @@ export function openApply(db: DatabaseSync, queue: WriterQueue) {
         wakes.push(`${target.kind}/${target.id}`)
     }
     claims.endAll(row.id)
+    guardsEnd.run(row.id)
     rows.erase(row)
     rows.changed({ ...row, revision: row.revision + 1 }, 'removed')
     rows.wake(wakes, now)
@@ -165,7 +167,7 @@ export function openApply(db: DatabaseSync, queue: WriterQueue) {
   function guard(m: Of<'guard'>): void {
     const row = guardRead.get(m.name) as { moved: number } | undefined
     if ((row?.moved ?? 0) !== m.seen) throw lostRace(`${m.name} was changed meanwhile`)
-    guardMove.run(m.name)
+    guardMove.run(m.name, m.owner ?? null)
   }
 
   function overdue(m: Of<'overdue'>, now: number): void {

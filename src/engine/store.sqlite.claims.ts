@@ -19,8 +19,11 @@ export function openClaims(db: DatabaseSync, exists: (id: string) => boolean) {
   const endOwner = db.prepare('DELETE FROM claim WHERE owner = ?')
   const sweepAll = db.prepare('DELETE FROM claim WHERE expires_at <= ?')
   const poolPut = db.prepare(
-    'INSERT INTO pool (name, max, used) VALUES (?, ?, 0) ON CONFLICT (name) DO UPDATE SET max = excluded.max',
+    `INSERT INTO pool (name, max, used, owner) VALUES (?, ?, 0, ?)
+     ON CONFLICT (name) DO UPDATE SET max = excluded.max, owner = excluded.owner`,
   )
+  const poolEmpty = db.prepare('DELETE FROM pool WHERE owner = ? AND used = 0')
+  const poolFree = db.prepare('UPDATE pool SET max = NULL, owner = NULL WHERE owner = ?')
 
   return {
     claim(m: Of<'claim'>): void {
@@ -57,13 +60,16 @@ export function openClaims(db: DatabaseSync, exists: (id: string) => boolean) {
       dropOwned.run(m.pool, m.value, m.owner)
     },
     pool(m: Of<'pool'>): void {
-      poolPut.run(m.pool, m.max)
+      poolPut.run(m.pool, m.max, m.owner ?? null)
     },
     endAtDeletion(owner: string): void {
       endDeletion.run(owner)
     },
     endAll(owner: string): void {
       endOwner.run(owner)
+      poolEmpty.run(owner)
+      // What others still claim in it goes on being counted, until they end.
+      poolFree.run(owner)
     },
     sweep(now: number): void {
       sweepAll.run(now)

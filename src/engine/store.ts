@@ -77,10 +77,10 @@ export type Mutation =
       seen?: boolean
     }
   | { do: 'release'; pool: string; value: string; owner: string }
-  /** Sets the maximum of a pool of amounts. Lower than what is claimed is allowed: nothing new fits then. */
-  | { do: 'pool'; pool: string; max: number }
-  /** Refused (lost_race) when the guard moved since `seen` was read; moves it. */
-  | { do: 'guard'; name: string; seen: number }
+  /** Sets the maximum of a pool of amounts. Lower than what is claimed is allowed: nothing new fits then. Gone with its owner. */
+  | { do: 'pool'; pool: string; max: number; owner?: string }
+  /** Refused (lost_race) when the guard moved since `seen` was read; moves it. Gone with its owner. */
+  | { do: 'guard'; name: string; seen: number; owner?: string }
   | { do: 'record'; record: NewRecord }
   | { do: 'enqueue'; key: Key; at: number }
   /**

@@ -8,6 +8,8 @@ import { DatabaseSync } from 'node:sqlite'
 import { after, describe, test } from 'node:test'
 import type { Resource } from '#engine/resource.ts'
 import { wrongIn } from '#engine/shape.ts'
+import { openSqliteStore } from '#engine/store.sqlite.ts'
+import { silentLog } from '#lib/log.ts'
 import { KINDS } from '#cloud/cloud.ts'
 import { type CloudProcess, cloudProcess } from '../crash/process.testing.ts'
 import { simulatedWorld } from '../crash/world.testing.ts'
@@ -113,6 +115,9 @@ describe('data of earlier versions', () => {
     test(`a newer schema of ${of} stops the start with a sentence, and nothing is changed`, async () => {
       const data = await copyOf(names[0] ?? '')
       const path = join(data, 'arcus.sqlite')
+      // Its tables are of this version by then, as those of a later one are.
+      const store = await openSqliteStore({ directory: data, log: silentLog })
+      await store[Symbol.asyncDispose]()
       const change = new DatabaseSync(path)
       change.exec(sql)
       change.close()

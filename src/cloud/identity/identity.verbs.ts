@@ -47,7 +47,7 @@ export async function createTenant(
 /** Sets the store's pools to the tenant's quotas; lower than what is used is allowed: nothing new fits then. */
 function setQuotas(draft: Draft, it: Tenant): void {
   for (const [what, max] of Object.entries(it.spec.quotas))
-    draft.pool(quotaPool(it.id, what as keyof Tenant['spec']['quotas']), max)
+    draft.pool(quotaPool(it.id, what as keyof Tenant['spec']['quotas']), max, it.id)
 }
 
 /** What follows from a change of a tenant: its pools, and a note for its own eyes when it was suspended or resumed. */

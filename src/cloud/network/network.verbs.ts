@@ -65,7 +65,7 @@ export async function createSubnet(
     throw new CloudError('invalid', `must be a usable address inside ${input.cidr}`, { field: 'gateway' })
   const parent = await existing({ draft, caller }, input.vpc)
   if (parent.deletedAt !== undefined) throw new CloudError('not_found', 'VPC not found')
-  await draft.guard(`subnets:${parent.id}`)
+  await draft.guard(`subnets:${parent.id}`, parent.id)
   const siblings = await draft.list(subnet, { tenant, terms: [`vpc:${parent.id}`] })
   for (const other of siblings)
     if (overlaps(cidr(other.spec.cidr), range))
