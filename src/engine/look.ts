@@ -7,6 +7,8 @@ import { type AnyKind, type Key, keyOf, type Resource, splitKey } from './resour
 import { plainOf, sealingOf, termsOf, wrongIn } from './shape.ts'
 import type { Dependent, Mutation, Store, Work } from './store.ts'
 
+const ENDED = 'the look has ended'
+
 /** What looks at resources need. */
 export type LookContext = {
   readonly context: DraftContext
@@ -125,9 +127,10 @@ async function lookOnce(
   const log = baseLog.with({ kind: kindName, id, revision: stored.revision })
   const late = (): number => Math.ceil(clock.now() + kind.settleSecondsMax * 1000)
   const limit = new AbortController()
-  const timer = setTimeout(
+  const ended = new AbortController()
+  void clock.sleep(LOOK_MS_MAX, ended.signal).then(
     () => limit.abort(new Error(`the look took longer than ${LOOK_MS_MAX / 1000} s`)),
-    LOOK_MS_MAX,
+    () => {},
   )
   try {
     const { draft, mutations, upgrade } = openDraft(context)
@@ -146,7 +149,7 @@ async function lookOnce(
     if (stop.aborted) return await store.drop(lease)
     await failed(kind, stored, error)
   } finally {
-    clearTimeout(timer)
+    ended.abort(ENDED)
   }
 
   async function ending(it: AnyKind, resource: Resource, outcome: Outcome<unknown>): Promise<Mutation[]> {
@@ -196,7 +199,7 @@ async function lookOnce(
   }
 
   async function failed(it: AnyKind, resource: Resource, error: unknown): Promise<void> {
-    if (isCloudError(error, 'gone') && error.message.startsWith('the lease')) return
+    if (isCloudError(error, 'gone') && error.message.startsWith('the lease')) return await overtaken()
     const isRace = isCloudError(error, 'conflict') && error.details.rule === 'lost_race'
     const soon = isRace && attempt < LOST_RACES_MAX
     const afterMs = soon ? Math.ceil(random() * LOST_RACE_MS_MAX) : backoffMs(attempt, random)
@@ -209,12 +212,17 @@ async function lookOnce(
     ])
   }
 
+  /** Another one holds the lease by now, and the outcome is its to tell. What this look did late may have undone its work, so that it is looked at once more. */
+  async function overtaken(): Promise<void> {
+    await store.commit([{ do: 'enqueue', key: lease.key, at: clock.now() }])
+  }
+
   async function finish(mutations: readonly Mutation[]): Promise<void> {
     try {
       await store.commit(mutations)
     } catch (error) {
-      // Another one holds the lease by now: the outcome is its to tell.
       if (!(error instanceof CloudError && error.code === 'gone')) throw error
+      await overtaken()
     }
   }
 }
