@@ -113,6 +113,12 @@ test('get, describe, explain and stats show what there is', async () => {
   for (let tries = 0; tries < STATS_TRIES_MAX && !stats.includes('1m'); tries++)
     stats = await it.fine('stats', 'web')
   assert.match(stats, /^REPLICA +CPU.*\nweb-0 +1m +8 MiB/)
+  assert.match(
+    await it.fine('usage', '--from', '2026-01-01T00:00:00Z'),
+    /^WHAT +HOURS\n(replica 1000m 512 MiB +0\.\d{3}\n)?external address +0\.000\n$/,
+  )
+  const past = ['--from', '2020-01-01T00:00:00Z', '--to', '2020-02-01T00:00:00Z', '-o', 'json']
+  assert.deepEqual(JSON.parse(await it.fine('usage', ...past)).replicas, [])
   assert.match(await it.fine('kinds'), /^workload +tenant +vpc subnet image/m)
   assert.match(await it.fine('whoami'), /acme/)
 })

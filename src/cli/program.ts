@@ -17,6 +17,7 @@ import { registerRestart } from './restart.ts'
 import { registerStats } from './stats.ts'
 import { registerTenants } from './tenants.ts'
 import { registerTunnel } from './tunnel.ts'
+import { registerUsage } from './usage.ts'
 import { registerWatch } from './watch.ts'
 import { registerWhoami } from './whoami.ts'
 import type { World } from './world.ts'
@@ -34,6 +35,7 @@ const COMMANDS: readonly Register[] = [
   registerExec,
   registerStats,
   registerTunnel,
+  registerUsage,
   registerLeaks,
   registerKinds,
   registerTenants,

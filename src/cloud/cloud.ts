@@ -63,6 +63,7 @@ import { reconcilePart, reconcileProvider, reconcileVpc } from './network/vpc.re
 import { createAuditor, type Drivers } from './observe/audit.ts'
 import { AUDIT_EVERY_SECONDS, type Leak } from './observe/compare.ts'
 import { createMetrics } from './observe/metrics.ts'
+import { type Usage, usageOf } from './observe/usage.ts'
 import { createVerbs, type Verbs } from './verbs.ts'
 
 export type { Drivers } from './observe/audit.ts'
@@ -181,6 +182,8 @@ export type Cloud = {
       newestFirst?: boolean
     },
   ): Promise<{ readonly records: readonly StoredRecord[]; readonly next?: string }>
+  /** What the caller's tenant used between two moments in milliseconds since 1970, until now at most; `invalid` the wrong way round. */
+  usage(caller: Caller, period: { from: number; to?: number }): Promise<Usage>
   /** The last sample of a replica, undefined before the first. */
   sample(replica: string): Sample | undefined
   /** Samples of a replica, one a minute, oldest first; kept 15 days. `from` (included) and `to` in milliseconds. */
@@ -279,7 +282,10 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     { kind: securityGroup, reconcile: reconcilePart(routers) },
     { kind: routeTable, reconcile: reconcilePart(routers) },
     { kind: provider, reconcile: reconcileProvider(drivers.network, settings) },
-    { kind: workload, reconcile: reconcileWorkload({ compute: drivers.compute, samples, grow }) },
+    {
+      kind: workload,
+      reconcile: reconcileWorkload({ compute: drivers.compute, network: routers, samples, grow }),
+    },
     {
       kind: replica,
       reconcile: reconcileReplica({
@@ -391,10 +397,17 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     },
   ]
 
-  /** Looks at everything that stands on the host agent now, whatever pause it had before its next try. */
-  const wakeAll = async (): Promise<void> => {
-    for (const kind of [vpc, workload, replica] as unknown as AnyKind[])
-      for (const it of await everything(kind, ALL)) await engine.wake(keyOf(it))
+  /** Looks at every resource of a kind; goes on trying, since the store may refuse for a while (a full disk). */
+  const wakeAll = async (kind: AnyKind, signal: AbortSignal): Promise<void> => {
+    while (!signal.aborted) {
+      try {
+        for (const it of await everything(kind, ALL)) await engine.wake(keyOf(it))
+        return
+      } catch (error) {
+        log.warn('resources could not be woken', { kind: kind.name, error: messageOf(error) })
+        await engine.clock.sleep(EVENTS_RETRY_MS, signal).catch(() => {})
+      }
+    }
   }
   /** Until the host agent answers again. */
   const agentAnswers = async (signal: AbortSignal): Promise<void> => {
@@ -416,7 +429,8 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
         if (!signal.aborted) log.warn('the stream of container events broke', { error: messageOf(error) })
       }
       await agentAnswers(signal)
-      if (!signal.aborted) await wakeAll()
+      // Whatever pause it had before its next try: it stands on the host agent.
+      for (const kind of [vpc, workload, replica]) await wakeAll(kind as unknown as AnyKind, signal)
     }
   }
 
@@ -501,8 +515,15 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     explain: async (caller, kind, id) => await engine.explain(await read(caller, kind, id)),
     async records(caller, { limit = 100, ...query }) {
       authorise(caller, 'read')
-      const own = caller.scope === 'admin' && caller.tenant === PLATFORM ? ALL : caller.tenant
-      return await engine.store.records({ ...query, tenant: own, limit: Math.min(limit, RECORDS_MAX) })
+      return await engine.store.records({
+        ...query,
+        tenant: recordsOf(caller),
+        limit: Math.min(limit, RECORDS_MAX),
+      })
+    },
+    async usage(caller, { from, to = Infinity }) {
+      authorise(caller, 'read')
+      return await usageOf(engine, recordsOf(caller), from, to)
     },
     sample: (id) => samples.get(id),
     async history(caller, id, query) {
@@ -574,8 +595,8 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     },
     async run(signal) {
       isRunning = true
-      for (const it of await everything(vpc, ALL)) await engine.wake(`vpc/${it.id}`)
-      await Promise.all([engine.run(reconcilers, patrols, signal), followEvents(signal)])
+      const looking = wakeAll(vpc, signal)
+      await Promise.all([looking, engine.run(reconcilers, patrols, signal), followEvents(signal)])
     },
     async settle(withinMs) {
       samples.put(await drivers.compute.samples(AbortSignal.timeout(SAMPLE_EVERY_MS)))
@@ -583,6 +604,10 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     },
   }
 }
+
+/** Whose records a caller may see: its own tenant's, or all for an administrator that named none. */
+const recordsOf = (caller: Caller): string =>
+  caller.scope === 'admin' && caller.tenant === PLATFORM ? ALL : caller.tenant
 
 const REVOKED_CHECK_MS = 1000
 

@@ -408,12 +408,13 @@ const REPLACES = [
 const GIVEN = ['vip', 'externalAddress', 'attempt', 'change', 'egress'] as const
 
 async function patchWorkload(
-  { draft }: VerbContext,
+  context: VerbContext,
   verbs: Verbs,
   it: Workload,
   wanted: Workload['spec'],
   labels: Record<string, string>,
 ): Promise<Resource> {
+  const { draft } = context
   const differs = (field: keyof Workload['spec']): boolean =>
     JSON.stringify(it.spec[field]) !== JSON.stringify(wanted[field])
   for (const field of GIVEN)
@@ -434,7 +435,9 @@ async function patchWorkload(
     replicas: differs('replicas') ? wanted.replicas : current.spec.replicas,
     change: replaced.length ? 'config' : 'scale',
   }
-  return draft.edit(workload, current, { spec, labels })
+  const edited = draft.edit(workload, current, { spec, labels })
+  if (differs('cpuMillicores')) await compute.resizeReplicas(context, edited)
+  return edited
 }
 
 const mergeLabels = (

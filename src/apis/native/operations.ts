@@ -32,6 +32,25 @@ const Records = Type.Object({
   next: Type.Optional(Type.String()),
 })
 
+const HOUR_MS = 3_600_000
+const Period = Type.Object(
+  {
+    from: Type.String({ format: 'date-time' }),
+    to: Type.Optional(
+      Type.String({ format: 'date-time', description: 'Not included; until now if absent.' }),
+    ),
+  },
+  { additionalProperties: false },
+)
+const Usage = Type.Object({
+  from: Type.String({ format: 'date-time' }),
+  to: Type.String({ format: 'date-time' }),
+  replicas: Type.Array(
+    Type.Object({ cpuMillicores: Type.Integer(), memoryMib: Type.Integer(), hours: Type.Number() }),
+  ),
+  externalAddresses: Type.Object({ hours: Type.Number() }),
+})
+
 /** Ends when the client is gone, so that nobody looks at a host for a reader who left. */
 function whileConnected(reply: FastifyReply): AbortSignal {
   const controller = new AbortController()
@@ -63,6 +82,30 @@ export function operationRoutes(app: FastifyInstance, cloud: Cloud): void {
       return {
         items: records.map((it) => ({ ...it, at: new Date(it.at).toISOString() })),
         ...(next === undefined ? {} : { next }),
+      }
+    },
+  )
+
+  app.get<{ Querystring: Static<typeof Period> }>(
+    '/usage',
+    {
+      schema: {
+        tags: ['records'],
+        summary: 'What the tenant used in a period: running replicas by class, external addresses',
+        querystring: Period,
+        response: { 200: Usage, ...REFUSALS },
+      },
+    },
+    async (request) => {
+      const { from, to } = request.query
+      const period = { from: Date.parse(from), ...(to === undefined ? {} : { to: Date.parse(to) }) }
+      const used = await cloud.usage(callerOf(request), period)
+      const hours = (milliseconds: number): number => milliseconds / HOUR_MS
+      return {
+        from: new Date(used.from).toISOString(),
+        to: new Date(used.to).toISOString(),
+        replicas: used.replicas.map(({ milliseconds, ...it }) => ({ ...it, hours: hours(milliseconds) })),
+        externalAddresses: { hours: hours(used.externalAddresses.milliseconds) },
       }
     },
   )

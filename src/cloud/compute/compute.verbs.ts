@@ -1,11 +1,13 @@
 import { cidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
+import type { Draft } from '#engine/draft.ts'
 import { authorise, ownTenant } from '#cloud/access.ts'
 import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
 import { fabricPool } from '#cloud/network/addresses.driver.ts'
 import { securityGroup } from '#cloud/network/security-group.kind.ts'
 import { subnet } from '#cloud/network/subnet.kind.ts'
 import { vpc, type Vpc } from '#cloud/network/vpc.kind.ts'
+import { addressOpened } from '#cloud/observe/usage.kind.ts'
 import { registryCredential, type RegistryCredential } from './registry-credential.kind.ts'
 import { replica, type Replica } from './replica.kind.ts'
 import { desiredOf, endedOf, toReplace } from './state.ts'
@@ -92,7 +94,10 @@ export async function createWorkload(
     made.id,
   )
   useQuota(draft, tenant, 'workloads', made.id)
-  if (input.inbound) useQuota(draft, tenant, 'externalAddresses', made.id)
+  if (made.spec.externalAddress !== undefined) {
+    useQuota(draft, tenant, 'externalAddresses', made.id)
+    draft.record(addressOpened(made, made.spec.externalAddress))
+  }
   if (spec.egress && !input.inbound && context.promises.has('external-source'))
     await ensureNat(context, inVpc, pickExternal)
   const replicas = []
@@ -166,7 +171,9 @@ function checkedPersistence(it: Workload['spec']['persistence']): Workload['spec
 /** A VPC gets one external address for the outbound connections of everything without its own, when first needed. */
 async function ensureNat(context: VerbContext, it: Vpc, pickExternal: PickExternal): Promise<void> {
   if (it.spec.natAddress !== undefined) return
-  context.draft.edit(vpc, it, { spec: { ...it.spec, natAddress: await pickExternal(context) } })
+  const natAddress = await pickExternal(context)
+  context.draft.edit(vpc, it, { spec: { ...it.spec, natAddress } })
+  context.draft.record(addressOpened(it, natAddress))
 }
 
 /** One more slot of a workload, with its addresses; `exhausted` when the subnet or the tenant's quota is used up. */
@@ -206,9 +213,22 @@ export async function createReplica(
     },
   })
   useQuota(draft, of.tenant, 'replicas', made.id)
-  useQuota(draft, of.tenant, 'cpuMillicores', made.id, of.spec.cpuMillicores)
-  useQuota(draft, of.tenant, 'memoryMib', made.id, of.spec.memoryMib)
+  useSize(draft, of, made.id)
   return made
+}
+
+function useSize(draft: Draft, of: Workload, id: string): void {
+  useQuota(draft, of.tenant, 'cpuMillicores', id, of.spec.cpuMillicores)
+  useQuota(draft, of.tenant, 'memoryMib', id, of.spec.memoryMib)
+}
+
+/** Counts every replica at the size the workload has now and has it looked at; `exhausted` when the quota does not allow it. */
+export async function resizeReplicas({ draft }: Pick<VerbContext, 'draft'>, it: Workload): Promise<void> {
+  const query = { tenant: it.tenant, terms: [`workload:${it.id}`], deleted: false }
+  for (const one of await draft.list(replica, query)) {
+    useSize(draft, it, one.id)
+    draft.wake(`replica/${one.id}`)
+  }
 }
 
 async function existing({ draft, caller }: VerbContext, id: string): Promise<Workload> {
@@ -295,6 +315,7 @@ export async function configureWorkload(
   if (endedOf(it)) refuse('Pod is stopped')
   if (Object.keys(change).length === 0) return it
   const next = await replaceContainers(context, it, { ...spec, change: 'config' })
+  await resizeReplicas(context, next)
   await fitReplicas(context, next)
   return next
 }

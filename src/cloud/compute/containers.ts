@@ -75,17 +75,29 @@ export type Containers = {
   apply(wish: ContainerWish, registry: ContainerWish['registry'], signal: AbortSignal): Promise<void>
   /** Drops the memory of one, since the driver was seen to hold something else or nothing. */
   distrust(id: string): void
+  /** The replica is gone. */
+  forget(id: string): void
 }
 
 export function createContainers(compute: ComputeDriver): Containers {
   const applied = new Map<string, string>()
+  // Calls under way or done, counted: one that another overtook says nothing of what the driver holds now.
+  const calls = new Map<string, number>()
   return {
     async apply(wish, registry, signal) {
       const text = JSON.stringify(wish)
       if (applied.get(wish.id) === text) return
+      const call = (calls.get(wish.id) ?? 0) + 1
+      calls.set(wish.id, call)
+      applied.delete(wish.id)
       await compute.apply(registry ? { ...wish, registry } : wish, signal)
-      applied.set(wish.id, text)
+      if (calls.get(wish.id) === call) applied.set(wish.id, text)
+      else applied.delete(wish.id)
     },
     distrust: (id) => void applied.delete(id),
+    forget(id) {
+      applied.delete(id)
+      calls.delete(id)
+    },
   }
 }

@@ -1,6 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { Resource, ResourceOf } from '#engine/resource.ts'
+import { Metered } from '#cloud/observe/usage.kind.ts'
 import { HOST_ADVICE } from '#cloud/states.ts'
 
 type Seen = { attempt?: number; phase: string; ready: boolean }
@@ -38,6 +39,10 @@ export const replica = defineKind({
     runtimeId: Type.Optional(Type.String()),
     startedAt: Type.Optional(Type.Integer()),
     exitCode: Type.Optional(Type.Integer()),
+    /** Its container is gone: its network may let go of its addresses. */
+    released: Type.Optional(Type.Boolean()),
+    /** The usage interval that is open: while the phase is running. */
+    metered: Type.Optional(Metered),
   }),
   initial: { phase: 'pending', ready: false, restarts: 0 },
   immutable: ['workload', 'vpc', 'subnet', 'index', 'address', 'fabric'],

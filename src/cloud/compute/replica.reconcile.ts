@@ -1,8 +1,10 @@
 import { messageOf } from '#lib/errors.ts'
 import { PLATFORM } from '#engine/resource.ts'
+import type { Draft } from '#engine/draft.ts'
 import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
 import { provider } from '#cloud/network/provider.kind.ts'
 import { vpc, type Vpc } from '#cloud/network/vpc.kind.ts'
+import { meter, type ReplicaClass } from '#cloud/observe/usage.kind.ts'
 import type { ComputeDriver, HealthCheck, SeenContainer } from './compute.driver.ts'
 import { type Containers, registryFor, wishOf, withNames } from './containers.ts'
 import type { Replica } from './replica.kind.ts'
@@ -16,10 +18,12 @@ const UNSTABLE_MS = 5000
 const FAILED_MS = 30_000
 const PROGRESS_STEP_PERCENT = 10
 
-/** What compute asks of the network: is this replica's attachment in force, does a VIP still lead to it. */
+/** What compute asks of the network: is this replica's attachment in force, does a VIP still lead to it, is it gone. */
 export type AttachmentView = {
   attached(vpc: string, replica: string): boolean
   serving(vpc: string, replica: string): boolean
+  /** Whether the network is known to have nothing of this replica or workload any more. */
+  isFreeOf(vpc: string, id: string): boolean
 }
 
 /** What compute asks of the front door: does a route still lead to this replica, what has it still to answer. */
@@ -78,6 +82,13 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
       await compute.remove(it.id, signal)
       const left = await compute.observe(it.id, signal)
       if (left) return again(SOON_MS, `its container does not go: ${left.message ?? `it is ${left.state}`}`)
+      // Its addresses are given to others with its record: no router may have them then.
+      if (!it.status.released || !network.isFreeOf(it.spec.vpc, it.id)) {
+        draft.wake(`vpc/${it.spec.vpc}`)
+        const reason = `its network has not let go of it: ${await routerOf(inVpc, why)}`
+        return again(SOON_MS, reason, stopped(draft, it))
+      }
+      containers.forget(it.id)
       drain.forget(it.id)
       return gone
     }
@@ -107,7 +118,8 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
     } catch (error) {
       // What is gone must not be taken for ready only because nothing can be put in its place.
       if (!it.status.ready || seen?.state === 'running') throw error
-      return again(SOON_MS, messageOf(error), { ...it.status, phase: 'pending', ready: false })
+      const status = { ...it.status, phase: 'pending' as const, ready: false }
+      return metered(draft, it, of.spec, again(SOON_MS, messageOf(error), status))
     }
     seen = await compute.observe(it.id, signal)
     if ((seen?.restarts ?? 0) > it.status.restarts && it.status.attempt === it.spec.attempt)
@@ -126,7 +138,7 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
         what: 'replica.drifted',
         body: { what: 'missing', thing: 'container', detail: 'its container is gone, or was made anew' },
       })
-    return outcomeOf(it, seen, of.spec.health, draft.now)
+    return metered(draft, it, of.spec, outcomeOf(it, seen, of.spec.health, draft.now))
   }
 }
 
@@ -142,6 +154,33 @@ const wasReplaced = (it: Replica, seen: SeenContainer | undefined): boolean =>
 async function routerOf(it: Vpc | undefined, why: Look['why']): Promise<string> {
   const cause = it && (await why(it))
   return `the router of VPC ${it?.name ?? '(gone)'} is behind${cause ? `: ${cause}` : ''}`
+}
+
+/** Opens and closes usage intervals as the phase goes, in the commit that says so. */
+function metered(
+  draft: Draft,
+  it: Replica,
+  of: ReplicaClass,
+  outcome: Outcome<Replica['status']>,
+): Outcome<Replica['status']> {
+  if (outcome.do === 'gone' || !outcome.status) return outcome
+  const { metered: _, ...status } = outcome.status
+  const running = status.phase === 'running' ? of : undefined
+  const { open, records } = meter(it, it.status.metered, running, draft.now)
+  for (const one of records) draft.record(one)
+  return { ...outcome, status: { ...status, ...optional('metered', open) } }
+}
+
+/** Its container was seen gone after deletion was asked. */
+function stopped(draft: Draft, it: Replica): Replica['status'] {
+  for (const one of meter(it, it.status.metered, undefined, draft.now).records) draft.record(one)
+  const { metered: _, ...status } = it.status
+  return {
+    ...status,
+    ready: false,
+    released: true,
+    ...(status.phase === 'running' ? { phase: 'pending' as const } : {}),
+  }
 }
 
 /** What a look at the container says of the replica; `restarts` grows over attempts, as a person counts them. */

@@ -1,9 +1,11 @@
 import { isCloudError, messageOf } from '#lib/errors.ts'
 import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
 import type { Draft } from '#engine/draft.ts'
+import { addressClosed } from '#cloud/observe/usage.kind.ts'
 import { type Recommendation, recommend, READ_EVERY_MS, stabilise } from './autoscale.ts'
 import type { ComputeDriver } from './compute.driver.ts'
 import { replica, type Replica } from './replica.kind.ts'
+import type { AttachmentView } from './replica.reconcile.ts'
 import type { Samples } from './samples.ts'
 import { desiredOf, isSteady, stateOf, toReplace, waitsFor } from './state.ts'
 import type { Workload } from './workload.kind.ts'
@@ -11,23 +13,31 @@ import type { Workload } from './workload.kind.ts'
 /** The last replica wakes it when it goes; this is for when that was missed. */
 const EMPTYING_MS = 10_000
 const PROGRESS_MS = 1000
+const NETWORK_MS = 250
 const RETRY_GROWTH_MS = 30_000
 
 export type WorkloadTools = {
   readonly compute: ComputeDriver
+  readonly network: AttachmentView
   readonly samples: Samples
   /** Makes one more slot in a commit of its own, so that a full quota does not undo the rest of the look. */
   grow(of: Workload): Promise<void>
 }
 
 /** Keeps a workload's slots as many as wanted and of the attempt wanted, and its status like them. */
-export function reconcileWorkload({ compute, samples, grow }: WorkloadTools): Reconcile<Workload> {
+export function reconcileWorkload({ compute, network, samples, grow }: WorkloadTools): Reconcile<Workload> {
   const histories = new Map<string, readonly Recommendation[]>()
   return async (it, look) => {
     if (it.deletedAt !== undefined) {
       histories.delete(it.id)
       if (look.dependents) return again(EMPTYING_MS, look.waitsFor)
+      if (!network.isFreeOf(it.spec.vpc, it.id)) {
+        look.draft.wake(`vpc/${it.spec.vpc}`)
+        return again(NETWORK_MS, 'waiting for its network to let go of it')
+      }
       await compute.removeVolume(it.id, look.signal)
+      const { externalAddress } = it.spec
+      if (externalAddress !== undefined) look.draft.record(addressClosed(it, externalAddress))
       return gone
     }
     const slots = await slotsOf(look.draft, it)

@@ -69,8 +69,13 @@ const tooMany = (what: string): CloudError =>
   new CloudError('exhausted', `A tenant has at most ${TUNNELS_MAX} ${what}`, { rule: 'quota' })
 
 /** A tunnel or route shares its hostname with nothing of another kind or tenant; asked under the hostname's guard. */
-async function alone(draft: Draft, hostname: string, mayShare: (it: Resource) => boolean): Promise<void> {
-  await draft.guard(`hostname:${hostname}`)
+async function alone(
+  draft: Draft,
+  tenant: string,
+  hostname: string,
+  mayShare: (it: Resource) => boolean,
+): Promise<void> {
+  await draft.guard(`hostname:${hostname}`, tenant === PLATFORM ? undefined : tenant)
   for (const kind of [tunnel, serviceTunnel, route] as unknown as AnyKind[]) {
     const query = { tenant: ALL, terms: [`hostname:${hostname}`], deleted: false }
     const taken = (await draft.list(kind, query)).find((it) => !mayShare(it))
@@ -103,7 +108,7 @@ export async function createTunnel(context: VerbContext, input: NewTunnel): Prom
   const { hostname, under } = await allowed(context, tenant, input)
   if (hostname.startsWith('*.'))
     throw invalid('hostname', 'a tunnel has one hostname; use a route for all below')
-  await alone(draft, hostname, () => false)
+  await alone(draft, tenant, hostname, () => false)
   const given = await usableCertificate(context, tenant, hostname, input.certificate)
   const name = input.name ?? (await named(draft, `tunnel-name:${tenant}`, of))
   const made = draft.create(tunnel, {
@@ -142,7 +147,7 @@ function count(
   owner: string,
 ): void {
   const pool = `${what}:${tenant}`
-  draft.pool(pool, TUNNELS_MAX)
+  draft.pool(pool, TUNNELS_MAX, tenant)
   draft.claim(
     { pool, value: owner, ends: 'deletion', amount: 1, refusal: tooMany(what).message, rule: 'quota' },
     owner,
@@ -247,7 +252,7 @@ export async function createServiceTunnel(
   const { draft, caller, settings } = context
   authorise(caller, 'operate')
   const { hostname } = await allowed(context, PLATFORM, input)
-  await alone(draft, hostname, () => false)
+  await alone(draft, PLATFORM, hostname, () => false)
   const made = draft.create(serviceTunnel, {
     tenant: PLATFORM,
     name: input.name ?? `${input.service}-tunnel`,
@@ -282,6 +287,7 @@ export async function createRoute(context: VerbContext, input: NewRoute): Promis
     throw invalid('spec.pathPrefix', `must be / for ${input.spec.protocol}, which has no paths`)
   await alone(
     draft,
+    tenant,
     hostname,
     (it) =>
       it.kind === route.name &&

@@ -37,7 +37,7 @@ export function planVpc(world: World, settings: Settings): Omit<VpcPlan, 'genera
   const known = new Map(world.subnets.map((it) => [it.id, it]))
   const workloads = new Map(world.workloads.map((it) => [it.id, it]))
   const attachments = world.replicas
-    .filter((it) => known.has(it.spec.subnet))
+    .filter((it) => known.has(it.spec.subnet) && !it.status.released)
     .map((it) => planAttachment(it, workloads.get(it.spec.workload), known, vpc))
   return {
     vpc: vpc.id,
@@ -49,7 +49,7 @@ export function planVpc(world: World, settings: Settings): Omit<VpcPlan, 'genera
     subnets: world.subnets.map((it) => planSubnet(it, world)),
     attachments,
     vips: world.workloads
-      .filter((it) => known.has(it.spec.subnet))
+      .filter((it) => known.has(it.spec.subnet) && !isOver(it, world.replicas))
       .flatMap((it) =>
         it.spec.vip === undefined ? [] : planVip(it, it.spec.vip, world.replicas, known, vpc),
       ),
@@ -95,6 +95,10 @@ function planAttachment(
     groups: workload?.spec.securityGroups ?? [],
   }
 }
+
+/** On its way out, with nothing behind its VIP any more: its addresses are to be free. */
+const isOver = (it: Workload, replicas: readonly Replica[]): boolean =>
+  it.deletedAt !== undefined && !replicas.some((replica) => replica.spec.workload === it.id)
 
 /** Only what is ready, wanted and not on its way out gets connections. */
 const serves = (it: Replica, workload: Workload): boolean =>

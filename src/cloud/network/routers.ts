@@ -1,4 +1,4 @@
-import { isCloudError } from '#lib/errors.ts'
+import { CloudError, isCloudError } from '#lib/errors.ts'
 import type { EdgeDriver, Zone } from '#cloud/edge/edge.driver.ts'
 import type { NetworkDriver, VpcPlan } from './network.driver.ts'
 
@@ -26,6 +26,8 @@ export type Routers = {
   serving(vpc: string, replica: string): boolean
   /** Whether the plan in force was made from this generation of a part, or a later one. */
   holds(vpc: string, part: string, generation: number): boolean
+  /** Whether the plan in force is known and has neither an attachment nor a VIP of this id. */
+  isFreeOf(vpc: string, id: string): boolean
 }
 
 type Held = {
@@ -33,12 +35,15 @@ type Held = {
   plan: string
   zone: string
   attachments: Set<string>
+  vips: Set<string>
   backends: Set<string>
   parts: ReadonlyMap<string, number>
 }
 
 export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers {
   const held = new Map<string, Held>()
+  // The last number given to a plan, in force or not: an answer may be lost, and a call may be overtaken by a later one.
+  const numbered = new Map<string, number>()
   /** What the drivers hold is not what was thought: somebody else wrote a newer one. */
   const orDistrust = async (vpc: string, work: Promise<void>): Promise<void> => {
     try {
@@ -59,15 +64,19 @@ export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers
       }
       const seen = had?.generation ?? (await network.observe(plan.vpc, signal))?.generation ?? 0
       const zones = had ? 0 : ((await edge.list(signal)).find((it) => it.vpc === plan.vpc)?.generation ?? 0)
-      const generation = Math.max(seen, zones) + 1
+      const generation = Math.max(seen, zones, numbered.get(plan.vpc) ?? 0) + 1
+      numbered.set(plan.vpc, generation)
       if (had?.plan !== planText) await orDistrust(plan.vpc, network.apply({ ...plan, generation }, signal))
       if (had?.zone !== zoneText) await orDistrust(plan.vpc, edge.apply({ ...zone, generation }, signal))
       const attachments = new Set(plan.attachments.map((it) => it.id))
+      if ((held.get(plan.vpc)?.generation ?? 0) > generation)
+        throw new CloudError('conflict', 'a later plan is in force', { rule: 'lost_race' })
       held.set(plan.vpc, {
         generation,
         plan: planText,
         zone: zoneText,
         attachments,
+        vips: new Set(plan.vips.map((it) => it.id)),
         backends: new Set(plan.vips.flatMap((it) => it.backends)),
         parts,
       })
@@ -77,10 +86,15 @@ export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers
       held.delete(vpc)
       await network.remove(vpc, signal)
       await edge.remove(vpc, signal)
+      numbered.delete(vpc)
     },
     distrust: (vpc) => void held.delete(vpc),
     attached: (vpc, replica) => held.get(vpc)?.attachments.has(replica) ?? false,
     serving: (vpc, replica) => held.get(vpc)?.backends.has(replica) ?? false,
     holds: (vpc, part, generation) => (held.get(vpc)?.parts.get(part) ?? -1) >= generation,
+    isFreeOf(vpc, id) {
+      const it = held.get(vpc)
+      return it !== undefined && !it.attachments.has(id) && !it.vips.has(id)
+    },
   }
 }

@@ -5,6 +5,7 @@ import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import type { Settings } from '#cloud/context.ts'
 import { tunnel } from '#cloud/edge/tunnel.kind.ts'
+import { addressClosed } from '#cloud/observe/usage.kind.ts'
 import type { NetworkDriver } from './network.driver.ts'
 import { planHost, planVpc, planZone, type World } from './plan.ts'
 import { provider, type Provider } from './provider.kind.ts'
@@ -47,9 +48,10 @@ export const reconcileVpc =
     if (it.deletedAt !== undefined && dependents === 0) {
       await frontage.remove(it.id, signal)
       await routers.remove(it.id, signal)
-      return (await network.observe(it.id, signal))
-        ? again(TEARDOWN_MS, 'waits for its router on the host to go')
-        : gone
+      if (await network.observe(it.id, signal))
+        return again(TEARDOWN_MS, 'waits for its router on the host to go')
+      if (it.spec.natAddress !== undefined) draft.record(addressClosed(it, it.spec.natAddress))
+      return gone
     }
     const plan = planVpc(world, settings)
     const parts = [...world.subnets, ...world.groups, ...world.routeTables]
