@@ -43,6 +43,7 @@ export const SUITES: readonly Suite[] = [
   { name: 'unit', does: { tests: '{src,bench}/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 240 },
   { name: 'sweep', does: { tests: 'test/sweep/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 180 },
   { name: 'upgrade', does: { tests: 'test/upgrade/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 60 },
+  { name: 'sim', does: { tests: 'test/sim/**/*.test.ts', atOnce: 1 }, needs: [], secondsMax: 180 },
   onHost('network', 240),
   onHost('fixtures', 300, 'engine'),
   onHost('docker', 300, 'engine'),

@@ -136,7 +136,10 @@ export const native: SweptDialect = {
     'service-tunnel id': 'api',
   }),
   bodies: { ...CREATIONS, ...CHANGES },
-  queries: { 'GET /replica/{id}/exec': () => 'command=ls' },
+  queries: {
+    'GET /replica/{id}/exec': () => 'command=ls',
+    'GET /usage': () => 'from=2026-01-01T00:00:00Z',
+  },
   sockets: ['GET /replica/{id}/exec'],
   // Made and changed by the platform alone; the answer says by what to do it instead.
   always: {

@@ -4,12 +4,16 @@ import { type Littered, simulatedAudit } from './audit.ts'
 import type { Fault } from './network.ts'
 
 /** An edge that only keeps its tables: for tests and benchmarks, nothing answers. */
-export function simulatedEdge(
-  fault: Fault = () => {},
-): EdgeDriver & Littered & { readonly zones: ReadonlyMap<string, Zone> } {
+export function simulatedEdge(fault: Fault = () => {}): EdgeDriver &
+  Littered & {
+    readonly zones: ReadonlyMap<string, Zone>
+    /** The edge lost what it knew of a VPC. */
+    vanish(vpc: string): void
+  } {
   const zones = new Map<string, Zone>()
   return {
     zones,
+    vanish: (vpc) => void zones.delete(vpc),
     ...simulatedAudit(fault),
     async apply(zone) {
       await fault('apply', zone.vpc)

@@ -15,6 +15,9 @@ export type SimulatedNetwork = NetworkDriver &
     host(): HostPlan | undefined
     /** Somebody changed a router behind our back; the next apply puts it right. */
     meddle(vpc: string, difference: Difference): void
+    /** Somebody removed a router behind our back, or made one that no VPC has. */
+    vanish(vpc: string): void
+    intrude(plan: VpcPlan): void
   }
 
 /** Routers that exist only as their plans: for tests and benchmarks, no packet moves. */
@@ -38,6 +41,11 @@ export function simulatedNetwork(
     host: () => host,
     litter,
     ...audited,
+    vanish(vpc) {
+      plans.delete(vpc)
+      drifts.delete(vpc)
+    },
+    intrude: (plan) => void plans.set(plan.vpc, plan),
     meddle: (vpc, difference) => void drifts.set(vpc, [...(drifts.get(vpc) ?? []), difference]),
     async missing() {
       await fault('missing', '')
