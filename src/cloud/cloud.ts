@@ -578,8 +578,11 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     },
     async missing(caller, signal) {
       authorise(caller, 'operate')
-      const { network, compute, front } = drivers
-      return (await Promise.all([network, compute, front].map((it) => it.missing(signal)))).flat()
+      return [
+        ...(await drivers.network.missing(signal)),
+        ...(await drivers.compute.missing(signal)),
+        ...(await drivers.front.missing(signal)),
+      ]
     },
     metrics: async () => (await metrics.text()) + traffic.metrics(),
     async bootstrap(keep, newPassword) {

@@ -175,6 +175,7 @@ export async function startProcess(options: ProcessOptions): Promise<Process> {
     engine,
     bulk: noBulk,
     drivers: {
+      ...options.drivers,
       compute: wrap('compute', options.drivers.compute),
       network: wrap('network', options.drivers.network),
       edge: wrap('edge', options.drivers.edge),

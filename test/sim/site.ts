@@ -9,9 +9,8 @@ import { circloud } from '#apis/circloud/server.ts'
 import { createHttp } from '#apis/http.ts'
 import { native } from '#apis/native/server.ts'
 import type { RunningCloud } from '#cloud/cloud.ts'
-import { simulatedCompute } from '#drivers/simulated/compute.ts'
-import { simulatedEdge } from '#drivers/simulated/edge.ts'
-import { simulatedNetwork } from '#drivers/simulated/network.ts'
+import { simulatedDrivers } from '#drivers/simulated/drivers.ts'
+import { NOBODY_SIGNS } from './signer.ts'
 import { CALM } from './driver.ts'
 import { createLedger } from './ledger.ts'
 import { NO_TROUBLE, type Process, startProcess } from './process.ts'
@@ -54,7 +53,7 @@ export async function openSite(): Promise<Site> {
   const bugs: string[] = []
   const first = await startProcess({
     directory: template,
-    drivers: { compute: simulatedCompute(schedule), network: simulatedNetwork(), edge: simulatedEdge() },
+    drivers: simulatedDrivers({ clock: schedule, signer: NOBODY_SIGNS }),
     schedule,
     random,
     ledger: createLedger(),

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
-import { simulatedCompute, type SimulatedCompute } from '#drivers/simulated/compute.ts'
-import { simulatedEdge } from '#drivers/simulated/edge.ts'
-import { simulatedNetwork } from '#drivers/simulated/network.ts'
+import type { SimulatedCompute } from '#drivers/simulated/compute.ts'
+import { simulatedDrivers } from '#drivers/simulated/drivers.ts'
+import { NOBODY_SIGNS } from './signer.ts'
+import type { simulatedEdge } from '#drivers/simulated/edge.ts'
+import type { simulatedNetwork } from '#drivers/simulated/network.ts'
 import { CALM, type Pending, type Trouble, type TroubleRates } from './driver.ts'
 import { createLedger, type Ledger } from './ledger.ts'
 import { type CommitTrouble, NO_TROUBLE, type Process, startProcess } from './process.ts'
@@ -65,9 +67,8 @@ export async function openWorld(site: Site, { seed, weather: first, killAt }: Wo
   const random = seeded(seed)
   const schedule = createSchedule(random, site.startMs)
   const ledger = createLedger()
-  const compute = simulatedCompute(schedule)
-  const network = simulatedNetwork()
-  const edge = simulatedEdge()
+  const drivers = simulatedDrivers({ clock: schedule, signer: NOBODY_SIGNS })
+  const { compute, network, edge } = drivers
   const folder = site.folder()
   const hash = createHash('sha256')
   const lines: string[] = []
@@ -96,7 +97,7 @@ export async function openWorld(site: Site, { seed, weather: first, killAt }: Wo
     const mine = ++starting
     current = await startProcess({
       directory: folder.directory,
-      drivers: { compute, network, edge },
+      drivers,
       schedule,
       random,
       ledger,

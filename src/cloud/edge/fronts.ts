@@ -27,7 +27,7 @@ type Held = {
   readonly origins: ReadonlySet<string>
 }
 
-export function createFronts(driver: FrontDriver): Fronts {
+export function createFronts(door: FrontDriver): Fronts {
   const held = new Map<string, Held>()
   return {
     async apply(front, signal) {
@@ -36,14 +36,14 @@ export function createFronts(driver: FrontDriver): Fronts {
       if (had?.text === text) return []
       const seen =
         had?.generation ??
-        (await driver.list(signal)).fronts.find((it) => it.vpc === front.vpc)?.generation ??
+        (await door.list(signal)).fronts.find((it) => it.vpc === front.vpc)?.generation ??
         0
       const routes = new Map(front.routes.map((it) => [it.id, JSON.stringify(it)]))
       const origins = new Set(front.routes.flatMap((it) => it.origins.map((origin) => origin.id)))
       const generation = seen + 1
       // A VPC that nothing leads to has no table at all.
-      if (front.routes.length) await driver.apply({ ...front, generation }, signal)
-      else if (seen > 0) await driver.remove(front.vpc, signal)
+      if (front.routes.length) await door.apply({ ...front, generation }, signal)
+      else if (seen > 0) await door.remove(front.vpc, signal)
       held.set(front.vpc, { generation: front.routes.length ? generation : 0, text, routes, origins })
       const before = had?.routes ?? new Map<string, string>()
       return [...new Set([...routes.keys(), ...before.keys()])].filter(
@@ -52,7 +52,7 @@ export function createFronts(driver: FrontDriver): Fronts {
     },
     async remove(vpc, signal) {
       held.delete(vpc)
-      await driver.remove(vpc, signal)
+      await door.remove(vpc, signal)
     },
     distrust: (vpc) => void held.delete(vpc),
     serves: (vpc, route) => held.get(vpc)?.routes.has(route),
@@ -60,7 +60,7 @@ export function createFronts(driver: FrontDriver): Fronts {
     async open(vpc, origin, signal) {
       if (!held.get(vpc)?.routes.size) return 0
       try {
-        return (await driver.open(signal))[origin] ?? 0
+        return (await door.open(signal))[origin] ?? 0
       } catch (error) {
         if (isCloudError(error, 'unavailable')) return 0
         throw error
