@@ -269,7 +269,7 @@ export function podRoutes(app: App, cloud: Cloud, doors: Doors): void {
           204: Nothing(
             'Deletion accepted; replicas, VIP, DNS name, EIP, persistent data and tunnels are removed. No body.',
           ),
-          ...refusals(401, 404),
+          ...refusals(401, 404, 409),
         },
       },
     },

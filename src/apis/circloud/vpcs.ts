@@ -105,7 +105,7 @@ export function vpcRoutes(app: App, cloud: Cloud, { callerOf, ownBody }: Doors):
         params: params('vpc_id'),
         response: {
           204: Nothing('Deleted with its subnets, pods and their tunnels. No body.'),
-          ...refusals(401, 404),
+          ...refusals(401, 404, 409),
         },
       },
     },
