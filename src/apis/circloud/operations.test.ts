@@ -61,6 +61,12 @@ function fieldsOf(of: Document, schema: Schema | undefined, prefix = ''): Record
 const jsonOf = (it: { content?: Record<string, { schema: Schema }> } | undefined): Schema | undefined =>
   it?.content?.['application/json']?.schema
 
+/** Refusals that the contract has no case for: what another dialect made stands in the way. */
+const BEYOND: Readonly<Record<string, readonly string[]>> = {
+  'DELETE /vpcs/{vpc_id}': ['409'],
+  'DELETE /pods/{pod_id}': ['409'],
+}
+
 test('the document has every operation, field and status of the contract', async () => {
   await using it = await testDialect()
   const ours = await it.document<Document>()
@@ -83,7 +89,8 @@ test('the document has every operation, field and status of the contract', async
       fieldsOf(contract, jsonOf(operation.requestBody)),
       at,
     )
-    assert.deepEqual(Object.keys(own.responses).toSorted(), Object.keys(operation.responses).toSorted(), at)
+    const statuses = [...Object.keys(operation.responses), ...(BEYOND[at] ?? [])]
+    assert.deepEqual(Object.keys(own.responses).toSorted(), statuses.toSorted(), at)
     for (const [status, answer] of Object.entries(operation.responses).filter(([it]) => it.startsWith('2')))
       assert.deepEqual(
         Object.keys(fieldsOf(ours, jsonOf(own.responses[status]))).toSorted(),
