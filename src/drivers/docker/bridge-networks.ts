@@ -37,7 +37,8 @@ export function bridgeNetworks(
   prepare: (vpc: string) => Promise<ReadonlySet<string> | undefined>,
 ): Networks {
   return {
-    within: (_, work) => work(),
+    using: (_, work) => work(),
+    alone: (_, work) => work(),
     ensure: async ({ vpc }) => void (await prepare(vpc)),
     joining({ plan }, wish) {
       const outside = wish.dns.nameservers?.length

@@ -372,7 +372,7 @@ async function purge(
     for (const id of left) await kill(id)
     await clock.sleep(POLL_MS, signal)
   }
-  for (const subnet of await networks.list()) await networks.within(subnet, () => networks.remove(subnet))
+  for (const subnet of await networks.list()) await networks.alone(subnet, () => networks.remove(subnet))
   await removeAll(volumes)
 }
 

@@ -1,4 +1,5 @@
 import type { NetworkCreateOptions } from 'dockerode'
+import { createTurns, type Turns } from '#lib/turns.ts'
 import type { HeldAttachment } from './attach.ts'
 import { ATTACHMENT_OPTION, type Joining, LABEL, networkName } from './container.ts'
 import { type DockerApi, statusOf } from './docker.ts'
@@ -10,17 +11,16 @@ export const SUBNET_OPTION = 'arcus.subnet'
 
 /**
  * Docker's side of subnets: one network each, of our plugin, made before its first container and removed after the last.
- * `within` keeps both from happening at once.
+ * `using` and `alone`, by the subnet's id, keep both from happening at once.
  */
-export type Networks = {
-  within<T>(subnet: string, work: () => Promise<T>): Promise<T>
-  /** Call it inside `within`. */
+export type Networks = Turns & {
+  /** Call it inside `using`. */
   ensure(attached: HeldAttachment): Promise<void>
   /** What a container of the wish is made with. */
   joining(attached: HeldAttachment, wish: KeptWish): Joining
   /** Before each start: puts a container into what else it needs. */
   join(attached: HeldAttachment, runtimeId: string): Promise<void>
-  /** Call it inside `within`. */
+  /** Call it inside `alone`. */
   remove(subnet: string): Promise<void>
   /** Ids of all subnets that have one. */
   list(): Promise<readonly string[]>
@@ -30,32 +30,32 @@ export type Networks = {
 
 export function dockerNetworks(api: DockerApi, instance: string, plugin: string, owner: Owner): Networks {
   const known = new Set<string>()
-  const turns = new Map<string, Promise<unknown>>()
   const ours = [`${LABEL.instance}=${instance}`]
+  const turns = createTurns()
+  const making = new Map<string, Promise<void>>()
+
+  const make = async (attached: HeldAttachment): Promise<void> => {
+    const subnet = attached.subnet.id
+    const there = await api.networks([...ours, `${LABEL.subnet}=${subnet}`])
+    if (!there.length) {
+      try {
+        await api.createNetwork(networkOptions(instance, plugin, owner, attached))
+      } catch (error) {
+        if (statusOf(error) !== 409) throw error
+      }
+    }
+    known.add(subnet)
+  }
 
   return {
-    async within<T>(subnet: string, work: () => Promise<T>): Promise<T> {
-      const before = turns.get(subnet) ?? Promise.resolve()
-      const turn = before.then(work, work)
-      turns.set(subnet, turn)
-      try {
-        return await turn
-      } finally {
-        if (turns.get(subnet) === turn) turns.delete(subnet)
-      }
-    },
+    using: turns.using,
+    alone: turns.alone,
     async ensure(attached) {
       const subnet = attached.subnet.id
       if (known.has(subnet)) return
-      const there = await api.networks([...ours, `${LABEL.subnet}=${subnet}`])
-      if (!there.length) {
-        try {
-          await api.createNetwork(networkOptions(instance, plugin, owner, attached))
-        } catch (error) {
-          if (statusOf(error) !== 409) throw error
-        }
-      }
-      known.add(subnet)
+      const made = making.get(subnet) ?? make(attached).finally(() => making.delete(subnet))
+      making.set(subnet, made)
+      await made
     },
     joining: ({ plan }, { id }) => ({
       endpoint: {

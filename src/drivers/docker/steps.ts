@@ -83,7 +83,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
       volumePath: options.volumes.path,
       init: await options.init(),
     })
-    const runtimeId = await networks.within(attached.subnet.id, async () => {
+    const runtimeId = await networks.using(attached.subnet.id, async () => {
       await networks.ensure(attached)
       return api.create(containerName(instance, wish), body)
     })
@@ -102,7 +102,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
     const { id } = held.wish
     const attached = links.attachment(id)
     await writeResolvConf(held.wish)
-    if (attached) await networks.within(attached.subnet.id, () => networks.ensure(attached))
+    if (attached) await networks.using(attached.subnet.id, () => networks.ensure(attached))
     await slot(async () => {
       if (!(await options.stays())) throw new CloudError('unavailable', 'Docker is going down')
       if (attached) await networks.join(attached, runtimeId)
@@ -112,7 +112,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
   }
 
   const release = (subnet: string): Promise<void> =>
-    networks.within(subnet, async () => {
+    networks.alone(subnet, async () => {
       if (wishes.all().some((it) => it.wish.subnet === subnet)) return
       if ((await api.list([`${LABEL.instance}=${instance}`, `${LABEL.subnet}=${subnet}`])).length) return
       await networks.remove(subnet)
