@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
+import { daysOver } from './bulk.days.ts'
 import type { BulkRow, Request, Turn } from './bulk.worker.ts'
 import { LIST_MAX } from './store.ts'
 import { startThread } from './thread.ts'
@@ -141,6 +142,8 @@ export function openBulk({ directory, clock, log }: BulkOptions): Bulk {
     },
     async forget(className, before) {
       checkClass(className)
+      // A thread takes time and memory, and mostly there is nothing to remove.
+      if (!daysOver(directory, className, before).length) return 0
       return (await thread().ask({ do: 'forget', class: className, before })) as number
     },
     dropped: () => dropped,

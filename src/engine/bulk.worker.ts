@@ -1,7 +1,8 @@
-import { chmodSync, readdirSync, rmSync } from 'node:fs'
+import { chmodSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
+import { dayOf, daysOf, daysOver, fileOf, spanOf } from './bulk.days.ts'
 import { type Answer, refusalOf } from './thread.ts'
 
 export type BulkRow = {
@@ -30,18 +31,14 @@ type Ask =
 export type { Ask as Request }
 export type Turn = { readonly answers: readonly Answer[] }
 
-const DAY_MS = 86_400_000
 /** Files kept open at once. */
 const OPEN_MAX = 16
-const SUFFIX = '.sqlite'
 
 type File = { db: DatabaseSync; add: ReturnType<DatabaseSync['prepare']> }
 
 const { directory } = workerData as { directory: string }
 /** Least recently used first. */
 const files = new Map<string, File>()
-
-const dayOf = (at: number): string => new Date(at).toISOString().slice(0, 10)
 
 function openFile(name: string): File {
   let file = files.get(name)
@@ -69,18 +66,8 @@ function closeFile(name: string): void {
   files.delete(name)
 }
 
-/** The days that a class has files of, in order. */
-function daysOf(className: string): string[] {
-  const prefix = `${className}-`
-  return readdirSync(directory)
-    .filter((name) => name.startsWith(prefix) && name.endsWith(SUFFIX))
-    .map((name) => name.slice(prefix.length, -SUFFIX.length))
-    .filter((day) => /^\d{4}-\d\d-\d\d$/.test(day))
-    .toSorted()
-}
-
 function append(rows: readonly BulkRow[]): void {
-  for (const [name, some] of Map.groupBy(rows, (it) => `${it.class}-${dayOf(it.at)}${SUFFIX}`)) {
+  for (const [name, some] of Map.groupBy(rows, (it) => fileOf(it.class, dayOf(it.at)))) {
     const { db, add } = openFile(name)
     db.exec('BEGIN')
     try {
@@ -96,9 +83,9 @@ function append(rows: readonly BulkRow[]): void {
 type Found = { seq: number; at: number; body: string }
 function read(query: Extract<Ask, { do: 'read' }>): Found[] {
   const { after, newestFirst: down } = query
-  const days = daysOf(query.class).filter((day) => {
-    const start = Date.parse(day)
-    return start < query.to && start + DAY_MS > query.from
+  const days = daysOf(directory, query.class).filter((day) => {
+    const { from, to } = spanOf(day)
+    return from < query.to && to > query.from
   })
   const beyond = down ? { at: Number.MAX_SAFE_INTEGER, seq: 0 } : { at: -1, seq: 0 }
   const { at, seq } = after ?? beyond
@@ -106,7 +93,7 @@ function read(query: Extract<Ask, { do: 'read' }>): Found[] {
   for (const day of down ? days.toReversed() : days) {
     if (found.length >= query.limit) break
     if (after && (down ? day > dayOf(at) : day < dayOf(at))) continue
-    const { db } = openFile(`${query.class}-${day}${SUFFIX}`)
+    const { db } = openFile(fileOf(query.class, day))
     const rows = db
       .prepare(
         `SELECT seq, at, body FROM entry WHERE tenant = ? AND subject = ? AND at >= ? AND at < ?
@@ -120,9 +107,9 @@ function read(query: Extract<Ask, { do: 'read' }>): Found[] {
 }
 
 function forget(className: string, before: number): number {
-  const old = daysOf(className).filter((day) => Date.parse(day) + DAY_MS <= before)
+  const old = daysOver(directory, className, before)
   for (const day of old) {
-    const name = `${className}-${day}${SUFFIX}`
+    const name = fileOf(className, day)
     closeFile(name)
     for (const part of ['', '-wal', '-shm']) rmSync(join(directory, name + part), { force: true })
   }
