@@ -1,8 +1,12 @@
 import { isIP } from 'node:net'
 import type { IncomingMessage } from 'node:http'
-import swagger from '@fastify/swagger'
 import websocket from '@fastify/websocket'
-import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import Fastify, {
+  type FastifyInstance,
+  type FastifyRequest,
+  type FastifyServerOptions,
+  type RouteOptions,
+} from 'fastify'
 import type { Cloud } from '#cloud/cloud.ts'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
@@ -19,7 +23,7 @@ import {
   type Listener,
 } from './listener.ts'
 import { httpMetrics } from './metrics.ts'
-import { documentOf, pageOf, swaggerOptions, type Reference } from './reference.ts'
+import { type Document, documentOf, pageOf, type Reference } from './reference.ts'
 import { validatorCompiler } from './validation.ts'
 
 /**
@@ -93,9 +97,12 @@ export function clientAddress(request: FastifyRequest): string {
 }
 
 /** Routes of a scope, collected as they are registered. */
-function collectRoutes(scope: FastifyInstance): Mount['methodsAt'] {
+function collectRoutes(scope: FastifyInstance): Pick<Mount, 'methodsAt'> & { all: readonly RouteOptions[] } {
+  const all: RouteOptions[] = []
   const routes = new Map<string, { readonly pattern: RegExp; readonly methods: Set<string> }>()
-  scope.addHook('onRoute', ({ url, method }) => {
+  scope.addHook('onRoute', (options) => {
+    const { url, method } = options
+    all.push(options)
     const pattern = url
       .replace(/[.+?^${}()|[\]\\]/g, '\\$&')
       .replace(/:[A-Za-z_]\w*/g, '[^/]+')
@@ -104,10 +111,11 @@ function collectRoutes(scope: FastifyInstance): Mount['methodsAt'] {
     for (const it of [method].flat()) route.methods.add(it)
     routes.set(url, route)
   })
-  return (path) => {
+  const methodsAt = (path: string): string[] => {
     const [plain = ''] = path.split('?')
     return [...routes.values()].filter((it) => it.pattern.test(plain)).flatMap((it) => [...it.methods])
   }
+  return { all, methodsAt }
 }
 
 /** A path whose percent-encoding is broken names nothing: it is taken literally, so that it ends as unknown in its dialect's own words. */
@@ -154,17 +162,17 @@ function parseBodies(app: FastifyInstance): void {
 function rootRoutes(
   app: FastifyInstance,
   { cloud, authority }: HttpOptions,
-  scopes: ReadonlyMap<string, FastifyInstance>,
+  documents: ReadonlyMap<string, () => Promise<Document>>,
   own: { text(): Promise<string> },
 ): void {
-  const scopeOf = (name: string): FastifyInstance => {
-    const scope = scopes.get(name)
-    if (!scope)
+  const documentNamed = async (name: string): Promise<Document> => {
+    const document = documents.get(name)
+    if (!document)
       throw new CloudError(
         'not_found',
-        `There is no dialect ${name}: there are ${[...scopes.keys()].join(', ')}`,
+        `There is no dialect ${name}: there are ${[...documents.keys()].join(', ')}`,
       )
-    return scope
+    return await document()
   }
   const html = 'text/html; charset=utf-8'
   app.addHook('onRequest', (request, reply, done) => {
@@ -195,15 +203,25 @@ function rootRoutes(
     app.get('/ca.crt', async (_request, reply) =>
       reply.type('application/x-pem-file').send(await authority()),
     )
-  app.get<{ Params: { file: string } }>('/openapi/:file', async (request) =>
-    documentOf(scopeOf(request.params.file.replace(/\.json$/, ''))),
+  app.get<{ Params: { file: string } }>(
+    '/openapi/:file',
+    async (request) => await documentNamed(request.params.file.replace(/\.json$/, '')),
   )
   app.get<{ Params: { name: string } }>('/docs/:name', async (request, reply) => {
     const { name } = request.params
     void reply.type(html).header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'")
-    return pageOf(documentOf(scopeOf(name)), name)
+    return pageOf(await documentNamed(name), name)
   })
 }
+
+/**
+ * Ours in the place of those that fastify would load; its types know none but these. Schemas of answers are for the
+ * reference: what a handler gives is sent as it is.
+ */
+const COMPILERS = {
+  buildValidator: () => validatorCompiler,
+  buildSerializer: () => () => (data: unknown) => JSON.stringify(data),
+} as unknown as NonNullable<NonNullable<FastifyServerOptions['schemaController']>['compilersFactory']>
 
 /** An app that takes bodies as they are, names its requests, counts them and notes them at debug level. */
 async function openApp(
@@ -224,10 +242,8 @@ async function openApp(
     rewriteUrl: (request) => rewriteUrl(request as IncomingMessage),
     routerOptions: { maxParamLength: limits.headerBytesMax },
     forceCloseConnections: false,
+    schemaController: { compilersFactory: COMPILERS },
   })
-  // Schemas of answers are for the reference: what a handler gives is sent as it is.
-  app.setSerializerCompiler(() => (data) => JSON.stringify(data))
-  app.setValidatorCompiler(validatorCompiler)
   parseBodies(app)
   // Before every hook that may refuse: it closes the connection of an upgrade that is refused.
   await app.register(websocket, { options: { maxPayload: limits.bodyBytesMax } })
@@ -258,19 +274,18 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
   /** Which dialect alone a request's listener serves. */
   const alone = new WeakMap<IncomingMessage, string>()
   const { app, metrics } = await openApp(options, limits, trusted, (it) => routed(it, names, alone.get(it)))
-  answerErrors(app, { log, methodsAt: collectRoutes(app) }, (fault, request) => {
+  answerErrors(app, { log, methodsAt: collectRoutes(app).methodsAt }, (fault, request) => {
     const status = PROBLEM_STATUS[fault.code]
     return { status, body: { title: fault.code, status, detail: fault.message, requestId: request.id } }
   })
-  const scopes = new Map<string, FastifyInstance>()
-  rootRoutes(app, options, scopes, metrics)
+  const documents = new Map<string, () => Promise<Document>>()
+  rootRoutes(app, options, documents, metrics)
   for (const dialect of dialects) {
     await app.register(
       async (scope) => {
-        await scope.register(swagger, swaggerOptions(dialect, cloud.version.version))
-        const mount: Mount = { log: log.with({ dialect: dialect.name }), methodsAt: collectRoutes(scope) }
-        await dialect.register(scope, cloud, mount)
-        scopes.set(dialect.name, scope)
+        const { all, methodsAt } = collectRoutes(scope)
+        await dialect.register(scope, cloud, { log: log.with({ dialect: dialect.name }), methodsAt })
+        documents.set(dialect.name, documentOf(dialect, cloud.version.version, all))
       },
       { prefix: `/${dialect.name}` },
     )

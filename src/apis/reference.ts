@@ -1,5 +1,5 @@
 import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger'
-import type { FastifyInstance } from 'fastify'
+import Fastify, { type RouteOptions } from 'fastify'
 
 /** What a dialect's OpenAPI document says beside its routes. */
 export type Reference = {
@@ -51,10 +51,9 @@ function withTolerated(schema: Node): Node {
     : schema
 }
 
-export const swaggerOptions = (
-  dialect: { readonly name: string; readonly title: string; readonly reference?: Reference },
-  version: string,
-): FastifyDynamicSwaggerOptions => ({
+type Documented = { readonly name: string; readonly title: string; readonly reference?: Reference }
+
+const swaggerOptions = (dialect: Documented, version: string): FastifyDynamicSwaggerOptions => ({
   openapi: {
     openapi: '3.1.0',
     info: { title: dialect.title, version, description: dialect.reference?.description ?? '' },
@@ -103,13 +102,28 @@ type Content = {
   readonly examples?: Readonly<Record<string, { readonly value?: unknown }>>
 }
 
-const documents = new WeakMap<FastifyInstance, Document>()
-
-/** The OpenAPI document of a scope's routes; made when first asked for and kept. */
-export function documentOf(scope: FastifyInstance): Document {
-  const held = documents.get(scope) ?? (scope.swagger() as unknown as Document)
-  documents.set(scope, held)
-  return held
+/**
+ * The OpenAPI document of a dialect's routes; made when first asked for and kept. What makes it is loaded then, and works
+ * on routes that do nothing: few ask, and a start need not wait for it.
+ */
+export function documentOf(
+  dialect: Documented,
+  version: string,
+  routes: readonly RouteOptions[],
+): () => Promise<Document> {
+  const make = async (): Promise<Document> => {
+    const { default: swagger } = await import('@fastify/swagger')
+    const app = Fastify({ exposeHeadRoutes: false })
+    app.setValidatorCompiler(() => () => true)
+    app.setSerializerCompiler(() => () => '')
+    await app.register(swagger, swaggerOptions(dialect, version))
+    for (const { method, url, schema } of routes)
+      if (method !== 'HEAD') app.route({ method, url, ...(schema ? { schema } : {}), handler: () => {} })
+    await app.ready()
+    return app.swagger() as unknown as Document
+  }
+  let made: Promise<Document> | undefined
+  return () => (made ??= make())
 }
 
 const FIELD_DEPTH_MAX = 6
