@@ -1,5 +1,5 @@
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { cpus, release, tmpdir, totalmem } from 'node:os'
+import { cpus, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { messageOf } from '#lib/errors.ts'
@@ -107,8 +107,7 @@ async function main(): Promise<number> {
   }
   const since = performance.now()
   const { figures, failed, leftOut } = await runAll(asked, (line) => console.error(line))
-  const [cpu] = cpus()
-  const host = machine(cpus().length, cpu?.model.trim() ?? 'unknown', totalmem(), release())
+  const host = machine(cpus().length, totalmem())
   const text = `${table(figures)}\n\n${host}.`
   console.log(text)
   for (const { name, why } of leftOut) console.log(`${name} left out: ${why}`)

@@ -34,8 +34,8 @@ export function table(figures: readonly Figure[]): string {
 }
 
 /** What the machine is that the figures come from, in one line. */
-export function machine(cores: number, model: string, memoryBytes: number, release: string): string {
-  return `${cores} cores (${model}), ${Math.round(memoryBytes / 2 ** 30)} GiB, Linux ${release}, Node ${process.version.slice(1)}`
+export function machine(cores: number, memoryBytes: number): string {
+  return `${cores} cores, ${Math.round(memoryBytes / 2 ** 30)} GiB, Node ${process.version.slice(1)}`
 }
 
 /** Puts text between the two marks of a file; throws when it has none. */
