@@ -41,6 +41,7 @@ import {
 } from './edge/edge.reconcile.ts'
 import type { Access, RouteTraffic } from './edge/front.driver.ts'
 import { createFronts } from './edge/fronts.ts'
+import { createHandover } from './edge/handover.ts'
 import { createRemoteTunnels } from './edge/remote.ts'
 import { route } from './edge/route.kind.ts'
 import { serviceTunnel } from './edge/service-tunnel.kind.ts'
@@ -258,6 +259,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
   const promises = new Set(drivers.network.promises)
   const routers = createRouters(drivers.network, drivers.edge)
   const fronts = createFronts(drivers.front)
+  const handover = createHandover(drivers.front)
   const traffic = createTraffic(drivers.front)
   const remote = createRemoteTunnels({ ...drivers, edgePort: settings.edgePort })
   const containers = createContainers(drivers.compute)
@@ -298,7 +300,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       }),
       concurrency: 32,
     },
-    { kind: certificate, reconcile: reconcileCertificate(drivers), concurrency: 8 },
+    { kind: certificate, reconcile: reconcileCertificate({ ...drivers, handover }), concurrency: 8 },
     { kind: acme, reconcile: reconcileAcme(drivers.issuers.acme) },
     { kind: domain, reconcile: reconcileDomain(drivers.names) },
     { kind: tunnel, reconcile: reconcileTunnel(fronts, traffic, remote) },

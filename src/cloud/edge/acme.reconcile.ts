@@ -1,5 +1,6 @@
 import { gone, type Reconcile, settled } from '#engine/reconcile.ts'
 import type { Acme } from './acme.kind.ts'
+import { retryCertificates } from './certificate.reconcile.ts'
 import type { AcmeDriver } from './issuer.driver.ts'
 
 /** Keeps the account at the authority. A failure is tried again by the engine's own backoff, and tells why. */
@@ -20,5 +21,6 @@ export const reconcileAcme =
       },
       signal,
     )
+    if (it.observed !== it.generation) await retryCertificates(draft)
     return settled({ state: 'active', ...made, directory })
   }

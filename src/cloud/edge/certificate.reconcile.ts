@@ -1,12 +1,14 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
-import { PLATFORM } from '#engine/resource.ts'
+import type { Draft } from '#engine/draft.ts'
+import { ALL, PLATFORM } from '#engine/resource.ts'
 import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
 import { provider } from '#cloud/network/provider.kind.ts'
 import { acme } from './acme.kind.ts'
-import type { Certificate } from './certificate.kind.ts'
-import type { FrontCertificate, FrontDriver } from './front.driver.ts'
+import { certificate, type Certificate } from './certificate.kind.ts'
+import type { FrontCertificate } from './front.driver.ts'
+import type { Handover } from './handover.ts'
 import type {
   Challenge,
   DnsAccess,
@@ -22,6 +24,7 @@ type Issued = Status & Required<Pick<Status, 'chain' | 'key' | 'notBefore' | 'no
 const RETRY_MS_MIN = 10_000
 const RETRY_MS_MAX = 3_600_000
 const MINUTE_MS = 60_000
+const HANDING_OVER = 'waits for the edge to take it'
 /** Timers that reach further are set again on the way. */
 const LOOK_AGAIN_MS_MAX = 86_400_000
 
@@ -65,38 +68,26 @@ export function checkGiven(spec: Certificate['spec'], now: number): void {
   if (leaf.validToDate.getTime() <= now) refuse('chain', 'the certificate has expired')
 }
 
-/** What this process handed to the front door; empty after a start, and then each is handed over once more. */
-function createHandover(front: FrontDriver) {
-  const applied = new Map<string, { text: string; generation: number }>()
-  return {
-    async put(certificate: Omit<FrontCertificate, 'generation'>, signal: AbortSignal): Promise<void> {
-      const { id } = certificate
-      const text = JSON.stringify(certificate)
-      const had = applied.get(id)
-      if (had?.text === text) return
-      const seen =
-        had?.generation ?? (await front.list(signal)).certificates.find((it) => it.id === id)?.generation ?? 0
-      await front.applyCertificate({ ...certificate, generation: seen + 1 }, signal)
-      applied.set(id, { text, generation: seen + 1 })
-    },
-    async remove(id: string, signal: AbortSignal): Promise<void> {
-      applied.delete(id)
-      await front.removeCertificate(id, signal)
-    },
-  }
-}
-
 const isIssued = (status: Status): status is Issued => status.chain !== undefined && status.key !== undefined
 
 export type CertificateTools = {
-  readonly front: FrontDriver
+  readonly handover: Handover
   readonly issuers: Issuers
   readonly records: TxtRecords
 }
 
+/** Looks again at once at every certificate that failed: what they are made with was changed. */
+export async function retryCertificates(draft: Draft): Promise<void> {
+  for (const it of await draft.list(certificate, { tenant: ALL, terms: ['state:error'], deleted: false }))
+    draft.wake(`certificate/${it.id}`)
+}
+
 /** Keeps a certificate issued, renewed and at the front door. A renewal that fails leaves the one in force. */
-export function reconcileCertificate({ front, issuers, records }: CertificateTools): Reconcile<Certificate> {
-  const handover = createHandover(front)
+export function reconcileCertificate({
+  handover,
+  issuers,
+  records,
+}: CertificateTools): Reconcile<Certificate> {
   const serve = async (it: Certificate, look: Look, challenges: FrontCertificate['challenges'] = []) => {
     const key = look.draft.open(it, 'status.key')
     const { chain, names } = it.status
@@ -118,8 +109,8 @@ export function reconcileCertificate({ front, issuers, records }: CertificateToo
     if (spec.source === 'given') {
       const key = draft.open(it, 'key') ?? ''
       const chain = spec.chain ?? ''
-      return again(0, 'handing it to the edge', {
-        ...pending(),
+      return again(0, HANDING_OVER, {
+        ...onTheWay(status, draft.now),
         names: spec.names,
         chain,
         key,
@@ -129,7 +120,7 @@ export function reconcileCertificate({ front, issuers, records }: CertificateToo
     // A renewal that failed waits its turn, with the old one in force.
     if (status.nextTryAt !== undefined && draft.now < status.nextTryAt && isOfSpec) {
       await serve(it, look)
-      return again(status.nextTryAt - draft.now, status.message ?? 'waiting for the next try', status)
+      return again(status.nextTryAt - draft.now, status.message ?? 'waits for the next try', status)
     }
     return await issue(it, look)
   }
@@ -156,7 +147,13 @@ export function reconcileCertificate({ front, issuers, records }: CertificateToo
         source === 'internal' ? await issuers.internal.issue(names, signal) : await order(it, look)
       const event = it.status.chain === undefined ? 'certificate.issued' : 'certificate.renewed'
       draft.record({ stream: 'event', tenant: it.tenant, subject: it.id, what: event, body: { names } })
-      return again(0, 'handing it to the edge', { ...pending(), names, chain, key, ...readChain(chain) })
+      return again(0, HANDING_OVER, {
+        ...onTheWay(it.status, draft.now),
+        names,
+        chain,
+        key,
+        ...readChain(chain),
+      })
     } catch (error) {
       if (signal.aborted) throw error
       if (!isCloudError(error)) look.log.warn('certificate not issued', { error })
@@ -172,7 +169,7 @@ export function reconcileCertificate({ front, issuers, records }: CertificateToo
       throw new CloudError(
         'unavailable',
         authority
-          ? `the ACME account is not there yet: ${authority.overdue ?? authority.status.message ?? 'it is being made'}`
+          ? `the account of ACME authority ${authority.name} is not there yet: ${(await look.why(authority)) ?? 'it is being made'}`
           : 'no ACME authority is set up; an administrator adds one of the kind acme',
       )
     const { directory, challenge, trust } = authority.spec
@@ -235,8 +232,14 @@ async function accessOf({ draft }: Look): Promise<DnsAccess> {
   const [config] = await draft.list(provider, { tenant: PLATFORM, deleted: false })
   const token = config && draft.open(config, 'cloudflareToken')
   if (!token)
-    throw new CloudError('unavailable', 'dns-01 needs the Cloudflare token of the provider configuration')
+    throw new CloudError(
+      'unavailable',
+      'dns-01 needs the Cloudflare token of the provider configuration; an administrator sets it',
+    )
   return { token }
 }
 
-const pending = (): Status => ({ state: 'pending' })
+/** Until the edge has it: one that is still in force there goes on. */
+const onTheWay = (before: Status, now: number): Status => ({
+  state: isIssued(before) && before.state === 'issued' && now < before.notAfter ? 'issued' : 'pending',
+})

@@ -11,7 +11,10 @@ const LAZY_MS = 600_000
 export const PROOF_PREFIX = 'arcus-domain='
 export const proofName = (domain: string): string => `_arcus.${domain}`
 
-/** Verifies a domain by its TXT record. One that was verified stays so. */
+/**
+ * Verifies a domain by its TXT record. One that was verified stays so. Until then it is settled: nothing of the platform
+ * is in the way, and what the tenant does with their DNS is looked for all the same.
+ */
 export const reconcileDomain =
   (names: NamesDriver): Reconcile<Domain> =>
   async (it, { draft, signal }) => {
@@ -25,7 +28,10 @@ export const reconcileDomain =
       records = await names.txt(proofName(it.name), signal)
     } catch (error) {
       if (signal.aborted) throw error
-      return settled({ state: 'error', message: messageOf(error) }, again)
+      return settled(
+        { state: 'error', message: `${proofName(it.name)} cannot be looked up: ${messageOf(error)}` },
+        again,
+      )
     }
     if (!records.includes(wanted)) {
       const message = `add to your DNS: ${proofName(it.name)} TXT "${wanted}"; it is looked for every ${again / 1000} s`

@@ -1,6 +1,6 @@
 import { isCloudError } from '#lib/errors.ts'
 import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
-import { PLATFORM } from '#engine/resource.ts'
+import { type Key, PLATFORM } from '#engine/resource.ts'
 import type { Settings } from '#cloud/context.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
 import { certificate } from './certificate.kind.ts'
@@ -16,6 +16,7 @@ import { tunnel, type Tunnel } from './tunnel.kind.ts'
 /** Its VPC's reconciler wakes it when the edge took the table; this is for when that was missed. */
 const EDGE_WAIT_MS = 1000
 const CERTIFICATE_WAIT_MS = 2000
+const CERTIFICATE_WAIT_MS_MAX = 60_000
 const REMOTE_WAIT_MS = 2000
 const REMOTE_RETRY_SECONDS = 15
 
@@ -32,12 +33,16 @@ export const createFrontage = (fronts: Fronts) => ({
     const [tunnels, routes] = await Promise.all([draft.list(tunnel, query), draft.list(route, query)])
     const parts = [...tunnels, ...routes]
     const certificates = parts.length ? await draft.list(certificate, { tenant, deleted: false }) : []
-    const moved = new Set(await fronts.apply(planFront({ ...world, tunnels, routes, certificates }), signal))
-    for (const it of tunnels) if (moved.has(it.id)) draft.wake(`tunnel/${it.id}`)
-    for (const it of routes) if (moved.has(it.id)) draft.wake(`route/${it.id}`)
+    const front = planFront({ ...world, tunnels, routes, certificates })
+    const moved = new Set(await fronts.apply(front, generationsOf(parts), signal))
+    for (const it of parts)
+      if (moved.has(it.id) || it.observed !== it.generation) draft.wake(`${it.kind}/${it.id}` as Key)
   },
   remove: async (vpcId: string, signal: AbortSignal): Promise<void> => await fronts.remove(vpcId, signal),
 })
+
+const generationsOf = (all: readonly (Tunnel | Route | ServiceTunnel)[]): ReadonlyMap<string, number> =>
+  new Map(all.map((it) => [it.id, it.generation]))
 
 /** A tunnel is there when the front in force has it, with a certificate where it needs one. */
 export const reconcileTunnel =
@@ -70,17 +75,23 @@ async function partOfFront(
   look: Look,
 ): Promise<Outcome<Status>> {
   const { draft } = look
+  const isGoing = it.deletedAt !== undefined
   const serves = fronts.serves(vpcId, it.id)
-  if (it.deletedAt !== undefined) {
-    if (serves === false) return gone
-    draft.wake(`${vpc.name}/${vpcId}`)
-    return again(EDGE_WAIT_MS, 'waiting for the edge to let go of it')
-  }
-  if (!serves) {
-    draft.wake(`${vpc.name}/${vpcId}`)
-    return again(EDGE_WAIT_MS, 'waiting for the edge', waiting('waiting for the edge'))
-  }
-  return await whenCertified(it, look, traffic)
+  if (isGoing && serves === false) return gone
+  if (!isGoing && fronts.holds(vpcId, it.id, it.generation)) return await whenCertified(it, look, traffic)
+  draft.wake(`${vpc.name}/${vpcId}`)
+  const reason = `waits for ${await frontOf(it, vpcId, look)}`
+  // What is in force in another form goes on.
+  if (isGoing || serves) return again(EDGE_WAIT_MS, reason)
+  return again(EDGE_WAIT_MS, reason, waiting('waits for the edge'))
+}
+
+/** What it waits for in words, with what that waits for itself. */
+async function frontOf(it: Tunnel | Route, vpcId: string, { draft, why }: Look): Promise<string> {
+  const inVpc = await draft.get(vpc, it.tenant, vpcId)
+  const cause = inVpc && (await why(inVpc))
+  const end = it.deletedAt === undefined ? '' : ' to let go of it'
+  return `the edge and VPC ${inVpc?.name ?? '(gone)'}${end}${cause ? `: ${cause}` : ''}`
 }
 
 /** In force, with what went through it. */
@@ -94,9 +105,10 @@ const waiting = (message: string): Status => ({ state: 'pending', message })
 /** Active once its certificate is issued; the certificate wakes it. */
 async function whenCertified(
   it: Tunnel | Route | ServiceTunnel,
-  { draft }: Look,
+  look: Look,
   traffic: Traffic,
 ): Promise<Outcome<Status>> {
+  const { draft } = look
   if (!endsTls(it)) return active(it, traffic)
   const named = 'certificate' in it.spec ? it.spec.certificate : undefined
   const found =
@@ -106,17 +118,17 @@ async function whenCertified(
   if (!found) {
     await ensureCertificate(draft, it)
     if ('vpc' in it.spec) draft.wake(`${vpc.name}/${it.spec.vpc}`)
-    return again(
-      CERTIFICATE_WAIT_MS,
-      'its certificate is being made',
-      waiting('its certificate is being made'),
-    )
+    const why = 'waits for its certificate to be made'
+    return again(CERTIFICATE_WAIT_MS, why, waiting(why))
   }
-  const { state, message, notAfter } = found.status
+  const { state, message, nextTryAt = 0 } = found.status
   // One that was issued stays in force while its renewal fails.
-  if (state === 'issued' || (notAfter !== undefined && notAfter > draft.now)) return active(it, traffic)
-  const why = `waiting for certificate ${found.name}: ${message ?? 'it is being issued'}`
-  return again(CERTIFICATE_WAIT_MS, why, state === 'error' ? { state: 'error', message: why } : waiting(why))
+  if (state === 'issued') return active(it, traffic)
+  const reason = message ?? (await look.why(found)) ?? 'it is being issued'
+  const why = `waits for certificate ${found.name}: ${reason}`
+  // It wakes what it was made for; another one is looked at, though not as often once it waits for long.
+  const next = Math.min(Math.max(CERTIFICATE_WAIT_MS, nextTryAt - draft.now), CERTIFICATE_WAIT_MS_MAX)
+  return again(next, why, state === 'error' ? { state: 'error', message: why } : waiting(why))
 }
 
 /** Keeps the platform's own front like its service tunnels. */
@@ -126,6 +138,7 @@ export const reconcileServiceTunnel =
     const { draft, signal } = look
     const tunnels = await draft.list(serviceTunnel, { tenant: PLATFORM })
     const certificates = await draft.list(certificate, { tenant: PLATFORM, deleted: false })
-    await fronts.apply(planPlatformFront(tunnels, certificates, settings.api.address), signal)
+    const front = planPlatformFront(tunnels, certificates, settings.api.address)
+    await fronts.apply(front, generationsOf(tunnels), signal)
     return it.deletedAt === undefined ? await whenCertified(it, look, traffic) : gone
   }

@@ -2,52 +2,18 @@ import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import { test } from 'node:test'
 import { CloudError, isCloudError } from '#lib/errors.ts'
-import type { Caller } from '#cloud/access.ts'
-import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
+import { testCloud } from '#cloud/cloud.testing.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
-import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
+import { workload } from '#cloud/compute/workload.kind.ts'
 import { EVERY_PROMISE } from '#cloud/network/promises.driver.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
 import { certificate } from './certificate.kind.ts'
 import { route } from './route.kind.ts'
 import { serviceTunnel } from './service-tunnel.kind.ts'
-import { tunnel, type Tunnel } from './tunnel.kind.ts'
+import { tunnel } from './tunnel.kind.ts'
+import { CLOUDFLARE, routesOf, tunnelTo, world } from './edge.testing.ts'
 
 const DAY_MS = 86_400_000
-
-type World = TestCloud & { readonly acme: Caller; readonly web: Workload }
-
-/** A tenant with the domain acme.example and a workload of two replicas, at rest. */
-async function world(how: Parameters<typeof testCloud>[0] = {}): Promise<World> {
-  const it = await testCloud(how)
-  const { id, caller: acme } = await it.tenant('acme')
-  await it.cloud.act(it.admin, 'test', (verbs) => verbs.addDomain(id, 'acme.example'))
-  const web = await it.cloud.act(acme, 'test', async (verbs) => {
-    const inside = await verbs.createVpc({ name: 'production', internet: true })
-    const range = { cidr: '10.0.1.0/24', gateway: '10.0.1.1' }
-    const subnet = await verbs.createSubnet({ vpc: inside.id, name: 'web', ...range })
-    const spec = { image: 'nginx', replicas: 2, healing: true }
-    return await verbs.createWorkload({ vpc: inside.id, subnet: subnet.id, name: 'web', spec })
-  })
-  await it.settle()
-  return Object.assign(it, { acme, web })
-}
-
-const tunnelTo = (it: World, more: Partial<Parameters<typeof createTunnel>[1]> = {}): Promise<Tunnel> =>
-  createTunnel(it, { protocol: 'http', hostname: 'app.acme.example', port: 80, ...more })
-const createTunnel = async (
-  it: World,
-  input: {
-    protocol: Tunnel['spec']['protocol']
-    hostname: string
-    port: number
-    name?: string
-    certificate?: string
-  },
-): Promise<Tunnel> =>
-  await it.cloud.act(it.acme, 'test', (verbs) => verbs.createTunnel({ workload: it.web.id, ...input }))
-
-const routesOf = (it: World) => it.front.fronts.get(it.web.spec.vpc)?.routes ?? []
 
 test('a tunnel leads to every ready replica, with a certificate of its own', async () => {
   await using it = await world()
@@ -289,16 +255,71 @@ test('a service tunnel leads to the platform, and everything goes with its owner
   assert.deepEqual([it.front.fronts.size, it.front.certificates.size], [0, 0])
 })
 
-const CLOUDFLARE = {
-  externalCidr: '203.0.113.0/24',
-  externalGateway: '203.0.113.1',
-  peeringCidr: '172.30.0.0/24',
-  nameservers: [],
-  ndots: null,
-  cloudflareAccountId: 'account',
-  cloudflareDomain: 'cloud.example',
-  cloudflareToken: 'a token of Cloudflare',
-}
+test('what somebody else handed to the edge meanwhile is seen and taken over', async () => {
+  await using it = await world()
+  const { id } = await tunnelTo(it)
+  await it.settle()
+  const signal = AbortSignal.timeout(10_000)
+  const [made] = await it.cloud.all(it.acme, certificate)
+  const front = it.front.fronts.get(it.web.spec.vpc) ?? assert.fail()
+  const served = it.front.certificates.get(made?.id ?? '') ?? assert.fail()
+  await it.front.apply({ ...front, generation: 40, routes: [] }, signal)
+  await it.front.applyCertificate({ ...served, generation: 40 }, signal)
+  const second = await tunnelTo(it, { hostname: 'two.acme.example', name: 'two' })
+  await it.settle(60_000)
+  assert.deepEqual(
+    routesOf(it)
+      .map((one) => one.id)
+      .toSorted(),
+    [id, second.id].toSorted(),
+  )
+  await it.settle(61 * DAY_MS)
+  assert.notEqual(it.front.certificates.get(made?.id ?? '')?.issued?.chain, served.issued?.chain)
+})
+
+test('a change is not said to be in force before the edge has it', async () => {
+  let away = false
+  await using it = await world({
+    fault: (verb) => {
+      if (away && verb === 'front.apply') throw new CloudError('unavailable', 'the edge does not answer')
+    },
+  })
+  const { id } = await tunnelTo(it)
+  await it.settle()
+  const other = await it.cloud.act(it.acme, 'test', (verbs) =>
+    verbs.createCertificate({ name: 'other', spec: { names: ['*.acme.example'], source: 'internal' } }),
+  )
+  await it.settle()
+  away = true
+  await it.cloud.act(it.acme, 'test', (verbs) =>
+    verbs.patch(tunnel as never, id, { spec: { certificate: other.id } }),
+  )
+  await it.settle(20_000)
+  const waiting = await it.cloud.get(it.acme, tunnel, id)
+  assert.ok(waiting.observed < waiting.generation)
+  assert.equal(waiting.status.state, 'active', 'as before, it is still served')
+  away = false
+  await it.settle(60_000)
+  const changed = await it.cloud.get(it.acme, tunnel, id)
+  assert.deepEqual([changed.observed, routesOf(it)[0]?.certificate], [changed.generation, other.id])
+})
+
+test('a tunnel is not active before the edge has its certificate', async () => {
+  let away = true
+  await using it = await world({
+    fault: (verb) => {
+      if (away && verb === 'front.applyCertificate') throw new CloudError('unavailable', 'the disk is full')
+    },
+  })
+  const { id } = await tunnelTo(it)
+  await it.settle(20_000)
+  const { status } = await it.cloud.get(it.acme, tunnel, id)
+  assert.deepEqual(status.state, 'pending')
+  assert.match(status.message ?? '', /^waits for certificate app.acme.example: the disk is full$/)
+  away = false
+  await it.settle(60_000)
+  assert.equal((await it.cloud.get(it.acme, tunnel, id)).status.state, 'active')
+})
 
 test('Cloudflare carries tunnels where its access is set, all in one tunnel of its own, and UDP stays here', async () => {
   await using it = await world()

@@ -6,13 +6,22 @@ import type { Front, FrontDriver } from './front.driver.ts'
  * after a start, and then every VPC is applied once more.
  */
 export type Fronts = {
-  /** Applies what differs from what is in force; answers the routes that are new, changed or gone in it. */
-  apply(front: Omit<Front, 'generation'>, signal: AbortSignal): Promise<readonly string[]>
+  /**
+   * Applies what differs from what is in force; answers the routes that are new, changed or gone in it. `parts` are the
+   * generations of the tunnels and routes that it was made from, by id.
+   */
+  apply(
+    front: Omit<Front, 'generation'>,
+    parts: ReadonlyMap<string, number>,
+    signal: AbortSignal,
+  ): Promise<readonly string[]>
   remove(vpc: string, signal: AbortSignal): Promise<void>
   /** Drops the memory of one VPC, since it was seen to differ. */
   distrust(vpc: string): void
   /** Whether the front in force has this route; undefined before this process applied one. */
   serves(vpc: string, route: string): boolean | undefined
+  /** Whether the front in force has this route, made from this generation of it or a later one. */
+  holds(vpc: string, route: string, generation: number): boolean
   /** Whether a route of the front in force leads to this origin. */
   leadsTo(vpc: string, origin: string): boolean
   /** Connections that an origin of the VPC still has, also after it left the front; none while the edge is away. */
@@ -25,15 +34,29 @@ type Held = {
   /** By id, each as text. */
   readonly routes: ReadonlyMap<string, string>
   readonly origins: ReadonlySet<string>
+  parts: ReadonlyMap<string, number>
+}
+
+/** What the driver holds is not what was thought when it refuses: somebody else wrote a newer one. */
+export async function forgetting(forget: () => void, work: Promise<void>): Promise<void> {
+  try {
+    await work
+  } catch (error) {
+    if (isCloudError(error, 'conflict')) forget()
+    throw error
+  }
 }
 
 export function createFronts(door: FrontDriver): Fronts {
   const held = new Map<string, Held>()
   return {
-    async apply(front, signal) {
+    async apply(front, parts, signal) {
       const had = held.get(front.vpc)
       const text = JSON.stringify(front)
-      if (had?.text === text) return []
+      if (had?.text === text) {
+        had.parts = parts
+        return []
+      }
       const seen =
         had?.generation ??
         (await door.list(signal)).fronts.find((it) => it.vpc === front.vpc)?.generation ??
@@ -42,9 +65,11 @@ export function createFronts(door: FrontDriver): Fronts {
       const origins = new Set(front.routes.flatMap((it) => it.origins.map((origin) => origin.id)))
       const generation = seen + 1
       // A VPC that nothing leads to has no table at all.
-      if (front.routes.length) await door.apply({ ...front, generation }, signal)
-      else if (seen > 0) await door.remove(front.vpc, signal)
-      held.set(front.vpc, { generation: front.routes.length ? generation : 0, text, routes, origins })
+      if (front.routes.length) {
+        const forget = (): void => void held.delete(front.vpc)
+        await forgetting(forget, door.apply({ ...front, generation }, signal))
+      } else if (seen > 0) await door.remove(front.vpc, signal)
+      held.set(front.vpc, { generation: front.routes.length ? generation : 0, text, routes, origins, parts })
       const before = had?.routes ?? new Map<string, string>()
       return [...new Set([...routes.keys(), ...before.keys()])].filter(
         (id) => routes.get(id) !== before.get(id),
@@ -56,6 +81,10 @@ export function createFronts(door: FrontDriver): Fronts {
     },
     distrust: (vpc) => void held.delete(vpc),
     serves: (vpc, route) => held.get(vpc)?.routes.has(route),
+    holds(vpc, route, generation) {
+      const it = held.get(vpc)
+      return it !== undefined && it.routes.has(route) && (it.parts.get(route) ?? -1) >= generation
+    },
     leadsTo: (vpc, origin) => held.get(vpc)?.origins.has(origin) ?? false,
     async open(vpc, origin, signal) {
       if (!held.get(vpc)?.routes.size) return 0

@@ -103,7 +103,7 @@ export function createRemoteTunnels({ cloudflare, connector, edgePort }: RemoteT
       await configure(account, id, look)
       await cloudflare.point(account.access, id, it.spec.hostname, look.signal)
       const { state, message } = await connector.observe(look.signal)
-      return state === 'running' ? undefined : (message ?? `the connector of Cloudflare is ${state}`)
+      return state === 'running' ? undefined : `waits for the connector of Cloudflare: ${message ?? state}`
     },
     async drop(it, look) {
       const account = await accountOf(look.draft)

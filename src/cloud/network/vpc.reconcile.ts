@@ -4,6 +4,7 @@ import type { Draft } from '#engine/draft.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import type { Settings } from '#cloud/context.ts'
+import { certificate } from '#cloud/edge/certificate.kind.ts'
 import { tunnel } from '#cloud/edge/tunnel.kind.ts'
 import { addressClosed } from '#cloud/observe/usage.kind.ts'
 import type { NetworkDriver } from './network.driver.ts'
@@ -80,7 +81,7 @@ export const reconcilePart =
     )
   }
 
-/** Keeps the host's own part like the provider configuration and lets every VPC and tunnel follow it. */
+/** Keeps the host's own part like the provider configuration and lets every VPC, tunnel and certificate follow it. */
 export const reconcileProvider =
   (network: NetworkDriver, settings: Settings): Reconcile<Provider> =>
   async (it, { draft, signal }) => {
@@ -88,6 +89,8 @@ export const reconcileProvider =
     if (it.observed !== it.generation) {
       for (const one of await draft.list(vpc, { tenant: ALL })) draft.wake(`vpc/${one.id}`)
       for (const one of await draft.list(tunnel, { tenant: ALL })) draft.wake(`tunnel/${one.id}`)
+      const failed = { tenant: ALL, terms: ['state:error'], deleted: false }
+      for (const one of await draft.list(certificate, failed)) draft.wake(`certificate/${one.id}`)
     }
     return settled({})
   }
