@@ -308,7 +308,9 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     { kind: route, reconcile: reconcileRoute(fronts, traffic) },
   ]
   const distrust = (leak: Leak): void => {
-    if (leak.kind === 'replica') containers.distrust(leak.id)
+    if (leak.thing === 'front') fronts.distrust(leak.kind === 'service-tunnel' ? PLATFORM : leak.id)
+    else if (leak.thing === 'certificate') handover.distrust(leak.id)
+    else if (leak.kind === 'replica') containers.distrust(leak.id)
     else routers.distrust(leak.id)
   }
   const keepHost = async (signal: AbortSignal): Promise<void> => {

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isCloudError } from '#lib/errors.ts'
+import { CloudError, isCloudError } from '#lib/errors.ts'
 import type { Caller } from '#cloud/access.ts'
 import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
+import { workload } from '#cloud/compute/workload.kind.ts'
+import { certificate } from '#cloud/edge/certificate.kind.ts'
+import { serviceTunnel } from '#cloud/edge/service-tunnel.kind.ts'
+import type { Leak } from './compare.ts'
 import type { Finding } from './finding.driver.ts'
 
 const signal = AbortSignal.timeout(60_000)
@@ -189,7 +193,6 @@ describe('an audit', () => {
   test('goes on beside a driver that does not know how', async () => {
     const { it, vpc } = await inhabited()
     await using _ = it
-    const { CloudError } = await import('#lib/errors.ts')
     it.compute.audit = () => Promise.reject(new CloudError('unsupported', 'no such verb'))
     it.network.meddle(vpc, { what: 'missing', thing: 'table', detail: 'rules flushed' })
     assert.deepEqual(
@@ -227,5 +230,139 @@ describe('an audit', () => {
       stop.abort()
       await running
     }
+  })
+})
+
+/** A cloud with a tunnel into a VPC and one into the platform, both in force. */
+async function ledInto() {
+  const { it, caller, vpc } = await inhabited()
+  const tenant = caller.tenant
+  const ids = await it.cloud.act(it.admin, 'test', async (verbs) => {
+    await verbs.addDomain(tenant, 'acme.example')
+    await verbs.putProvider({
+      externalCidr: '203.0.113.0/24',
+      externalGateway: '203.0.113.1',
+      peeringCidr: '172.30.0.0/24',
+      nameservers: [],
+      ndots: null,
+      cloudflareAccountId: null,
+      cloudflareDomain: 'cloud.example',
+    })
+    return (await verbs.createServiceTunnel({ service: 'api', protocol: 'https', subdomain: 'api' })).id
+  })
+  const [pod] = (await it.cloud.list(caller, workload)).items
+  const own = await it.cloud.act(
+    caller,
+    'test',
+    async (verbs) =>
+      (
+        await verbs.createTunnel({
+          workload: pod?.id ?? '',
+          protocol: 'http',
+          hostname: 'app.acme.example',
+          port: 80,
+        })
+      ).id,
+  )
+  await it.settle()
+  const certificates = (await it.engine.list(certificate, { tenant: '*' })).items
+  return { it, caller, vpc, tunnel: own, service: ids, certificates }
+}
+
+const told = (leaks: readonly Leak[]): string[] =>
+  leaks.map((one) => `${one.what} ${one.thing} ${one.kind} ${one.id} ${one.culprit} by ${one.by}`).toSorted()
+
+describe('an audit of the edge', () => {
+  test('finds nothing where everything leads as it should, also after it was all taken away again', async () => {
+    const { it, caller, tunnel: id, service } = await ledInto()
+    await using _ = it
+    assert.deepEqual(await it.cloud.leaks(it.admin, signal), [])
+    await it.cloud.act(caller, 'test', async (verbs) => await verbs.deleteTunnel(id))
+    await it.cloud.act(it.admin, 'test', async (verbs) => await verbs.remove(serviceTunnel as never, service))
+    await it.settle()
+    assert.deepEqual(await it.cloud.leaks(it.admin, signal), [])
+    assert.deepEqual([it.front.fronts.size, it.front.certificates.size], [0, 0])
+  })
+
+  test('hands over again what the edge has lost, of VPCs and of the platform', async () => {
+    const { it, vpc, service, certificates } = await ledInto()
+    await using _ = it
+    const before = [new Map(it.front.fronts), new Map(it.front.certificates)] as const
+    for (const one of [vpc, 'platform']) await it.front.remove(one, signal)
+    for (const { id } of certificates) await it.front.removeCertificate(id, signal)
+    assert.deepEqual(
+      told(await it.cloud.mend(it.admin, signal)),
+      [
+        `missing front vpc ${vpc} vpc production of acme by resource`,
+        `missing front service-tunnel ${service} service-tunnel api-tunnel by resource`,
+        ...certificates.map(({ id, name, tenant }) => {
+          const whose = tenant === 'platform' ? '' : ' of acme'
+          return `missing certificate certificate ${id} certificate ${name}${whose} by resource`
+        }),
+      ].toSorted(),
+    )
+    await it.settle()
+    assert.deepEqual(await it.cloud.mend(it.admin, signal), [])
+    const served = (fronts: typeof it.front.fronts, issued: typeof it.front.certificates) => [
+      new Map([...fronts].map(([id, one]) => [id, one.routes])),
+      new Map([...issued].map(([id, one]) => [id, one.issued])),
+    ]
+    assert.deepEqual(served(it.front.fronts, it.front.certificates), served(...before))
+    assert.deepEqual(
+      (await eventsOf(it, vpc)).map((one) => one.split(' ')[0]),
+      ['vpc.drifted', 'vpc.repaired'],
+    )
+  })
+
+  test('removes what no record knows, and the front of a VPC that nothing leads into', async () => {
+    const { it, caller, vpc, tunnel: id, service, certificates } = await ledInto()
+    await using _ = it
+    const [front, platform] = [vpc, 'platform'].map((one) => it.front.fronts.get(one) ?? assert.fail())
+    const [one] = certificates
+    const served = it.front.certificates.get(one?.id ?? '') ?? assert.fail()
+    await it.cloud.act(caller, 'test', async (verbs) => await verbs.deleteTunnel(id))
+    await it.cloud.act(it.admin, 'test', async (verbs) => await verbs.remove(serviceTunnel as never, service))
+    await it.settle()
+    const stranger = '00000000-0000-7000-8000-000000000009'
+    if (front && platform) {
+      await it.front.apply({ ...front, vpc: stranger }, signal)
+      await it.front.apply({ ...front, generation: 99 }, signal)
+      await it.front.apply({ ...platform, generation: 99 }, signal)
+    }
+    await it.front.applyCertificate({ ...served, id: stranger }, signal)
+    assert.deepEqual(
+      told(await it.cloud.mend(it.admin, signal)),
+      [
+        `orphan front front ${stranger} nobody by removal`,
+        `orphan front front platform nobody by removal`,
+        `orphan front vpc ${vpc} vpc production of acme by resource`,
+        `orphan certificate certificate ${stranger} nobody by removal`,
+      ].toSorted(),
+    )
+    for (const key of [`vpc/${vpc}`] as const) await it.engine.wake(key)
+    await it.settle()
+    assert.deepEqual([it.front.fronts.size, it.front.certificates.size], [0, 0])
+    assert.deepEqual(await it.cloud.mend(it.admin, signal), [])
+  })
+
+  test('leaves alone what is on its way: not yet issued, not yet taken, being deleted', async () => {
+    let away = false
+    const { it, caller, vpc, tunnel: id } = await ledInto()
+    await using _ = it
+    const [apply, remove] = [it.front.apply.bind(it.front), it.front.remove.bind(it.front)]
+    const guard = async (work: () => Promise<void>): Promise<void> => {
+      if (away) throw new CloudError('unavailable', 'the edge does not answer')
+      await work()
+    }
+    it.front.apply = async (...given) => await guard(() => apply(...given))
+    it.front.remove = async (...given) => await guard(() => remove(...given))
+    away = true
+    await it.cloud.act(caller, 'test', async (verbs) => await verbs.deleteTunnel(id))
+    await it.settle()
+    assert.deepEqual(await it.cloud.leaks(it.admin, signal), [])
+    away = false
+    await it.settle(60_000)
+    assert.equal(it.front.fronts.has(vpc), false)
+    assert.deepEqual(await it.cloud.leaks(it.admin, signal), [])
   })
 })

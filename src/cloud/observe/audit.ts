@@ -5,15 +5,28 @@ import { ALL, type AnyKind, type Key, PLATFORM, type Resource } from '#engine/re
 import type { ComputeDriver } from '#cloud/compute/compute.driver.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
+import { certificate } from '#cloud/edge/certificate.kind.ts'
 import type { CloudflareDriver, ConnectorDriver } from '#cloud/edge/cloudflare.driver.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
 import type { Issuers, TxtRecords } from '#cloud/edge/issuer.driver.ts'
 import type { NamesDriver } from '#cloud/edge/names.driver.ts'
+import { route } from '#cloud/edge/route.kind.ts'
+import { serviceTunnel } from '#cloud/edge/service-tunnel.kind.ts'
+import { tunnel } from '#cloud/edge/tunnel.kind.ts'
 import { tenant } from '#cloud/identity/tenant.kind.ts'
 import type { FrontDriver } from '#cloud/edge/front.driver.ts'
 import type { NetworkDriver } from '#cloud/network/network.driver.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
-import { compare, type Leak, leakKey, type Part, type Reality, type Records } from './compare.ts'
+import {
+  compare,
+  type Leak,
+  leakKey,
+  NO_REALITY,
+  NO_RECORDS,
+  type Part,
+  type Reality,
+  type Records,
+} from './compare.ts'
 import type { Audited, Finding } from './finding.driver.ts'
 
 export type Drivers = {
@@ -113,10 +126,7 @@ export function createAuditor(options: AuditorOptions): Auditor {
   async function lookAtHost(signal: AbortSignal): Promise<Leak[]> {
     try {
       const network = (await findingsOf(drivers.network, signal)).filter((it) => it.of === undefined)
-      return compare(
-        { routers: [], containers: [], volumes: [], zones: [], findings: { network, compute: [], edge: [] } },
-        { vpcs: new Map(), replicas: new Map(), workloads: new Map(), tenants: new Map() },
-      )
+      return compare({ ...NO_REALITY, findings: { network, compute: [], edge: [] } }, NO_RECORDS)
     } finally {
       await options.keepHost(signal)
     }
@@ -177,21 +187,24 @@ async function mend(
     else if (it.kind === 'replica') await drivers.compute.remove(it.id, signal)
     else if (it.kind === 'volume') await drivers.compute.removeVolume(it.id, signal)
     else if (it.kind === 'zone') await drivers.edge.remove(it.id, signal)
+    else if (it.kind === 'front') await drivers.front.remove(it.id, signal)
+    else if (it.kind === 'certificate') await drivers.front.removeCertificate(it.id, signal)
   }
   return mended
 }
 
 async function observe(drivers: Drivers, signal: AbortSignal): Promise<Reality> {
-  const [routers, containers, volumes, zones, network, compute, edge] = await Promise.all([
+  const [routers, containers, volumes, zones, served, network, compute, edge] = await Promise.all([
     drivers.network.list(signal),
     drivers.compute.list(signal),
     drivers.compute.volumes(signal),
     drivers.edge.list(signal),
+    drivers.front.list(signal),
     findingsOf(drivers.network, signal),
     findingsOf(drivers.compute, signal),
     findingsOf(drivers.edge, signal),
   ])
-  return { routers, containers, volumes, zones, findings: { network, compute, edge } }
+  return { routers, containers, volumes, zones, ...served, findings: { network, compute, edge } }
 }
 
 async function readRecords(engine: Engine): Promise<Records> {
@@ -200,6 +213,10 @@ async function readRecords(engine: Engine): Promise<Records> {
     replicas: await everything(engine, replica),
     workloads: await everything(engine, workload),
     tenants: await everything(engine, tenant),
+    tunnels: await everything(engine, tunnel),
+    routes: await everything(engine, route),
+    serviceTunnels: await everything(engine, serviceTunnel),
+    certificates: await everything(engine, certificate),
   }
 }
 

@@ -1,6 +1,10 @@
-import type { Resource } from '#engine/resource.ts'
+import { PLATFORM, type Resource } from '#engine/resource.ts'
 import type { SeenContainer } from '#cloud/compute/compute.driver.ts'
 import type { Replica } from '#cloud/compute/replica.kind.ts'
+import type { Certificate } from '#cloud/edge/certificate.kind.ts'
+import type { Route } from '#cloud/edge/route.kind.ts'
+import type { ServiceTunnel } from '#cloud/edge/service-tunnel.kind.ts'
+import type { Tunnel } from '#cloud/edge/tunnel.kind.ts'
 import type { SeenVpc } from '#cloud/network/network.driver.ts'
 import type { Difference, Finding } from './finding.driver.ts'
 
@@ -33,6 +37,8 @@ export type Reality = {
   readonly containers: readonly SeenContainer[]
   readonly volumes: readonly string[]
   readonly zones: readonly { readonly vpc: string }[]
+  readonly fronts: readonly { readonly vpc: string }[]
+  readonly certificates: readonly { readonly id: string }[]
   readonly findings: Readonly<Record<Part, readonly Finding[]>>
 }
 
@@ -41,6 +47,32 @@ export type Records = {
   readonly replicas: ReadonlyMap<string, Resource>
   readonly workloads: ReadonlyMap<string, Resource>
   readonly tenants: ReadonlyMap<string, Resource>
+  readonly tunnels: ReadonlyMap<string, Resource>
+  readonly routes: ReadonlyMap<string, Resource>
+  readonly serviceTunnels: ReadonlyMap<string, Resource>
+  readonly certificates: ReadonlyMap<string, Resource>
+}
+
+/** What there is when nothing was looked at. */
+export const NO_REALITY: Reality = {
+  routers: [],
+  containers: [],
+  volumes: [],
+  zones: [],
+  fronts: [],
+  certificates: [],
+  findings: { network: [], compute: [], edge: [] },
+}
+const NOTHING: ReadonlyMap<string, Resource> = new Map()
+export const NO_RECORDS: Records = {
+  vpcs: NOTHING,
+  replicas: NOTHING,
+  workloads: NOTHING,
+  tenants: NOTHING,
+  tunnels: NOTHING,
+  routes: NOTHING,
+  serviceTunnels: NOTHING,
+  certificates: NOTHING,
 }
 
 const NEXT = `at the next audit, within ${AUDIT_EVERY_SECONDS} s`
@@ -50,6 +82,22 @@ export const leakKey = (it: Leak): string => [it.what, it.thing, it.kind, it.id,
 
 /** True when a record says that its thing is as wished by now. */
 const isReal = (it: Resource): boolean => it.deletedAt === undefined && it.observed === it.generation
+
+/** Of a tunnel, route or certificate: it was seen at the edge, and is to be there. */
+const isServed = (it: Tunnel | Route | ServiceTunnel | Certificate): boolean =>
+  isReal(it) && (it.status.state === 'active' || it.status.state === 'issued')
+
+/** What leads into each VPC, and into the platform; `served` where it was seen in force. */
+function leadingInto({ tunnels, routes, serviceTunnels }: Records) {
+  const all = new Map<string, { served: Resource | undefined }>()
+  const add = (vpc: string, it: Tunnel | Route | ServiceTunnel): void => {
+    const before = all.get(vpc)?.served
+    all.set(vpc, { served: before ?? (isServed(it) ? it : undefined) })
+  }
+  for (const it of [...tunnels.values(), ...routes.values()] as (Tunnel | Route)[]) add(it.spec.vpc, it)
+  for (const it of serviceTunnels.values()) add(PLATFORM, it as ServiceTunnel)
+  return all
+}
 
 const differs = (it: Replica, seen: SeenContainer): boolean =>
   it.deletedAt === undefined &&
@@ -103,6 +151,24 @@ export function compare(real: Reality, records: Records): Leak[] {
     if (!workloads.has(id)) leaks.push(orphan('volume', id, 'volume', 'a volume whose workload is gone'))
   for (const it of real.zones)
     if (!vpcs.has(it.vpc)) leaks.push(orphan('zone', it.vpc, 'zone', 'names of a VPC that is gone'))
+  const leading = leadingInto(records)
+  for (const { vpc } of real.fronts) {
+    if (leading.has(vpc)) continue
+    const record = vpcs.get(vpc)
+    const [thing, detail] = ['front', 'hostnames that no tunnel or route has'] as const
+    if (!record) leaks.push(orphan('front', vpc, thing, detail))
+    else if (isReal(record)) leaks.push(off(record, { what: 'orphan', thing, detail }))
+  }
+  const fronts = new Set(real.fronts.map((it) => it.vpc))
+  for (const [vpc, { served }] of leading) {
+    const record = vpc === PLATFORM ? served : vpcs.get(vpc)
+    if (!served || fronts.has(vpc) || !record || record.deletedAt !== undefined) continue
+    const detail = `the edge does not have ${served.kind} ${served.name} and what else leads there`
+    leaks.push(off(record, { what: 'missing', thing: 'front', detail }))
+  }
+  for (const { id } of real.certificates)
+    if (!records.certificates.has(id))
+      leaks.push(orphan('certificate', id, 'certificate', 'a certificate that is gone'))
   const missing = (thing: Leak['thing'], all: Records['vpcs'], there: ReadonlySet<string>): void => {
     for (const [id, it] of all) {
       if (!isReal(it) || there.has(id)) continue
@@ -113,6 +179,8 @@ export function compare(real: Reality, records: Records): Leak[] {
   }
   missing('namespace', vpcs, new Set(real.routers.map((it) => it.vpc)))
   missing('zone', vpcs, new Set(real.zones.map((it) => it.vpc)))
+  const served = [...records.certificates].filter(([, it]) => isServed(it as Certificate))
+  missing('certificate', new Map(served), new Set(real.certificates.map((it) => it.id)))
   missing('container', replicas, new Set(real.containers.map((it) => it.id)))
   for (const part of ['network', 'compute', 'edge'] as const)
     for (const it of real.findings[part]) leaks.push(found(part, it))

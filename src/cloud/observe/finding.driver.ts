@@ -18,6 +18,8 @@ export const THINGS = [
   'process',
   'volume',
   'zone',
+  'front',
+  'certificate',
 ] as const
 export type Thing = (typeof THINGS)[number]
 
