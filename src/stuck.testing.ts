@@ -25,7 +25,7 @@ export type Ground = {
   readonly it: TestCloud
   readonly caller: Caller
   readonly tenant: string
-  /** From now on this verb of a driver (`network.apply`, or all of one: `network`) fails, of one id or of all. */
+  /** From now on this verb of a driver (`network.apply`, or all of one: `network`; `issuer.issue`) fails, of one id or of all. */
   fail(verb: string, error?: Error, id?: string): void
   /** Nothing fails any more. */
   mend(): void
@@ -56,6 +56,8 @@ export type Case = {
   free(ground: Ground, id: string): Promise<void> | void
   /** It has come to an end by itself that nobody wants: settled, and explained all the same. */
   readonly ended?: true
+  /** How long it may take from the end of the obstacle, where that is longer than the longest pause of most. */
+  readonly mendedMs?: number
   /** Of a workload: the word that Circloud has for it. */
   readonly word?: string
 }
@@ -73,16 +75,18 @@ type Scene = AsyncDisposable & { ground: Ground; served: ServedCloud; user: Shel
 
 async function open(given: Case['settings']): Promise<Scene> {
   const failing: { verb: string; error: Error; id: string | undefined }[] = []
+  const fault = (verb: string, id?: string): void => {
+    // Samples are taken by the test itself.
+    if (verb === 'compute.samples') return
+    for (const it of failing)
+      if ((verb === it.verb || verb.startsWith(`${it.verb}.`)) && (it.id === undefined || it.id === id))
+        throw it.error
+  }
   const served = await servedCloud({
     ...given,
     dialects: [native, circloud],
-    fault(verb, id) {
-      // Samples are taken by the test itself.
-      if (verb === 'compute.samples') return
-      for (const it of failing)
-        if ((verb === it.verb || verb.startsWith(`${it.verb}.`)) && (it.id === undefined || it.id === id))
-          throw it.error
-    },
+    fault,
+    issue: () => fault('issuer.issue'),
   })
   const { it } = served
   const { id, token, caller } = await it.tenant('acme')
@@ -208,6 +212,7 @@ export async function getStuck(it: Case): Promise<void> {
   }
   const hanging = await now(id)
   assert.ok(hanging, 'it is still there')
+  if (it.ended) assert.equal(hanging.overdue, undefined, 'what is settled is not overdue')
   if (!it.ended) {
     const wanted = hanging.deletedAt === undefined ? 'settled' : 'gone'
     const advice = kind.states[it.state]?.advice ?? ''
@@ -219,7 +224,7 @@ export async function getStuck(it: Case): Promise<void> {
   await assertExplained(scene, it, hanging)
   const going = hanging.deletedAt !== undefined
   await it.free(ground, id)
-  await ground.settle(MENDED_MS)
+  await ground.settle(it.mendedMs ?? MENDED_MS)
   const after = await now(id)
   if (going) return assert.equal(after, undefined, 'it went')
   assert.ok(after, 'it is there')

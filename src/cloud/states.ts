@@ -1,3 +1,4 @@
+import type { Resource } from '#engine/resource.ts'
 import type { StateWord } from '#engine/kind.ts'
 
 /** For what only the host can bring on: nothing a tenant could do differently helps. */
@@ -9,4 +10,20 @@ export const PART_STATES: Readonly<Record<string, StateWord>> = {
   pending: { advice: `\`arcus explain vpc\` says what its VPC waits for. ${HOST_ADVICE}` },
   active: { advice: HOST_ADVICE, fine: true },
   deleting: { advice: '`arcus explain` names what still uses it; that has to go first' },
+}
+
+/** The state that a kind's status tells of, until deletion is asked. */
+export const statusWord = (it: Resource<unknown, { readonly state: string }>): string =>
+  it.deletedAt === undefined ? it.status.state : 'deleting'
+
+const SEE_CERTIFICATE = '`arcus explain certificate` says what its certificate waits for'
+
+/** States of what leads from a hostname into the cloud. */
+export const LEADING_STATES: Readonly<Record<string, StateWord>> = {
+  pending: { advice: `${SEE_CERTIFICATE}, \`arcus explain vpc\` what its VPC does. ${HOST_ADVICE}` },
+  active: { advice: HOST_ADVICE, fine: true },
+  error: {
+    advice: `${SEE_CERTIFICATE}; what Cloudflare refuses an administrator sets right in the configuration of the provider or at Cloudflare. It is tried again by itself`,
+  },
+  deleting: { advice: HOST_ADVICE },
 }

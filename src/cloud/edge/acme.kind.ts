@@ -1,6 +1,10 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { HOST_ADVICE } from '#cloud/states.ts'
+
+const ACME_ADVICE =
+  'What the authority said has to be set right: its directory must be reachable from this machine, and the account binding its own. It is tried again by itself'
 
 /** The installation's account at a certificate authority that speaks ACME (RFC 8555); one of a kind. */
 export const acme = defineKind({
@@ -37,6 +41,11 @@ export const acme = defineKind({
   secret: ['hmacKey'],
   secretStatus: ['key'],
   settleSecondsMax: 300,
+  states: {
+    pending: { advice: ACME_ADVICE },
+    active: { advice: ACME_ADVICE, fine: true },
+    deleting: { advice: HOST_ADVICE },
+  },
   claims: () => [
     { pool: 'singleton', value: 'acme', ends: 'deletion', refusal: 'There is an ACME authority already' },
   ],

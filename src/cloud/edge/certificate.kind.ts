@@ -1,6 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { HOST_ADVICE, statusWord } from '#cloud/states.ts'
 
 export const NAMES_MAX = 100
 
@@ -46,6 +47,20 @@ export const certificate = defineKind({
   secretStatus: ['key'],
   immutable: ['source'],
   settleSecondsMax: 900,
+  states: {
+    pending: { advice: HOST_ADVICE },
+    issued: {
+      advice:
+        'It is in force until it ends, and its renewal is tried again by itself; what the authority said has to be set right before that',
+      fine: true,
+    },
+    error: {
+      advice:
+        'What the reason names has to be set right: the authority (`arcus explain acme`, an administrator), the DNS of its names, or the chain and key that were given. It is tried again by itself, at least once an hour',
+    },
+    deleting: { advice: `\`arcus explain\` names what still uses it. ${HOST_ADVICE}` },
+  },
+  state: statusWord,
   // Whatever it was made for waits for it.
   wakes: (r) =>
     r.owner === undefined

@@ -1,6 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { HOST_ADVICE, statusWord } from '#cloud/states.ts'
 
 /**
  * A DNS domain that a tenant may use; `name` is the domain in lower case. An administrator approves it, or the tenant
@@ -28,6 +29,19 @@ export const domain = defineKind({
   }),
   initial: { state: 'pending' },
   immutable: ['proof', 'challenge'],
+  states: {
+    pending: {
+      advice:
+        'Add the TXT record that its message names to the DNS of the domain; it is looked for by itself',
+    },
+    verified: { advice: HOST_ADVICE, fine: true },
+    error: {
+      advice:
+        'Set the DNS of the domain right, or ask an administrator who holds it; it is looked for again by itself',
+    },
+    deleting: { advice: '`arcus explain` names what is still below it; that has to go first' },
+  },
+  state: statusWord,
   claims: (r) => [
     r.spec.proof === 'admin'
       ? { pool: 'domain', value: r.name, ends: 'deletion', refusal: 'Domain already exists' }

@@ -1,6 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { LEADING_STATES, statusWord } from '#cloud/states.ts'
 import { tunnelStatus } from './tunnel.kind.ts'
 
 export const TARGETS_MAX = 16
@@ -47,6 +48,8 @@ export const route = defineKind({
   initial: { state: 'pending' },
   immutable: ['vpc', 'hostname', 'pathPrefix', 'protocol', 'under'],
   settleSecondsMax: 120,
+  states: LEADING_STATES,
+  state: statusWord,
   claims: (r) => [
     {
       pool: `route-name:${r.tenant}`,

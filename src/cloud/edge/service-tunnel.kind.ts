@@ -1,6 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { LEADING_STATES, statusWord } from '#cloud/states.ts'
 import { HOSTNAME, tunnelStatus } from './tunnel.kind.ts'
 
 export const SERVICES = ['api', 'admin-gui', 'tenant-gui'] as const
@@ -24,6 +25,8 @@ export const serviceTunnel = defineKind({
   initial: { state: 'pending' },
   immutable: ['service', 'protocol', 'hostname', 'port'],
   settleSecondsMax: 120,
+  states: LEADING_STATES,
+  state: statusWord,
   claims: (r) => [
     {
       pool: 'service-tunnel-name:platform',

@@ -1,6 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { LEADING_STATES, statusWord } from '#cloud/states.ts'
 
 export const TUNNEL_PROTOCOLS = ['http', 'https', 'ssh', 'tcp', 'udp'] as const
 export type TunnelProtocol = (typeof TUNNEL_PROTOCOLS)[number]
@@ -57,6 +58,8 @@ export const tunnel = defineKind({
   initial: { state: 'pending' },
   immutable: ['workload', 'vpc', 'protocol', 'hostname', 'port', 'under'],
   settleSecondsMax: 120,
+  states: LEADING_STATES,
+  state: statusWord,
   claims: (r) => [
     {
       pool: `tunnel-name:${r.tenant}`,

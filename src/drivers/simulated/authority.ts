@@ -14,7 +14,7 @@ export type SimulatedWorld = NamesDriver &
       readonly ingress: Map<string, readonly Ingress[]>
       readonly pointed: Set<string>
     }
-    readonly connector: ConnectorDriver & { token(): string | undefined }
+    readonly connector: SimulatedConnector
   }
 
 /**
@@ -96,17 +96,24 @@ export function simulatedWorld(
   }
 }
 
+export type SimulatedConnector = ConnectorDriver & {
+  token(): string | undefined
+  /** It is seen like this, or as it is again. */
+  pretend(seen?: Awaited<ReturnType<ConnectorDriver['observe']>>): void
+}
+
 /** A connector that only says that it runs. */
-export function simulatedConnector(
-  fault: Fault = () => {},
-): ConnectorDriver & { token(): string | undefined } {
+export function simulatedConnector(fault: Fault = () => {}): SimulatedConnector {
   let token: string | undefined
+  let pretended: Awaited<ReturnType<ConnectorDriver['observe']>> | undefined
   return {
     token: () => token,
+    pretend: (seen) => void (pretended = seen),
     async apply(connector) {
       await fault('connect', '')
       token = connector?.token
     },
-    observe: async () => await Promise.resolve({ state: token === undefined ? 'absent' : 'running' }),
+    observe: async () =>
+      await Promise.resolve(pretended ?? { state: token === undefined ? 'absent' : 'running' }),
   }
 }
