@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { newMoment, openRecall, passing } from './store.sqlite.recall.ts'
+import { newMoment, openLateRecall, openRecall, passing } from './store.sqlite.recall.ts'
 
 test('a row is read once, and again after every transaction', () => {
   const moment = newMoment()
@@ -52,4 +52,25 @@ test('what is not worth it is read each time', () => {
   let reads = 0
   const read = () => ({ n: ++reads })
   assert.deepEqual([recall('a', read)?.n, recall('a', read)?.n, recall('a', read)?.n], [1, 2, 2])
+})
+
+test('what several reads come to holds until a transaction, and not at all when one came between them', async () => {
+  const moment = newMoment()
+  const recall = openLateRecall<{ n: number }>(moment)
+  let reads = 0
+  const read = async () => await Promise.resolve({ n: ++reads })
+  const ask = async () => (await recall('a', read))?.n
+  assert.deepEqual([await ask(), await ask()], [1, 1])
+  passing(moment, () => {})
+  assert.deepEqual([await ask(), await ask()], [2, 2])
+  passing(moment, () => {})
+  const slow = recall('a', async () => {
+    await Promise.resolve()
+    passing(moment, () => {})
+    return { n: 0 }
+  })
+  assert.equal((await slow)?.n, 0)
+  assert.equal(await ask(), 3)
+  assert.equal(await recall('b', async () => await Promise.resolve(undefined)), undefined)
+  assert.equal((await recall('b', read))?.n, 4)
 })

@@ -1,3 +1,5 @@
+import type { Recall } from './store.ts'
+
 /** Rows remembered by one recall at most; then it begins anew. */
 const ROWS_MAX = 2048
 
@@ -45,5 +47,29 @@ export function openRecall<Row extends object>(
       rows.set(key, row)
     }
     return row
+  }
+}
+
+/**
+ * The same of what several reads come to: remembered when no transaction became visible from the first of them to the
+ * last, and given for as long as none does.
+ */
+export function openLateRecall<Found extends object>(moment: Moment): Recall<Found> {
+  const all = new Map<string, Found>()
+  let of = Atomics.load(moment, 0)
+  return async (key, read) => {
+    const now = Atomics.load(moment, 0)
+    if (now !== of) {
+      all.clear()
+      of = now
+    }
+    const known = all.get(key)
+    if (known) return known
+    const found = await read()
+    if (found && now % 2 === 0 && Atomics.load(moment, 0) === now) {
+      if (all.size >= ROWS_MAX) all.clear()
+      all.set(key, found)
+    }
+    return found
   }
 }

@@ -164,6 +164,11 @@ export type StoredClaim = Claim & {
   readonly expiresAt?: number
 }
 
+export type Recall<Found extends object> = (
+  key: string,
+  read: () => Promise<Found | undefined>,
+) => Promise<Found | undefined>
+
 /**
  * Where resources, claims, the change feed, durable records and the work queue live. Two implementations share one
  * conformance suite. Every read names a tenant or ALL; nothing else in Arcus writes SQL.
@@ -207,6 +212,11 @@ export interface Store extends AsyncDisposable {
     readonly waitMsMax: number
     readonly settleMsMax: Readonly<Record<string, number>>
   }): Promise<void>
+  /**
+   * A memory of what was read, by key: it gives what was found for as long as no transaction became visible since the
+   * reading began, so exactly what reading anew would give. Nobody may change what it gives.
+   */
+  recall<Found extends object>(): Recall<Found>
   /** The highest id of a resource, undefined when there is none. */
   newest(): Promise<string | undefined>
   /** Removes durable records older than this; returns how many. */

@@ -22,35 +22,46 @@ export type Authenticator = {
   login(input: Login, origin: Origin): Promise<{ user: User; token: string }>
 }
 
+/** Whom a token stands for, whatever the time is. */
+type Holder = { readonly caller: Omit<Caller, 'origin'>; readonly expiresAt: number | undefined }
+
 export function createAuthenticator(engine: Engine): Authenticator {
   const attempts = createAttempts(() => engine.clock.now())
   const userNamed = async (name: string): Promise<User | undefined> => {
     const claim = await engine.store.claim('user-name', name)
     return claim && (await engine.get(user, PLATFORM, claim.owner))
   }
+  const recall = engine.store.recall<Holder>()
+  const holderOf = async (hash: string): Promise<Holder | undefined> => {
+    const claim = await engine.store.claim('credential', hash)
+    const it = claim && (await engine.get(credential, ALL, claim.owner))
+    if (!it || it.deletedAt !== undefined) return undefined
+    const { scope, subject, role, expiresAt } = it.spec
+    let suspended = false
+    if (it.tenant !== PLATFORM) {
+      const of = await engine.get(tenant, PLATFORM, it.tenant)
+      if (!of || of.deletedAt !== undefined) return undefined
+      suspended = of.spec.suspended
+    }
+    return {
+      caller: {
+        scope,
+        subject,
+        tenant: it.tenant,
+        role,
+        ...(suspended ? { suspended } : {}),
+        credential: it.id,
+      },
+      expiresAt,
+    }
+  }
   return {
     async authenticate(token, origin) {
       if (token === '' || token.length > TOKEN_LENGTH_MAX) return undefined
-      const claim = await engine.store.claim('credential', hashToken(token))
-      const it = claim && (await engine.get(credential, ALL, claim.owner))
-      if (!it || it.deletedAt !== undefined) return undefined
-      const { spec } = it
-      if (spec.expiresAt !== undefined && spec.expiresAt <= engine.clock.now()) return undefined
-      let suspended = false
-      if (it.tenant !== PLATFORM) {
-        const of = await engine.get(tenant, PLATFORM, it.tenant)
-        if (!of || of.deletedAt !== undefined) return undefined
-        suspended = of.spec.suspended
-      }
-      return {
-        scope: spec.scope,
-        subject: spec.subject,
-        tenant: it.tenant,
-        role: spec.role,
-        ...(suspended ? { suspended } : {}),
-        credential: it.id,
-        origin,
-      }
+      const hash = hashToken(token)
+      const it = await recall(hash, () => holderOf(hash))
+      if (!it || (it.expiresAt !== undefined && it.expiresAt <= engine.clock.now())) return undefined
+      return { ...it.caller, origin }
     },
     async login({ username, password, admin = false }, origin) {
       attempts.check(username, origin.address)
