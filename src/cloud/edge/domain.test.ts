@@ -90,6 +90,32 @@ test('an ACME authority signs once it saw the answer at the hostname', async () 
   )
 })
 
+test('what failed for long is tried at once when an administrator set up what it lacked', async () => {
+  await using it = await testCloud()
+  const { id, caller } = await it.tenant('acme')
+  await it.cloud.act(it.admin, 'test', (verbs) => verbs.addDomain(id, 'acme.example'))
+  const { id: made } = await certify(it, caller, 'www.acme.example', 'acme')
+  const state = async () => (await it.cloud.get(caller, certificate, made)).status
+  await it.settle(DAY_MS)
+  assert.match((await state()).message ?? '', /no ACME authority is set up.*tried again in 60 min/)
+  await setUp(it, { challenge: 'dns-01' })
+  assert.match((await state()).message ?? '', /needs the Cloudflare token.*tried again in 60 min/)
+  await it.cloud.act(it.admin, 'test', (verbs) =>
+    verbs.putProvider({
+      externalCidr: '203.0.113.0/24',
+      externalGateway: '203.0.113.1',
+      peeringCidr: '172.30.0.0/24',
+      nameservers: [],
+      ndots: null,
+      cloudflareAccountId: null,
+      cloudflareDomain: null,
+      cloudflareToken: 'cf-token',
+    }),
+  )
+  await it.settle()
+  assert.equal((await state()).state, 'issued')
+})
+
 test('dns-01 is answered in the zone of the provider, and needs its token', async () => {
   await using it = await testCloud()
   const { id, caller } = await it.tenant('acme')
