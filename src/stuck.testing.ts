@@ -212,7 +212,7 @@ export async function getStuck(it: Case): Promise<void> {
   }
   const hanging = await now(id)
   assert.ok(hanging, 'it is still there')
-  if (it.ended) assert.equal(hanging.overdue, undefined, 'what is settled is not overdue')
+  if (it.ended) assert.equal(await engine.store.settleBy(id), undefined, 'it is settled and never overdue')
   if (!it.ended) {
     const wanted = hanging.deletedAt === undefined ? 'settled' : 'gone'
     const advice = kind.states[it.state]?.advice ?? ''

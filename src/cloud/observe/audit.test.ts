@@ -266,7 +266,7 @@ async function ledInto() {
   )
   await it.settle()
   const certificates = (await it.engine.list(certificate, { tenant: '*' })).items
-  return { it, caller, vpc, tunnel: own, service: ids, certificates }
+  return { it, caller, vpc, pod: pod?.id ?? '', tunnel: own, service: ids, certificates }
 }
 
 const told = (leaks: readonly Leak[]): string[] =>
@@ -345,9 +345,9 @@ describe('an audit of the edge', () => {
     assert.deepEqual(await it.cloud.mend(it.admin, signal), [])
   })
 
-  test('leaves alone what is on its way: not yet issued, not yet taken, being deleted', async () => {
+  test('leaves alone what is on its way: not yet taken by the edge, or not yet let go of', async () => {
     let away = false
-    const { it, caller, vpc, tunnel: id } = await ledInto()
+    const { it, caller, vpc, pod, tunnel: id } = await ledInto()
     await using _ = it
     const [apply, remove] = [it.front.apply.bind(it.front), it.front.remove.bind(it.front)]
     const guard = async (work: () => Promise<void>): Promise<void> => {
@@ -356,13 +356,22 @@ describe('an audit of the edge', () => {
     }
     it.front.apply = async (...given) => await guard(() => apply(...given))
     it.front.remove = async (...given) => await guard(() => remove(...given))
+    const certify = it.front.applyCertificate.bind(it.front)
+    it.front.applyCertificate = async (...given) => await guard(() => certify(...given))
     away = true
-    await it.cloud.act(caller, 'test', async (verbs) => await verbs.deleteTunnel(id))
+    const other = await it.cloud.act(caller, 'test', async (verbs) => {
+      await verbs.deleteTunnel(id)
+      const to = { workload: pod, protocol: 'http', port: 80 } as const
+      return await verbs.createTunnel({ ...to, hostname: 'two.acme.example', name: 'two' })
+    })
     await it.settle()
     assert.deepEqual(await it.cloud.leaks(it.admin, signal), [])
     away = false
     await it.settle(60_000)
-    assert.equal(it.front.fronts.has(vpc), false)
+    assert.deepEqual(
+      it.front.fronts.get(vpc)?.routes.map((one) => one.id),
+      [other.id],
+    )
     assert.deepEqual(await it.cloud.leaks(it.admin, signal), [])
   })
 })
