@@ -12,6 +12,8 @@ import { isStable } from './state.ts'
 import { workload } from './workload.kind.ts'
 
 const SOON_MS = 250
+/** Each change of a container wakes its replica; this is for one that no event told. */
+const UNDERWAY_MS = 1000
 const NETWORK_WAIT_MS = 1000
 const UNHEALTHY_MS = 2000
 const UNSTABLE_MS = 5000
@@ -81,7 +83,7 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
       containers.distrust(it.id)
       await compute.remove(it.id, signal)
       const left = await compute.observe(it.id, signal)
-      if (left) return again(SOON_MS, `its container does not go: ${left.message ?? `it is ${left.state}`}`)
+      if (left) return again(UNDERWAY_MS, `its container does not go: ${left.message ?? `it is ${left.state}`}`)
       // Its addresses are given to others with its record: no router may have them then.
       if (!it.status.released || !network.isFreeOf(it.spec.vpc, it.id)) {
         draft.wake(`vpc/${it.spec.vpc}`)
@@ -190,10 +192,10 @@ export function outcomeOf(
   health: HealthCheck | undefined,
   now: number,
 ): Outcome<Replica['status']> {
-  if (!seen) return again(SOON_MS, 'its container is being made', it.status)
+  if (!seen) return again(UNDERWAY_MS, 'its container is being made', it.status)
   if (seen.attempt !== it.spec.attempt) {
     const how = seen.message ?? (seen.state === 'running' ? 'it runs' : `it is ${seen.state}`)
-    return again(SOON_MS, `its container of before is to be replaced: ${how}`, it.status)
+    return again(UNDERWAY_MS, `its container of before is to be replaced: ${how}`, it.status)
   }
   const status: Replica['status'] = {
     phase: phaseOf(seen),
@@ -219,7 +221,7 @@ export function outcomeOf(
     case 'waiting':
     case 'starting':
     case 'stopping':
-      return again(SOON_MS, status.message ?? `its container is ${seen.state}`, status)
+      return again(UNDERWAY_MS, status.message ?? `its container is ${seen.state}`, status)
   }
 }
 
