@@ -277,6 +277,30 @@ test('what somebody else handed to the edge meanwhile is seen and taken over', a
   assert.notEqual(it.front.certificates.get(made?.id ?? '')?.issued?.chain, served.issued?.chain)
 })
 
+test('a wish that goes back while the answer about it is lost is handed over again', async () => {
+  let lost = false
+  await using it = await world()
+  const apply = it.front.apply.bind(it.front)
+  it.front.apply = async (front, signal) => {
+    await apply(front, signal)
+    if (lost) throw new CloudError('unavailable', 'the answer is lost')
+  }
+  await tunnelTo(it)
+  await it.settle()
+  const [one] = routesOf(it)[0]?.origins ?? []
+  const id = one?.id ?? ''
+  lost = true
+  it.compute.pretend(id, { ready: false })
+  await it.engine.wake(`replica/${id}`)
+  await it.cloud.settle(0)
+  assert.equal(routesOf(it)[0]?.origins.length, 1)
+  lost = false
+  it.compute.pretend(id)
+  await it.engine.wake(`replica/${id}`)
+  await it.settle(60_000)
+  assert.equal(routesOf(it)[0]?.origins.length, 2)
+})
+
 test('a change is not said to be in force before the edge has it', async () => {
   let away = false
   await using it = await world({

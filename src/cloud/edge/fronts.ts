@@ -29,8 +29,8 @@ export type Fronts = {
 }
 
 type Held = {
-  readonly generation: number
-  readonly text: string
+  generation: number
+  text: string
   /** By id, each as text. */
   readonly routes: ReadonlyMap<string, string>
   readonly origins: ReadonlySet<string>
@@ -64,6 +64,8 @@ export function createFronts(door: FrontDriver): Fronts {
       const routes = new Map(front.routes.map((it) => [it.id, JSON.stringify(it)]))
       const origins = new Set(front.routes.flatMap((it) => it.origins.map((origin) => origin.id)))
       const generation = seen + 1
+      // Not known until it is answered: a call that fails may be done all the same, and then the wish may go back.
+      if (had) Object.assign(had, { text: '', generation })
       // A VPC that nothing leads to has no table at all.
       if (front.routes.length) {
         const forget = (): void => void held.delete(front.vpc)

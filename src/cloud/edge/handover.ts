@@ -21,6 +21,8 @@ export function createHandover(front: FrontDriver): Handover {
       const seen =
         had?.generation ?? (await front.list(signal)).certificates.find((it) => it.id === id)?.generation ?? 0
       const generation = seen + 1
+      // Not known until it is answered: a call that fails may be done all the same.
+      applied.set(id, { text: '', generation })
       await forgetting(
         () => void applied.delete(id),
         front.applyCertificate({ ...certificate, generation }, signal),

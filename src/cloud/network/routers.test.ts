@@ -47,3 +47,21 @@ test('an unchanged plan is not applied again, and is known to be of the new gene
   assert.equal(applied, 1)
   assert.ok(routers.holds('v', 's', 2))
 })
+
+test('a wish that goes back after only half of another was done is applied again', async () => {
+  let away = false
+  const network = simulatedNetwork()
+  const edge = simulatedEdge((verb) => {
+    if (away && verb === 'apply') throw new Error('the edge is away')
+  })
+  const routers = createRouters(network, edge)
+  const apply = async (internet: boolean): Promise<unknown> =>
+    await routers.apply({ ...plan, internet }, { ...zone, forward: internet }, new Map(), signal)
+  await apply(false)
+  away = true
+  await assert.rejects(apply(true), /the edge is away/)
+  assert.equal(network.plans.get('v')?.internet, true)
+  away = false
+  await apply(false)
+  assert.equal(network.plans.get('v')?.internet, false)
+})

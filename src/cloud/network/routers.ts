@@ -66,8 +66,12 @@ export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers
       const zones = had ? 0 : ((await edge.list(signal)).find((it) => it.vpc === plan.vpc)?.generation ?? 0)
       const generation = Math.max(seen, zones, numbered.get(plan.vpc) ?? 0) + 1
       numbered.set(plan.vpc, generation)
-      if (had?.plan !== planText) await orDistrust(plan.vpc, network.apply({ ...plan, generation }, signal))
-      if (had?.zone !== zoneText) await orDistrust(plan.vpc, edge.apply({ ...zone, generation }, signal))
+      const [isPlan, isZone] = [had?.plan === planText, had?.zone === zoneText]
+      // Not known until it is answered: a call that fails may be done all the same, and then the wish may go back.
+      if (had && !isPlan) had.plan = ''
+      if (had && !isZone) had.zone = ''
+      if (!isPlan) await orDistrust(plan.vpc, network.apply({ ...plan, generation }, signal))
+      if (!isZone) await orDistrust(plan.vpc, edge.apply({ ...zone, generation }, signal))
       const attachments = new Set(plan.attachments.map((it) => it.id))
       if ((held.get(plan.vpc)?.generation ?? 0) > generation)
         throw new CloudError('conflict', 'a later plan is in force', { rule: 'lost_race' })
