@@ -192,7 +192,9 @@ export function reconcileCertificate({
         await serve(
           it,
           look,
-          challenges.filter((one) => one.type === 'http-01'),
+          challenges.flatMap((one) =>
+            one.type === 'http-01' ? [{ hostname: one.hostname, token: one.token, answer: one.answer }] : [],
+          ),
         )
       const inDns = (all: readonly Challenge[]) => all.filter((one) => one.type === 'dns-01')
       for (const one of inDns(before))

@@ -10,6 +10,7 @@ import {
 import type { Fault } from './network.ts'
 
 const ACCESSES_MAX = 10_000
+const CHALLENGE_FIELDS = 'answer,hostname,token'
 
 export type SimulatedFront = FrontDriver & {
   readonly fronts: ReadonlyMap<string, Front>
@@ -88,6 +89,9 @@ export function simulatedFront(fault: Fault = () => {}): SimulatedFront {
     },
     async applyCertificate(certificate) {
       await fault('applyCertificate', certificate.id)
+      for (const it of certificate.challenges)
+        if (Object.keys(it).toSorted().join() !== CHALLENGE_FIELDS)
+          throw new CloudError('invalid', 'a challenge has fields that the front door does not know')
       await keep(certificates, certificate.id, certificate)
     },
     async removeCertificate(id) {
