@@ -46,15 +46,18 @@ function endingOf(error: unknown, exchange: Exchange): Ending | undefined {
 }
 
 /**
- * Carries a request to an origin of its route and the answer back, in pieces, at the pace of the slower side. Another
- * origin is tried while nothing of the request was sent, and, for what may be done twice and has no body, until an answer
- * begins.
+ * Carries a request to an origin of its route and the answer back, in pieces, at the pace of the slower side. While
+ * nothing of it was sent, origins are tried one after the other and again, for `originWaitMsMax`; what may be done twice
+ * and has no body is sent again until an answer begins.
  */
 export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by: Forwarding): void {
   const { answer, method, hasBody } = exchange
   const { origins, watch, limits } = by
   const tried = new Set<string>()
-  let tries = 0
+  const since = by.clock.now()
+  const isLate = (): boolean => by.clock.now() - since >= limits.originWaitMsMax
+  let hasTried = false
+  let sent = 0
   let bodyBegan = false
   let isOver = false
   /** The first piece waits for a moment: most answers have no other. */
@@ -97,7 +100,7 @@ export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by
     const origin = served.turns.next(route.origins, origins.health, tried)
     if (!origin) {
       tried.clear()
-      if (tries === 0 || tries >= limits.triesMax)
+      if (!hasTried || isLate())
         return finish(
           { status: 503, message: `Nothing behind ${exchange.host} answers.` },
           'no origin answers',
@@ -107,7 +110,7 @@ export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by
         .then(() => attempt(by.table().routes.get(route.id)))
       return
     }
-    tries++
+    hasTried = true
     tried.add(origin.id)
     visit.goTo(origin)
     send(served, origin)
@@ -120,8 +123,10 @@ export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by
     if (!wasSent) origins.health.failed(place)
     else if (TOO_LATE.has(code)) origins.health.slow(place)
     else origins.health.broke(place)
-    if (tries >= limits.triesMax || bodyBegan) return false
-    if (wasSent && (hasBody || !IDEMPOTENT.has(method) || TOO_LATE.has(code))) return false
+    if (bodyBegan) return false
+    if (!wasSent && isLate()) return false
+    if (wasSent && (sent >= limits.triesMax || hasBody || !IDEMPOTENT.has(method) || TOO_LATE.has(code)))
+      return false
     attempt(by.table().routes.get(served.route.id))
     return true
   }
@@ -133,6 +138,7 @@ export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by
     const handler: Dispatcher.DispatchHandler = {
       onRequestStart(controller) {
         wasSent = true
+        sent++
         control = controller
         if (isOver) controller.abort(new BodyFault('gone'))
       },

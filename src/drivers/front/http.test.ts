@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { createServer } from 'node:http'
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2'
 import { request as askTls } from 'node:https'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { WebSocket, WebSocketServer } from 'ws'
 import {
   ask,
@@ -22,6 +24,8 @@ import {
 const MIB = 1_048_576
 /** What fills the kernel's buffers to the brim takes seconds. */
 const LONG = process.env['ARCUS_SOAK'] === '1'
+/** Longer than it takes to try each origin twice. */
+const STARTS_AFTER_MS = 600
 const named = async (name: string) =>
   await backend((request, response) => {
     request.resume()
@@ -300,6 +304,28 @@ test('origins are exchanged under load, one by one and by force, without losing 
   await Promise.all(load)
   assert.deepEqual(failures, [])
   await held.kill()
+})
+
+test('origins that do not listen yet are waited for, whatever is asked', async () => {
+  const before = await named('before')
+  await before.kill()
+  await using at = await stage()
+  await at.route({ origins: [before.as('a'), { ...before.as('b'), address: '127.0.0.2' }] })
+  const asked = Promise.all([ask(at), ask(at, { method: 'POST' })])
+  await sleep(STARTS_AFTER_MS)
+  const late = createServer((_, response) => void response.end('late')).listen(before.port, '127.0.0.1')
+  try {
+    assert.deepEqual(
+      (await asked).map((it) => [it.status, it.text]),
+      [
+        [200, 'late'],
+        [200, 'late'],
+      ],
+    )
+  } finally {
+    late.closeAllConnections()
+    late.close()
+  }
 })
 
 test('a connection to an origin that left is not used again', async () => {

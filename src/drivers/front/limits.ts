@@ -34,8 +34,11 @@ export const FRONT_LIMITS = {
   idleMsMax: 900_000,
   /** A kept connection to an origin without a request: less than what servers keep by default. */
   originKeepAliveMsMax: 4000,
-  /** Origins that one request is tried at, and how long it waits before it begins with them again. */
+  /** How often one request is sent when its origins break off before they answer. */
   triesMax: 4,
+  /** What no origin could be connected to for waits so long: one that starts may not listen yet. */
+  originWaitMsMax: 5000,
+  /** Until it begins with all of them again. */
   tryAgainMs: 150,
   /** An origin that failed is left out for so long, twice as long each time, up to the second. */
   pauseMsMin: 1000,

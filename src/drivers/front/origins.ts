@@ -119,7 +119,8 @@ export function createOrigins(options: {
     },
     async reach(routeId, visit) {
       const tried = new Set<string>()
-      for (let tries = 0; tries < limits.triesMax && !stop.signal.aborted; tries++) {
+      const until = clock.now() + limits.originWaitMsMax
+      do {
         const served = table().routes.get(routeId)
         const origin = served?.turns.next(served.route.origins, health, tried)
         if (!served?.route.origins.length) return undefined
@@ -137,7 +138,7 @@ export function createOrigins(options: {
         }
         health.failed(placeOf(origin))
         visit.goTo(undefined)
-      }
+      } while (clock.now() < until && !stop.signal.aborted)
       return undefined
     },
     keep(current) {
