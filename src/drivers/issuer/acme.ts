@@ -19,20 +19,33 @@ type Given = Pick<AcmeAccount, 'directory' | 'trust'> & {
   readonly binding?: { readonly keyId: string; readonly hmacKey: string }
 }
 
-/** What the authority said, in words; it never repeats keys. */
-const refusal = (what: string, error: unknown): CloudError =>
-  new CloudError('unavailable', `the authority ${what}: ${messageOf(error)}`, {}, error)
+/** Connections to an authority, and what the last of them failed with. */
+function createConnections(trust: string | undefined) {
+  const agent = new Agent({ keepAlive: false, ...(trust === undefined ? {} : { ca: trust }) })
+  const connect = agent.createConnection.bind(agent)
+  let failure: Error | undefined
+  agent.createConnection = (...args) => {
+    failure = undefined
+    const socket = connect(...args)
+    socket?.once('error', (error: Error) => (failure = error))
+    return socket
+  }
+  return { agent, failure: () => failure }
+}
 
-function open(acme: Library, { directory, key, account, binding, trust }: Given): Client {
+type Opened = { readonly client: Client; readonly refusal: (what: string, error: unknown) => CloudError }
+
+function open(acme: Library, { directory, key, account, binding, trust }: Given): Opened {
+  const connections = createConnections(trust)
   // The library has one HTTP client for all; an installation has one authority.
   const { defaults } = acme.axios
   defaults.timeout = REQUEST_MS_MAX
-  defaults.httpsAgent = new Agent({ keepAlive: false, ...(trust === undefined ? {} : { ca: trust }) })
+  defaults.httpsAgent = connections.agent
   Object.assign((defaults as { acmeSettings?: object }).acmeSettings ?? {}, {
     retryMaxAttempts: REQUEST_TRIES_MAX,
     retryDefaultDelay: 1,
   })
-  return new acme.Client({
+  const client = new acme.Client({
     directoryUrl: directory,
     accountKey: key,
     ...(account === undefined ? {} : { accountUrl: account }),
@@ -41,6 +54,16 @@ function open(acme: Library, { directory, key, account, binding, trust }: Given)
     backoffMin: POLL_MS_MIN,
     backoffMax: POLL_MS_MAX,
   })
+  return {
+    client,
+    // What the authority said, in words; it never repeats keys. Where nobody answered, the library stumbles over the
+    // answer that is not there.
+    refusal(what, error) {
+      const silent = connections.failure()?.message ?? `no answer within ${REQUEST_MS_MAX / 1000} s`
+      const why = error instanceof TypeError ? silent : messageOf(error)
+      return new CloudError('unavailable', `the authority ${what}: ${why}`, {}, error)
+    },
+  }
 }
 
 type Answered = Authorization['challenges'][number] & { readonly shown: Challenge }
@@ -84,7 +107,7 @@ export const acmeDriver = (): AcmeDriver => ({
   async register({ email, key: given, ...input }, signal) {
     const acme = await library()
     const key = given ?? String(await acme.crypto.createPrivateEcdsaKey())
-    const client = open(acme, { ...input, key })
+    const { client, refusal } = open(acme, { ...input, key })
     try {
       const contact = email === undefined ? {} : { contact: [`mailto:${email}`] }
       await within(client.createAccount({ termsOfServiceAgreed: true, ...contact }), signal)
@@ -97,7 +120,7 @@ export const acmeDriver = (): AcmeDriver => ({
 
   async issue(account, { names, challenge }, publish, signal) {
     const acme = await library()
-    const client = open(acme, account)
+    const { client, refusal } = open(acme, account)
     const step = async <R>(what: string, work: Promise<R>): Promise<R> => {
       try {
         return await within(work, signal)
