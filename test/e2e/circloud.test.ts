@@ -7,10 +7,11 @@ import { networkScenarios, providerScenario } from './scenarios/networks.ts'
 import { podScenarios } from './scenarios/pods.ts'
 import { registryScenario } from './scenarios/registry.ts'
 import { topologyScenarios } from './scenarios/topology.ts'
+import { tunnelScenarios } from './scenarios/tunnels.ts'
 import { everyStep } from './wait.testing.ts'
 
 // The acceptance scenarios of the Circloud contract, by their numbers, with real containers and packets: one cloud,
-// a tenant for each. Tunnels (15 to 17) have no server yet.
+// a tenant for each.
 const AT_ONCE = 4
 
 describe('Circloud', () => {
@@ -45,6 +46,7 @@ describe('Circloud', () => {
     podScenarios(cloud)
     registryScenario(cloud)
     topologyScenarios(cloud)
+    tunnelScenarios(cloud)
     identityScenarios(cloud)
   })
   test('after all tenants are deleted nothing of them is left', async () => {

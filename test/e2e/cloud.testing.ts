@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -25,7 +27,12 @@ export type CloudOptions = {
   data?: string
   /** A free one when absent. */
   port?: number
+  /** Ports of the front door; free ones when absent. */
+  front?: FrontPorts
 }
+export type FrontPorts = { readonly http: number; readonly https: number }
+/** The front door's own address, so that no client takes one of its ports meanwhile. */
+export const FRONT_ADDRESS = '127.0.0.9'
 export type ProcessName = 'cloud' | 'agent' | 'edge'
 export type Leak = { what: string; kind: string; id: string; detail: string }
 
@@ -36,6 +43,8 @@ export type TestCloud = AsyncDisposable & {
   /** Without a path. */
   readonly url: string
   readonly data: string
+  /** Where tunnels are entered, at FRONT_ADDRESS. */
+  readonly front: FrontPorts
   readonly admin: { username: string; password: string; token: string }
   /** Circloud's API. */
   readonly call: Call
@@ -110,6 +119,24 @@ async function readyLine(child: ChildProcess, log: string[]): Promise<Ready> {
 /** What the last agent of this machine wrote down: whose containers and networks there may still be. */
 const HOLDER = '/run/arcus-host/arcus.lock.holder'
 
+/** Ports of FRONT_ADDRESS that nobody listens on. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer())
+  const ports = await Promise.all(
+    servers.map(async (it) => {
+      await once(it.listen(0, FRONT_ADDRESS), 'listening')
+      return (it.address() as AddressInfo).port
+    }),
+  )
+  await Promise.all(servers.map((it) => once(it.close(), 'close')))
+  return ports
+}
+
+async function freeFront(): Promise<FrontPorts> {
+  const [http = 0, https = 0] = await freePorts(2)
+  return { http, https }
+}
+
 /** Removes what a cloud of a test left whose process was killed: another folder's cloud would not start beside it. */
 async function removeForsaken(): Promise<void> {
   const holder = existsSync(HOLDER) ? readFileSync(HOLDER, 'utf8') : ''
@@ -124,6 +151,8 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
   const data = options.data ?? mkdtempSync(join(tmpdir(), 'arcus-e2e-'))
   const args = ['serve', '--data', data, '--listen', `127.0.0.1:${options.port ?? 0}`, '--json']
   args.push('--compute', options.compute ?? 'docker', '--network', options.network ?? 'linux')
+  const front = options.front ?? (await freeFront())
+  args.push('--http', `${FRONT_ADDRESS}:${front.http}`, '--https', `${FRONT_ADDRESS}:${front.https}`)
   if (options.inProcess) args.push('--in-process')
   const child = spawn(ARCUS, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
   const log: string[] = []
@@ -176,6 +205,7 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
   return {
     url,
     data,
+    front,
     admin,
     call,
     native,
@@ -215,7 +245,7 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
       process.kill(root, 'SIGKILL')
       await ended
     },
-    again: () => startCloud({ ...options, data, port: Number(new URL(url).port) }),
+    again: () => startCloud({ ...options, data, front, port: Number(new URL(url).port) }),
     stop,
     log: () =>
       [

@@ -67,6 +67,7 @@ const TEST_NEEDS: readonly Need[] = [
   { command: 'ping', package: 'iputils-ping' },
   { command: 'iptables', package: 'iptables' },
   { command: 'curl', package: 'curl' },
+  { command: 'ssh', package: 'openssh-client' },
 ]
 
 const nothing = async (): Promise<void> => {}

@@ -83,7 +83,8 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
       containers.distrust(it.id)
       await compute.remove(it.id, signal)
       const left = await compute.observe(it.id, signal)
-      if (left) return again(UNDERWAY_MS, `its container does not go: ${left.message ?? `it is ${left.state}`}`)
+      if (left)
+        return again(UNDERWAY_MS, `its container does not go: ${left.message ?? `it is ${left.state}`}`)
       // Its addresses are given to others with its record: no router may have them then.
       if (!it.status.released || !network.isFreeOf(it.spec.vpc, it.id)) {
         draft.wake(`vpc/${it.spec.vpc}`)

@@ -15,6 +15,7 @@ export const PROVIDER = {
   // Where the network outside has its resolver, see makeOutside.
   pod_dns_nameservers: ['198.18.77.7'],
   pod_dns_ndots: 3,
+  cloudflare_domain: 'apps.example.test',
 }
 export const EXTERNAL = /^203\.0\.113\.\d+$/
 
