@@ -68,6 +68,7 @@ const TEST_NEEDS: readonly Need[] = [
   { command: 'iptables', package: 'iptables' },
   { command: 'curl', package: 'curl' },
   { command: 'ssh', package: 'openssh-client' },
+  { command: 'pebble', package: 'pebble' },
 ]
 
 const nothing = async (): Promise<void> => {}
