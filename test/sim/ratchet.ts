@@ -61,11 +61,15 @@ function allCalls(): string[] {
   )
 }
 
-/** A list that may only shrink: what it names must be untried, and what is untried must stand in it. */
+/**
+ * A list that may only shrink: what it names must be untried, and what is untried must stand in it. Those in `rare` are
+ * met by some draws only and have a test of their own; they count neither way.
+ */
 export function onlyShrinks(file: string, list: string, untried: readonly string[]): void {
-  const known = (JSON.parse(readFileSync(file, 'utf8')) as Record<string, readonly string[]>)[list] ?? []
+  const lists = JSON.parse(readFileSync(file, 'utf8')) as Record<string, readonly string[]>
+  const { [list]: known = [], rare = [] } = lists
   const now = new Set(untried)
-  const fresh = untried.filter((it) => !known.includes(it)).toSorted()
+  const fresh = untried.filter((it) => !known.includes(it) && !rare.includes(it)).toSorted()
   const stale = known.filter((it) => !now.has(it)).toSorted()
   assert.deepEqual(fresh, [], `no test makes these fail; write one`)
   assert.deepEqual(stale, [], `these are tried now; remove them from ${list} in ${file}`)

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Replica } from './replica.kind.ts'
-import { isSteady, stateOf } from './state.ts'
+import { isSteady, stateOf, toReplace } from './state.ts'
+import type { Workload } from './workload.kind.ts'
 
 const slot = (status: Partial<Replica['status']>, attempt = 1): Replica => ({
   kind: 'replica',
@@ -51,4 +52,21 @@ test('what is known of an older attempt says nothing of this one', () => {
   assert.equal(stateOf('running', 1, [replaced]).state, 'degraded')
   assert.equal(isSteady(1, [replaced], 2, 0), false)
   assert.equal(isSteady(1, [slot({ phase: 'running', ready: true, attempt: 2 }, 2)], 2, 0), true)
+})
+
+test('a restart goes through what serves one by one, and every other change at once', () => {
+  const of = (change: 'restart' | 'config') => ({ spec: { change, attempt: 2 } }) as unknown as Workload
+  const old = { ...ready, id: 'old' }
+  const renewed = slot({ phase: 'running', ready: true, attempt: 2 }, 2)
+  const starting = slot({ attempt: 2 }, 2)
+  const done = slot({ phase: 'succeeded', exitCode: 0, attempt: 2 }, 2)
+  const idsOf = (change: 'restart' | 'config', live: readonly Replica[]): number =>
+    toReplace(of(change), live).length
+  assert.equal(idsOf('config', [old, old, old]), 3)
+  assert.equal(idsOf('restart', [old, old, old]), 1)
+  assert.equal(idsOf('restart', [renewed, old, old]), 1)
+  assert.equal(idsOf('restart', [starting, old, old]), 0)
+  assert.equal(idsOf('restart', [done, old, old]), 1)
+  assert.equal(idsOf('restart', [old, slot({}), slot({})]), 2)
+  assert.equal(idsOf('restart', [old]), 1)
 })

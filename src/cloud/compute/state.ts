@@ -94,7 +94,7 @@ export async function waitsFor(
 
 /**
  * The slots to give the workload's attempt now. A restart goes through what serves one by one, each once those before it
- * are ready again; what does not serve, and every other change, goes at once.
+ * are ready again or have ended; what does not serve, and every other change, goes at once.
  */
 export function toReplace({ spec }: Pick<Workload, 'spec'>, live: readonly Replica[]): readonly Replica[] {
   const old = live.filter((it) => it.spec.attempt < spec.attempt)
@@ -102,5 +102,6 @@ export function toReplace({ spec }: Pick<Workload, 'spec'>, live: readonly Repli
   const idle = old.filter((it) => !it.status.ready || !isCurrent(it))
   if (idle.length) return idle
   const renewed = live.filter((it) => it.spec.attempt === spec.attempt)
-  return renewed.every((it) => it.status.ready && isCurrent(it)) ? old.slice(0, 1) : []
+  // One that ended by itself comes back no more: the others need not wait for it.
+  return renewed.every((it) => isCurrent(it) && (it.status.ready || hasEnded(it))) ? old.slice(0, 1) : []
 }

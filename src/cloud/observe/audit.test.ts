@@ -375,3 +375,52 @@ describe('an audit of the edge', () => {
     assert.deepEqual(await it.cloud.leaks(it.admin, signal), [])
   })
 })
+
+describe('an audit that is cut short', () => {
+  const VERBS = [
+    ['network', 'mend'],
+    ['compute', 'mend'],
+    ['edge', 'mend'],
+    ['network', 'remove'],
+    ['compute', 'remove'],
+    ['compute', 'removeVolume'],
+    ['edge', 'remove'],
+  ] as const
+  for (const [driver, verb] of VERBS)
+    for (const how of ['fails', 'is done and its answer lost'] as const)
+      test(`by ${driver}.${verb} that ${how} ends with the next one`, async () => {
+        const { it } = await inhabited()
+        await using _ = it
+        // Things that no record knows, one for each driver to mend or remove.
+        for (const part of ['network', 'compute', 'edge'] as const)
+          it[part].litter({ ...left, detail: `left by ${part}` })
+        await it.network.apply({ ...planOf(it), vpc: NOBODY, generation: 1 }, signal)
+        await it.edge.apply({ ...zoneOf(it), vpc: NOBODY, generation: 1 }, signal)
+        await it.compute.apply({ ...wishOf(it), id: NOBODY, mounts: [LOST] }, signal)
+        const target = it[driver] as unknown as Record<string, (...given: unknown[]) => Promise<unknown>>
+        const right = target[verb]?.bind(it[driver])
+        assert.ok(right)
+        let failures = 1
+        target[verb] = async (...given) => {
+          if (failures-- <= 0) return await right(...given)
+          if (how !== 'fails') await right(...given)
+          throw new CloudError('unavailable', 'the host agent does not answer')
+        }
+        await assert.rejects(it.cloud.mend(it.admin, signal), /does not answer/)
+        for (let pass = 0; pass < 4; pass++) {
+          await it.cloud.mend(it.admin, signal)
+          await it.clock.advance(30_000)
+          await it.settle()
+        }
+        if (how === 'fails') assert.ok(failures < 0, 'it was asked again')
+        assert.deepEqual(await it.cloud.leaks(it.admin, signal), [])
+      })
+
+  const NOBODY = '00000000-0000-7000-8000-000000000000'
+  const LOST = { volume: NOBODY, path: '/lost', readOnly: false }
+  const only = <T>(all: Iterable<T>): T => [...all][0] ?? assert.fail('there is none')
+  const planOf = (it: TestCloud) => only(it.network.plans.values())
+  const zoneOf = (it: TestCloud) => only(it.edge.zones.values())
+  const wishOf = (it: TestCloud) =>
+    it.compute.wishes.get(only(it.network.plans.values()).attachments[0]?.id ?? '') ?? assert.fail('no wish')
+})
