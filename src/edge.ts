@@ -68,19 +68,26 @@ async function main(args: readonly string[]): Promise<void> {
   const level = LEVELS.find((it) => it === (values['log-level'] ?? process.env['ARCUS_LOG'] ?? 'info'))
   if (!level) throw invalid('log-level', `must be one of ${LEVELS.join(', ')}`)
   const log = jsonLog(level).with({ process: 'edge' })
+  // Before anything is made: what is asked for may be wrong.
+  const listen = {
+    dns: dns === undefined ? undefined : readListen('dns', dns),
+    http: readListen('http', http ?? FREE_PORT),
+    https: readListen('https', https ?? FREE_PORT),
+    owner: owner === undefined ? undefined : readOwner(owner),
+  }
   await mkdir(data, { recursive: true, mode: 0o700 })
   const seal = createKeyring(await openMasterKey(join(data, 'seal.key'), randomBytes))
   const shared = { clock: steadyClock, log }
   const edge = await localEdge({
     ...shared,
     directory: join(data, 'zones'),
-    listen: dns === undefined ? undefined : readListen('dns', dns),
+    listen: listen.dns,
   })
   const front = await localFront({
     ...shared,
     directory: join(data, 'front'),
-    http: readListen('http', http ?? FREE_PORT),
-    https: readListen('https', https ?? FREE_PORT),
+    http: listen.http,
+    https: listen.https,
     seal,
   })
   const connector = await openConnector({
@@ -97,7 +104,7 @@ async function main(args: readonly string[]): Promise<void> {
       connector,
       socket,
       log,
-      ...(owner === undefined ? {} : { owner: readOwner(owner) }),
+      ...(listen.owner === undefined ? {} : { owner: listen.owner }),
     })
     log.info('edge serves', { socket, zones: (await edge.list(AbortSignal.timeout(1000))).length })
     await stopped

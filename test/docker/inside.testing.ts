@@ -128,7 +128,10 @@ export function inside(): void {
         await host.compute.apply(it, never)
         const now = await inState(it, 'exited')
         assert.equal(now.exitCode, 137)
-        assert.match(now.message ?? '', /memory/)
+        // Docker says why a moment after it says that.
+        await until('told that it was the memory', async () =>
+          /memory/.test((await host.compute.observe(it.id, never))?.message ?? ''),
+        )
         await remove(it)
       })
 

@@ -14,12 +14,14 @@ const wayOut: Prove = ({ machines: { a1, a2, b1 } }, check) => {
   })
 }
 
+const OF_KERNEL_MAX = 3
+
 const noWayOut: Prove = (scene, check) => {
   const { machines, internet, routers } = scene
   const { a3, b2, c1 } = machines
   check('whatever its machines are given', async () => {
     await internet.heard()
-    const arrived = (): string => (routers ? statistic(scene, routers.uplink(3), 'rx_packets') : '')
+    const arrived = (): number => (routers ? Number(statistic(scene, routers.uplink(3), 'rx_packets')) : 0)
     const before = arrived()
     for (const it of [a3, b2, c1]) {
       await refused(
@@ -31,7 +33,8 @@ const noWayOut: Prove = (scene, check) => {
       assert.equal(it.ping(INTERNET), false)
     }
     if (scene.promises.has('external-address')) await refused(c1.ask(EXTERNAL, 80))
-    assert.equal(arrived(), before)
+    // Each machine alone would have sent more; a new link has a few of the kernel's own, looking for IPv6 routers.
+    assert.ok(arrived() - before <= OF_KERNEL_MAX, `${arrived() - before} packets went out`)
     assert.deepEqual(await internet.heard(), [])
   })
   check('nor who had one, once it is taken away', async () => {
