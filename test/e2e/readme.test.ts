@@ -45,7 +45,7 @@ describe('README', { skip: taken }, () => {
   test('the tour works as pasted', async () => {
     const { code, output } = await paste(tour())
     assert.equal(code, 0, output)
-    assert.equal(output.match(/<title>Welcome to nginx!<\/title>/g)?.length, 2, output)
+    assert.equal(output.match(/<title>Welcome to nginx!<\/title>/g)?.length, 3, output)
     assert.ok(!existsSync(MACHINE), 'purged')
   })
 })

@@ -214,20 +214,4 @@ export function podScenarios(cloud: () => TestCloud): void {
     assert.equal((await t.running(plain)).vip, plain.vip)
     await t.remove()
   })
-
-  test('inline tunnels are refused clearly until tunnels exist', async () => {
-    const t = await cloud().tenant()
-    const subnet = await t.subnet(await t.vpc('production'))
-    await t.call('POST', '/pods', 400, {
-      tenant_id: t.id,
-      token: t.token,
-      vpc_id: subnet.vpc_id,
-      subnet_id: subnet.id,
-      name: 'web',
-      container_image: 'idle:latest',
-      tunnels: [{ subdomain: 'app', protocol_type: 'http' }],
-    })
-    assert.deepEqual(await t.call('GET', '/pods', 200), [])
-    await t.remove()
-  })
 }
