@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, openSync, readFileSync } from 'node:fs'
+import { existsSync, openSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -37,6 +37,29 @@ async function unmountBelow(folder: string): Promise<void> {
     .map((line) => line.split(' ')[1] ?? '')
     .filter((path) => path.startsWith(`${folder}/`))
   for (const path of mounts.toReversed()) await run('umount', [path])
+}
+
+const childrenOf = (pid: number): number[] => {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+  } catch {
+    return []
+  }
+}
+
+/** A daemon that was killed while it made a container knows nothing of it any more: what runs for it here is ended. */
+function endBelow(folder: string): void {
+  const whole = (pid: number): number[] => [...childrenOf(pid).flatMap(whole), pid]
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    try {
+      const command = readFileSync(`/proc/${name}/cmdline`, 'utf8')
+      if (!command.includes('containerd-shim') || !command.includes(`${folder}/`)) continue
+      for (const pid of whole(Number(name))) process.kill(pid, 'SIGKILL')
+    } catch {
+      // It went by itself.
+    }
+  }
 }
 
 /** As a machine has it: beside Docker, so that containers outlive a daemon that is killed. */
@@ -116,6 +139,7 @@ export async function openDaemon(
     async [Symbol.asyncDispose]() {
       await stop('SIGTERM')
       await end(runtime.child, 'SIGTERM')
+      endBelow(folder)
       await run('ip', ['link', 'del', bridge])
       await unmountBelow(folder)
       await rm(folder, { recursive: true, force: true })

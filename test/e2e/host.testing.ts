@@ -232,7 +232,9 @@ export async function stopDocker(): Promise<() => Promise<void>> {
   await eventually('dockerd ends', () => !alive(pid), DOCKER_STOP_MS)
   return async () => {
     const log = openSync(existsSync(written) ? written : '/dev/null', 'a')
-    spawn(command, args, { detached: true, stdio: ['ignore', log, log] }).unref()
+    // It outlives the run, whose own folder for temporary files it must not look for then.
+    const { TMPDIR: _, ...env } = process.env
+    spawn(command, args, { detached: true, stdio: ['ignore', log, log], env }).unref()
     await eventually(
       'dockerd answers',
       () => run('docker', 'version', '--format', '{{.Server.Version}}'),
