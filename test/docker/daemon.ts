@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, openSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, openSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -39,26 +39,34 @@ async function unmountBelow(folder: string): Promise<void> {
   for (const path of mounts.toReversed()) await run('umount', [path])
 }
 
-const childrenOf = (pid: number): number[] => {
+const childrenOf = (pid: number): number[] =>
+  globSync(`/proc/${pid}/task/*/children`).flatMap((file) =>
+    (readIfAny(file) ?? '').split(' ').filter(Boolean).map(Number),
+  )
+
+const readIfAny = (file: string): string | undefined => {
   try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+    return readFileSync(file, 'utf8')
   } catch {
-    return []
+    return undefined
+  }
+}
+
+function killIfAny(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It went with another.
   }
 }
 
 /** A daemon that was killed while it made a container knows nothing of it any more: what runs for it here is ended. */
 function endBelow(folder: string): void {
-  const whole = (pid: number): number[] => [...childrenOf(pid).flatMap(whole), pid]
+  const whole = (pid: number): number[] => [pid, ...childrenOf(pid).flatMap(whole)]
   for (const name of readdirSync('/proc')) {
-    if (!/^\d+$/.test(name)) continue
-    try {
-      const command = readFileSync(`/proc/${name}/cmdline`, 'utf8')
-      if (!command.includes('containerd-shim') || !command.includes(`${folder}/`)) continue
-      for (const pid of whole(Number(name))) process.kill(pid, 'SIGKILL')
-    } catch {
-      // It went by itself.
-    }
+    const command = /^\d+$/.test(name) ? readIfAny(`/proc/${name}/cmdline`) : undefined
+    if (!command?.includes('containerd-shim') || !command.includes(`${folder}/`)) continue
+    for (const pid of whole(Number(name))) killIfAny(pid)
   }
 }
 
