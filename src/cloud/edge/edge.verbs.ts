@@ -34,8 +34,8 @@ export type Hostname =
   | { readonly hostname: string }
   | { readonly subdomain: string; readonly domain?: string }
 
-/** Ports of datagram tunnels that a program of the machine has are for the driver to refuse; these are nobody's to take. */
 const CHALLENGE_BYTES = 16
+/** Ports of datagram tunnels that a program of the machine has are for the driver to refuse; these are nobody's to take. */
 const UDP_RESERVED = [53]
 
 const invalid = (field: string, message: string): CloudError => new CloudError('invalid', message, { field })
