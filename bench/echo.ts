@@ -6,7 +6,33 @@ const MESSAGE_BYTES = 65_536
 const UNDER_WAY_MAX = 16
 const MEGABYTE = 1e6
 
-/** Megabytes a second that came back through a WebSocket, with a bounded number of messages under way. */
+/** What a measurement needs of a connection, whatever it speaks. */
+interface Echo {
+  readonly send: (message: Buffer) => void
+  readonly onData: (heard: (data: Buffer) => void) => void
+  readonly onError: (failed: (error: Error) => void) => void
+}
+
+/** Megabytes a second that came back, with a bounded number of messages under way. */
+async function measure({ send, onData, onError }: Echo, forMs: number): Promise<number> {
+  const message = Buffer.alloc(MESSAGE_BYTES, 1)
+  const since = performance.now()
+  let bytes = 0
+  // A tunnel keeps bytes and not messages: what came back is counted in the size of what was sent.
+  let back = 0
+  await new Promise<void>((resolve, reject) => {
+    onError(reject)
+    onData((data) => {
+      bytes += data.length
+      if (performance.now() - since >= forMs) return resolve()
+      for (back += data.length; back >= MESSAGE_BYTES; back -= MESSAGE_BYTES) send(message)
+    })
+    for (let it = 0; it < UNDER_WAY_MAX; it++) send(message)
+  })
+  return bytes / MEGABYTE / ((performance.now() - since) / 1000)
+}
+
+/** Megabytes a second that came back through a WebSocket. */
 export async function echoWebSocket(
   url: string,
   options: { readonly host?: string; readonly servername?: string; readonly ca?: string },
@@ -20,43 +46,30 @@ export async function echoWebSocket(
     perMessageDeflate: false,
   })
   await once(socket, 'open')
-  const message = Buffer.alloc(MESSAGE_BYTES, 1)
-  const since = performance.now()
-  let bytes = 0
-  // A tunnel keeps bytes and not messages: what came back is counted in the size of what was sent.
-  let back = 0
-  await new Promise<void>((resolve, reject) => {
-    socket.once('error', reject)
-    socket.on('message', (data: Buffer) => {
-      bytes += data.length
-      if (performance.now() - since >= forMs) return resolve()
-      for (back += data.length; back >= MESSAGE_BYTES; back -= MESSAGE_BYTES) socket.send(message)
-    })
-    for (let it = 0; it < UNDER_WAY_MAX; it++) socket.send(message)
-  })
-  const seconds = (performance.now() - since) / 1000
+  const rate = await measure(
+    {
+      send: (message) => socket.send(message),
+      onData: (heard) => socket.on('message', heard),
+      onError: (failed) => socket.once('error', failed),
+    },
+    forMs,
+  )
   socket.terminate()
-  return bytes / MEGABYTE / seconds
+  return rate
 }
 
 /** The same over a TCP connection. */
 export async function echoTcp(port: number, forMs: number): Promise<number> {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true })
   await once(socket, 'connect')
-  const message = Buffer.alloc(MESSAGE_BYTES, 1)
-  const since = performance.now()
-  let bytes = 0
-  let back = 0
-  await new Promise<void>((resolve, reject) => {
-    socket.once('error', reject)
-    socket.on('data', (data: Buffer) => {
-      bytes += data.length
-      if (performance.now() - since >= forMs) return resolve()
-      for (back += data.length; back >= MESSAGE_BYTES; back -= MESSAGE_BYTES) socket.write(message)
-    })
-    for (let it = 0; it < UNDER_WAY_MAX; it++) socket.write(message)
-  })
-  const seconds = (performance.now() - since) / 1000
+  const rate = await measure(
+    {
+      send: (message) => socket.write(message),
+      onData: (heard) => socket.on('data', heard),
+      onError: (failed) => socket.once('error', failed),
+    },
+    forMs,
+  )
   socket.destroy()
-  return bytes / MEGABYTE / seconds
+  return rate
 }
