@@ -17,10 +17,19 @@ function tour(): string {
   return [...text.matchAll(/^```bash\n(.*?)^```$/gms)].map(([, block]) => block).join('\n')
 }
 
+/** Before the script: a command that fails names itself, with what curl got last and what the processes of the cloud logged. */
+const WITNESS = `
+answers=$(mktemp)
+curl() { command curl -S "$@" | tee "$answers"; }
+trap 'echo "ended with $? at: $BASH_COMMAND" >&2; tail -c 2000 "$answers" /var/log/arcus/*.log >&2' ERR
+trap 'rm -f "$answers"' EXIT
+`
+
 /** Runs a script as a person would paste it; gives all it printed. */
 function paste(script: string): Promise<{ code: number | null; output: string }> {
   return new Promise((resolve, reject) => {
-    const shell = spawn('bash', ['-e', '-o', 'pipefail', '-c', script], { cwd: ROOT, timeout: TOUR_MS })
+    const args = ['-eE', '-o', 'pipefail', '-c', WITNESS + script]
+    const shell = spawn('bash', args, { cwd: ROOT, timeout: TOUR_MS })
     let output = ''
     const keep = (text: Buffer): void => void (output += text.toString())
     shell.stdout.on('data', keep)
