@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { readPidFile } from '#supervise/identity.ts'
+import { pidFileOf } from '#supervise/supervisor.ts'
 import { circloudClient, makeTenant, type Call, type TestTenant } from './client.testing.ts'
 import { run } from './host.testing.ts'
 import { eventually } from './wait.testing.ts'
@@ -57,8 +59,8 @@ export type TestCloud = AsyncDisposable & {
   /** Waits until no tenant is left, also none that is on its way out, and then that records and reality agree. */
   emptied(): Promise<void>
   pid(name: ProcessName): number
-  /** Ends one process at once; its parent starts it again. */
-  kill(name: ProcessName): void
+  /** Ends one process at once; its parent starts it again. False when it was gone already. */
+  kill(name: ProcessName): boolean
   /** Ends one process at once; nothing starts it again until the function given back is called. */
   killAndHold(name: ProcessName): () => void
   /** Waits until the API answers. */
@@ -79,7 +81,7 @@ type Ready = { ready: boolean; url: string; admin: TestCloud['admin'] }
 
 /** The process of a name, as its pid file tells: a fingerprint, the boot, then its line of /proc/PID/stat. */
 function pidOf(data: string, name: ProcessName): number {
-  const text = readFileSync(join(data, 'run', `${name}.pid`), 'utf8')
+  const text = readFileSync(pidFileOf(join(data, 'run'), name), 'utf8')
   const pid = Number(text.split(' ')[2])
   assert.ok(pid > 1, `a pid file of ${name}: ${text}`)
   return pid
@@ -225,7 +227,11 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
       await noLeaks()
     },
     pid,
-    kill: (name) => void process.kill(pid(name), 'SIGKILL'),
+    kill(name) {
+      const it = readPidFile(pidFileOf(join(data, 'run'), name))
+      if (it) process.kill(it.identity.pid, 'SIGKILL')
+      return it !== undefined
+    },
     killAndHold: (name) => {
       const target = pid(name)
       process.kill(root, 'SIGSTOP')

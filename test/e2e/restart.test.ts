@@ -100,7 +100,7 @@ describe('restarts', { concurrency: false }, () => {
     test(`the ${name} process killed alone: nothing that runs notices`, async () => {
       const before = await started()
       const first = cloud.pid(name)
-      cloud.kill(name)
+      assert.ok(cloud.kill(name))
       if (name === 'edge') {
         await eventually(
           'names are known again',
