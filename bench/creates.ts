@@ -7,7 +7,8 @@ import { silentLog } from '#lib/log.ts'
 import { openApply } from '#engine/store.sqlite.apply.ts'
 import { openQueue } from '#engine/store.sqlite.queue.ts'
 import { openSqliteStore } from '#engine/store.sqlite.ts'
-import type { Mutation, StoredResource } from '#engine/store.ts'
+import { toy } from '#engine/store.testing.ts'
+import type { Mutation } from '#engine/store.ts'
 import { startBare } from './bare.ts'
 import { bearer, startCloud } from './cloud.ts'
 import type { Bench, Context } from './context.ts'
@@ -22,21 +23,7 @@ const ids = createIds(systemClock)
 function creation(): Mutation[] {
   const now = systemClock.now()
   const id = ids.next()
-  const resource: StoredResource = {
-    kind: 'thing',
-    id,
-    tenant: 'bench',
-    name: id,
-    labels: {},
-    spec: { size: 1 },
-    status: { state: 'pending' },
-    generation: 1,
-    observed: 0,
-    revision: 1,
-    createdAt: now,
-    updatedAt: now,
-    version: 1,
-  }
+  const resource = toy({ id, tenant: 'bench', name: id })
   const record = { stream: 'audit', tenant: 'bench', subject: id, at: now, what: 'thing.create' } as const
   return [
     { do: 'create', resource, refs: [], terms: [`name:${id}`], settleBy: now + 60_000 },

@@ -1,9 +1,9 @@
 import { CloudError } from '#lib/errors.ts'
+import { PROVIDER } from '#cloud/cloud.testing.ts'
 import { certificate } from '#cloud/edge/certificate.kind.ts'
 import { route } from '#cloud/edge/route.kind.ts'
 import { serviceTunnel } from '#cloud/edge/service-tunnel.kind.ts'
 import { tunnel } from '#cloud/edge/tunnel.kind.ts'
-import type { Verbs } from '#cloud/cloud.ts'
 import type { AnyKind, Resource } from '#engine/resource.ts'
 import { type Case, EDGE_AWAY, type Ground } from './stuck.testing.ts'
 
@@ -13,17 +13,9 @@ const DOMAIN = 'acme.example'
 export const HOSTNAME = `app.${DOMAIN}`
 export const HOLIDAY = new CloudError('unavailable', 'the authority does not answer: connect ECONNREFUSED')
 const FULL = new CloudError('unavailable', 'the edge cannot keep its table: no space left on device')
-const PROVIDER: Parameters<Verbs['putProvider']>[0] = {
-  externalCidr: '203.0.113.0/24',
-  externalGateway: '203.0.113.1',
-  peeringCidr: '172.30.0.0/24',
-  nameservers: [],
-  ndots: null,
-  cloudflareAccountId: null,
-  cloudflareDomain: 'cloud.example',
-}
+const WITH_DOMAIN = { ...PROVIDER, cloudflareDomain: 'cloud.example' }
 export const CLOUDFLARE = {
-  ...PROVIDER,
+  ...WITH_DOMAIN,
   cloudflareAccountId: 'account',
   cloudflareToken: 'a token of Cloudflare',
 }
@@ -47,7 +39,7 @@ export const remove = async (ground: Ground, kind: unknown, id: string): Promise
 
 export const own = async (ground: Ground): Promise<void> =>
   await asAdmin(ground, async (verbs) => void (await verbs.addDomain(ground.tenant, DOMAIN)))
-export const provide = async (ground: Ground, config = PROVIDER): Promise<void> =>
+export const provide = async (ground: Ground, config = WITH_DOMAIN): Promise<void> =>
   await asAdmin(ground, async (verbs) => void (await verbs.putProvider(config)))
 
 /** A domain of the tenant and a pod of it, settled. */
@@ -68,7 +60,7 @@ async function lead(
   before: () => void | Promise<void> = () => {},
 ): Promise<string> {
   if (kind === 'service-tunnel') {
-    await provide(ground, PROVIDER)
+    await provide(ground, WITH_DOMAIN)
     await ground.settle()
     await before()
     return await asAdmin(

@@ -1,18 +1,11 @@
 import { CloudError } from '#lib/errors.ts'
+import { PROVIDER } from '#cloud/cloud.testing.ts'
 import { AGENT_AWAY, type Case, EDGE_AWAY, type Ground } from './stuck.testing.ts'
 
 // Every way for what is made of routers to hang: the driver fails, the agent or the edge is away, a container stays.
 
 const NEWER = new CloudError('conflict', 'generation 3 is older than 9', { rule: 'lost_race' })
-const PROVIDER = {
-  externalCidr: '203.0.113.0/24',
-  externalGateway: '203.0.113.1',
-  peeringCidr: '172.30.0.0/24',
-  nameservers: ['1.1.1.1'],
-  ndots: 2,
-  cloudflareAccountId: null,
-  cloudflareDomain: null,
-}
+const CONFIG = { ...PROVIDER, nameservers: ['1.1.1.1'], ndots: 2 }
 
 const mend = (ground: Ground): void => ground.mend()
 
@@ -216,7 +209,7 @@ const PLATFORM: readonly Case[] = [
       const { provider } = await ground.it.cloud.act(
         ground.it.admin,
         'test',
-        async (verbs) => await verbs.putProvider(PROVIDER),
+        async (verbs) => await verbs.putProvider(CONFIG),
       )
       return provider.id
     },
@@ -231,7 +224,7 @@ const PLATFORM: readonly Case[] = [
       const { provider } = await ground.it.cloud.act(
         ground.it.admin,
         'test',
-        async (verbs) => await verbs.putProvider(PROVIDER),
+        async (verbs) => await verbs.putProvider(CONFIG),
       )
       await ground.settle()
       ground.fail('network.applyHost', AGENT_AWAY)

@@ -102,8 +102,25 @@ function networkIn(more: readonly string[]): string | undefined {
   return at < 0 ? undefined : more[at + 1]
 }
 
+const cloudwareOf = (
+  { layout, listen, front, more }: Asked,
+  program: string,
+  users: Cloudware['users'],
+): Cloudware => ({
+  layout,
+  program,
+  users,
+  listen,
+  front,
+  compute: 'docker',
+  network: networkOption(networkIn(more)),
+  more,
+  settings: settingsOf(process.env),
+})
+
 /** Sets the machine up; nothing is made before what can be refused was looked at. */
-async function prepare({ layout, listen, front, more }: Asked): Promise<Cloudware> {
+async function prepare(asked: Asked): Promise<Cloudware> {
+  const { layout, listen, front, more } = asked
   const parent = runningParent(layout.run)
   const record = readRecord()
   const before = parent ? parent.data : record?.data
@@ -127,18 +144,7 @@ async function prepare({ layout, listen, front, more }: Asked): Promise<Cloudwar
     front: { http: front.http.text, https: front.https.text },
     more,
   })
-  const settings = settingsOf(process.env)
-  return {
-    layout,
-    program,
-    users,
-    listen,
-    front,
-    compute: 'docker',
-    network: networkOption(networkIn(more)),
-    more,
-    settings,
-  }
+  return cloudwareOf(asked, program, users)
 }
 
 function print(it: Cloudware, warnings: readonly string[]): void {
@@ -147,20 +153,9 @@ function print(it: Cloudware, warnings: readonly string[]): void {
 }
 
 /** The parent that stays in the background: everything is set up, and the program is the one it was started from. */
-async function beParent({ layout, listen, front, more }: Asked): Promise<void> {
+async function beParent(asked: Asked): Promise<void> {
   const users = { cloud: await ensureUser(CLOUD_USER), edge: await ensureUser(EDGE_USER) }
-  const settings = settingsOf(process.env)
-  const cloudware: Cloudware = {
-    layout,
-    program: ROOT,
-    users,
-    listen,
-    front,
-    compute: 'docker',
-    network: networkOption(networkIn(more)),
-    more,
-    settings,
-  }
+  const cloudware = cloudwareOf(asked, ROOT, users)
   // No terminal is its own: what ends one must not end it.
   process.on('SIGHUP', () => {})
   await supervise(cloudware, true, () => {})

@@ -4,7 +4,7 @@ import { isCloudError } from '#lib/errors.ts'
 import type { AnyKind } from '#engine/resource.ts'
 import { createPicker } from '#engine/pick.ts'
 import type { Caller } from './access.ts'
-import { testCloud, type TestCloud, testOrigin } from './cloud.testing.ts'
+import { PROVIDER, testCloud, type TestCloud, testOrigin } from './cloud.testing.ts'
 import { createReplica } from './compute/compute.verbs.ts'
 import { replica } from './compute/replica.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
@@ -307,15 +307,7 @@ test('every driver verb that fails once is tried again', async () => {
 test('an external address comes from the configured pool, which cannot be taken away under it', async () => {
   await using it = await testCloud()
   const { caller } = await it.tenant('acme')
-  const config = {
-    externalCidr: '203.0.113.0/24',
-    externalGateway: '203.0.113.1',
-    peeringCidr: '172.30.0.0/24',
-    nameservers: ['1.1.1.1'],
-    ndots: 2,
-    cloudflareAccountId: null,
-    cloudflareDomain: null,
-  }
+  const config = { ...PROVIDER, nameservers: ['1.1.1.1'], ndots: 2 }
   const put = async (change = {}): Promise<unknown> =>
     await it.cloud.act(it.admin, 'test', async (verbs) => await verbs.putProvider({ ...config, ...change }))
   await put()

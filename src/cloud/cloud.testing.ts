@@ -43,6 +43,17 @@ export type TestCloud = AsyncDisposable & {
   settle(withinMs?: number): Promise<void>
 }
 
+/** A provider's configuration with nothing of Cloudflare's. */
+export const PROVIDER = {
+  externalCidr: '203.0.113.0/24',
+  externalGateway: '203.0.113.1',
+  peeringCidr: '172.30.0.0/24',
+  nameservers: [] as string[],
+  ndots: null as number | null,
+  cloudflareAccountId: null as string | null,
+  cloudflareDomain: null as string | null,
+}
+
 export const testOrigin: Origin = { dialect: 'test', address: '127.0.0.1', requestId: 'test' }
 
 /** A whole cloud on the real store, with simulated drivers and clock. `fault` is called before each driver verb as `<driver>.<verb>`, `issue` before a certificate is signed. */

@@ -2,7 +2,7 @@ import type { Json } from './ask.ts'
 import type { Known, Need, SweptDialect } from './dialect.ts'
 import type { Operation } from './document.ts'
 import { GIVEN, keyWith } from './given.ts'
-import { provide, PROVIDER, singleton, withoutRoute } from './provider.ts'
+import { provide, singleton, WITH_DOMAIN, withoutRoute } from './provider.ts'
 
 const OPERATE = [
   'GET /leaks',
@@ -52,7 +52,7 @@ const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>
       memberships: [{ tenant: at(known, 'tenant id'), role: 'viewer' }],
     }),
   'POST /credential': (_, name) => spec(name, { role: 'editor' }),
-  'POST /provider': () => spec('provider', { ...PROVIDER, cloudflareToken: 'a token' }),
+  'POST /provider': () => spec('provider', { ...WITH_DOMAIN, cloudflareToken: 'a token' }),
   'POST /domain': (_, name) => spec(`${name}.example`, {}),
   'POST /acme': () => spec('acme', { ...AUTHORITY, hmacKey: 'a key' }),
   'POST /certificate': (known, name) =>

@@ -1,24 +1,17 @@
+import { PROVIDER } from '#cloud/cloud.testing.ts'
 import assert from 'node:assert/strict'
 import type { Json } from './ask.ts'
 import type { Hands } from './dialect.ts'
 import type { Seeded } from './world.ts'
 
-export const PROVIDER = {
-  externalCidr: '203.0.113.0/24',
-  externalGateway: '203.0.113.1',
-  peeringCidr: '172.30.0.0/24',
-  nameservers: [],
-  ndots: null,
-  cloudflareAccountId: null,
-  cloudflareDomain: 'cloud.example',
-}
+export const WITH_DOMAIN = { ...PROVIDER, cloudflareDomain: 'cloud.example' }
 
 /** There is one provider for all: sees to it that it is there. */
 export async function provide({ native }: Hands): Promise<void> {
-  const { status } = await native('POST', '/provider', { body: { name: 'provider', spec: PROVIDER } })
+  const { status } = await native('POST', '/provider', { body: { name: 'provider', spec: WITH_DOMAIN } })
   assert.ok([201, 409].includes(status), `the provider answered ${status}`)
   if (status === 201) return
-  const { cloudflareDomain } = PROVIDER
+  const { cloudflareDomain } = WITH_DOMAIN
   const changed = await native('PATCH', '/provider/provider', { body: { spec: { cloudflareDomain } } })
   assert.equal(changed.status, 200)
 }

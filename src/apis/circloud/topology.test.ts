@@ -1,31 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { testDialect } from './circloud.testing.ts'
-
-const example = {
-  vpcs: [{ name: 'production', enable_internet: true }],
-  subnets: [{ name: 'web', vpc_name: 'production', cidr: '10.100.1.0/24', gateway_ip: '10.100.1.1' }],
-  pods: [
-    {
-      name: 'nginx',
-      vpc_name: 'production',
-      subnet_name: 'web',
-      container_image: 'nginx:latest',
-      replica_count: 2,
-      service_port: 80,
-      auto_scaling: true,
-      autoscale_max_replicas: 6,
-      autoscale_cpu_target_millicores: 250,
-    },
-  ],
-}
+import { EXAMPLE } from './topology.ts'
 
 test('a topology comes whole by the body’s token alone and goes round to an empty tenant', async () => {
   await using it = await testDialect()
   const acme = await it.tenant('acme')
   const beta = await it.tenant('beta')
   const path = `/tenants/${acme.id}/topology`
-  const made = await it.ask('POST', path, { body: { token: acme.token, ...example } })
+  const made = await it.ask('POST', path, { body: { token: acme.token, ...EXAMPLE } })
   assert.equal(made.status, 201, JSON.stringify(made.body))
   assert.deepEqual([made.body.vpcs.length, made.body.subnets.length, made.body.pods.length], [1, 1, 1])
   assert.deepEqual([made.body.subnets[0].vpc_name, made.body.pods[0].subnet_name], ['production', 'web'])
@@ -34,7 +17,7 @@ test('a topology comes whole by the body’s token alone and goes round to an em
     assert.equal((await acme.call('GET', list)).body.length, 1, list)
   await it.world.settle()
   const before = await it.snapshot()
-  const again = await it.ask('POST', path, { body: { token: acme.token, ...example } })
+  const again = await it.ask('POST', path, { body: { token: acme.token, ...EXAMPLE } })
   assert.deepEqual([again.status, again.body.detail], [409, 'VPC with this name already exists'])
   assert.equal(await it.snapshot(), before)
   const shown = await acme.call('GET', path)
@@ -88,8 +71,8 @@ test('who may deploy: the header if there is one, else the body', async () => {
 test('one wrong item, and nothing is made; the place of it is told', async () => {
   await using it = await testDialect()
   const acme = await it.tenant('acme')
-  const [subnet] = example.subnets
-  const [pod] = example.pods
+  const [subnet] = EXAMPLE.subnets
+  const [pod] = EXAMPLE.pods
   const before = await it.snapshot()
   for (const [change, status, detail] of [
     [{ subnets: [{ ...subnet, vpc_name: 'none' }] }, 400, 'subnets[0].vpc_name: there is no VPC none'],
@@ -121,12 +104,12 @@ test('one wrong item, and nothing is made; the place of it is told', async () =>
       'subnets[0].gateway_ip: must be a usable address inside 10.100.1.0/24',
     ],
     [{ subnets: [subnet, { ...subnet, name: 'b', cidr: '10.100.1.0/25' }] }, 409, undefined],
-    [{ vpcs: [...example.vpcs, ...example.vpcs] }, 409, undefined],
+    [{ vpcs: [...EXAMPLE.vpcs, ...EXAMPLE.vpcs] }, 409, undefined],
     [{ pods: [pod, pod] }, 409, undefined],
     [{ pods: {} }, 400, 'pods: must be a list'],
     [{ vpcs: [null] }, 400, 'vpcs[0]: must be an object'],
   ] as const) {
-    const answer = await acme.call('POST', `/tenants/${acme.id}/topology`, { ...example, ...change })
+    const answer = await acme.call('POST', `/tenants/${acme.id}/topology`, { ...EXAMPLE, ...change })
     assert.equal(answer.status, status, JSON.stringify([change, answer.body]))
     if (detail !== undefined) assert.equal(answer.body.detail, detail)
   }
@@ -138,7 +121,7 @@ test('names are also those of what the tenant already has', async () => {
   const acme = await it.tenant('acme')
   await it.network(acme)
   const path = `/tenants/${acme.id}/topology`
-  const made = await acme.call('POST', path, { vpcs: [], subnets: [], pods: example.pods })
+  const made = await acme.call('POST', path, { vpcs: [], subnets: [], pods: EXAMPLE.pods })
   assert.equal(made.status, 201)
   assert.deepEqual([made.body.vpcs.length, made.body.subnets.length, made.body.pods.length], [0, 0, 1])
   await acme.call('DELETE', `/vpcs/${made.body.pods[0].vpc_id}`)
@@ -148,6 +131,6 @@ test('names are also those of what the tenant already has', async () => {
     subnets: [],
     pods: [],
   })
-  assert.equal((await acme.call('POST', path, { vpcs: [], subnets: [], pods: example.pods })).status, 400)
-  assert.equal((await acme.call('POST', path, example)).status, 201)
+  assert.equal((await acme.call('POST', path, { vpcs: [], subnets: [], pods: EXAMPLE.pods })).status, 400)
+  assert.equal((await acme.call('POST', path, EXAMPLE)).status, 201)
 })

@@ -15,6 +15,25 @@ import { decodeSubnet, encodeSubnet, Subnet, SubnetFields } from './subnets.ts'
 import { encodeVpc, Vpc, VpcFields } from './vpcs.ts'
 import { liveTunnels } from './tunnels.ts'
 
+/** A topology as a caller sends it, without its token. */
+export const EXAMPLE = {
+  vpcs: [{ name: 'production', enable_internet: true }],
+  subnets: [{ name: 'web', vpc_name: 'production', cidr: '10.100.1.0/24', gateway_ip: '10.100.1.1' }],
+  pods: [
+    {
+      name: 'nginx',
+      vpc_name: 'production',
+      subnet_name: 'web',
+      container_image: 'nginx:latest',
+      replica_count: 2,
+      service_port: 80,
+      auto_scaling: true,
+      autoscale_max_replicas: 6,
+      autoscale_cpu_target_millicores: 250,
+    },
+  ],
+}
+
 /** What one document may hold; quotas are lower by default. */
 const VPCS_MAX = 100
 const SUBNETS_MAX = 500
@@ -40,21 +59,7 @@ const TopologyDeploy = Type.Object(
     examples: [
       {
         token: 'YOUR_TOKEN',
-        vpcs: [{ name: 'production', enable_internet: true }],
-        subnets: [{ name: 'web', vpc_name: 'production', cidr: '10.100.1.0/24', gateway_ip: '10.100.1.1' }],
-        pods: [
-          {
-            name: 'nginx',
-            vpc_name: 'production',
-            subnet_name: 'web',
-            container_image: 'nginx:latest',
-            replica_count: 2,
-            service_port: 80,
-            auto_scaling: true,
-            autoscale_max_replicas: 6,
-            autoscale_cpu_target_millicores: 250,
-          },
-        ],
+        ...EXAMPLE,
       },
     ],
   },

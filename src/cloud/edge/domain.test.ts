@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isCloudError } from '#lib/errors.ts'
 import type { Caller } from '#cloud/access.ts'
-import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
+import { PROVIDER, testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
 import { acme } from './acme.kind.ts'
 import { certificate, type Certificate } from './certificate.kind.ts'
 import { domain, type Domain } from './domain.kind.ts'
@@ -102,13 +102,7 @@ test('what failed for long is tried at once when an administrator set up what it
   assert.match((await state()).message ?? '', /needs the Cloudflare token.*tried again in 60 min/)
   await it.cloud.act(it.admin, 'test', (verbs) =>
     verbs.putProvider({
-      externalCidr: '203.0.113.0/24',
-      externalGateway: '203.0.113.1',
-      peeringCidr: '172.30.0.0/24',
-      nameservers: [],
-      ndots: null,
-      cloudflareAccountId: null,
-      cloudflareDomain: null,
+      ...PROVIDER,
       cloudflareToken: 'cf-token',
     }),
   )
@@ -127,13 +121,7 @@ test('dns-01 is answered in the zone of the provider, and needs its token', asyn
   assert.match(lacking.status.message ?? '', /needs the Cloudflare token/)
   await it.cloud.act(it.admin, 'test', (verbs) =>
     verbs.putProvider({
-      externalCidr: '203.0.113.0/24',
-      externalGateway: '203.0.113.1',
-      peeringCidr: '172.30.0.0/24',
-      nameservers: [],
-      ndots: null,
-      cloudflareAccountId: null,
-      cloudflareDomain: null,
+      ...PROVIDER,
       cloudflareToken: 'cf-token',
     }),
   )

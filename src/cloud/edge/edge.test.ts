@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import { test } from 'node:test'
 import { CloudError, isCloudError } from '#lib/errors.ts'
-import { testCloud } from '#cloud/cloud.testing.ts'
+import { PROVIDER, testCloud } from '#cloud/cloud.testing.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import { EVERY_PROMISE } from '#cloud/network/promises.driver.ts'
@@ -233,12 +233,7 @@ test('a service tunnel leads to the platform, and everything goes with its owner
   await tunnelTo(it)
   await it.cloud.act(it.admin, 'test', (verbs) =>
     verbs.putProvider({
-      externalCidr: '203.0.113.0/24',
-      externalGateway: '203.0.113.1',
-      peeringCidr: '172.30.0.0/24',
-      nameservers: [],
-      ndots: null,
-      cloudflareAccountId: null,
+      ...PROVIDER,
       cloudflareDomain: 'cloud.example',
     }),
   )

@@ -1,5 +1,5 @@
 import type { Caller } from '#cloud/access.ts'
-import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
+import { PROVIDER, testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
 import type { Workload } from '#cloud/compute/workload.kind.ts'
 import type { Tunnel } from './tunnel.kind.ts'
 
@@ -40,11 +40,7 @@ const createTunnel = async (
 export const routesOf = (it: World) => it.front.fronts.get(it.web.spec.vpc)?.routes ?? []
 
 export const CLOUDFLARE = {
-  externalCidr: '203.0.113.0/24',
-  externalGateway: '203.0.113.1',
-  peeringCidr: '172.30.0.0/24',
-  nameservers: [],
-  ndots: null,
+  ...PROVIDER,
   cloudflareAccountId: 'account',
   cloudflareDomain: 'cloud.example',
   cloudflareToken: 'a token of Cloudflare',

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CloudError, isCloudError } from '#lib/errors.ts'
 import type { Caller } from '#cloud/access.ts'
-import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
+import { PROVIDER, testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import { certificate } from '#cloud/edge/certificate.kind.ts'
@@ -240,12 +240,7 @@ async function ledInto() {
   const ids = await it.cloud.act(it.admin, 'test', async (verbs) => {
     await verbs.addDomain(tenant, 'acme.example')
     await verbs.putProvider({
-      externalCidr: '203.0.113.0/24',
-      externalGateway: '203.0.113.1',
-      peeringCidr: '172.30.0.0/24',
-      nameservers: [],
-      ndots: null,
-      cloudflareAccountId: null,
+      ...PROVIDER,
       cloudflareDomain: 'cloud.example',
     })
     return (await verbs.createServiceTunnel({ service: 'api', protocol: 'https', subdomain: 'api' })).id

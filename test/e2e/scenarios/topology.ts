@@ -2,30 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Pod, Subnet, TestTenant, Vpc } from '../client.testing.ts'
 import type { TestCloud } from '../cloud.testing.ts'
+import { EXAMPLE } from '#apis/circloud/topology.ts'
 import { containersOf } from '../host.testing.ts'
 import { eventually } from '../wait.testing.ts'
 
 const GONE_WITHIN_MS = 40_000
 type Shown = { vpcs: Vpc[]; subnets: Subnet[]; pods: Pod[] }
-
-const example = (token: string): object => ({
-  token,
-  vpcs: [{ name: 'production', enable_internet: true }],
-  subnets: [{ name: 'web', vpc_name: 'production', cidr: '10.100.1.0/24', gateway_ip: '10.100.1.1' }],
-  pods: [
-    {
-      name: 'nginx',
-      vpc_name: 'production',
-      subnet_name: 'web',
-      container_image: 'nginx:latest',
-      replica_count: 2,
-      service_port: 80,
-      auto_scaling: true,
-      autoscale_max_replicas: 6,
-      autoscale_cpu_target_millicores: 250,
-    },
-  ],
-})
 
 const counts = async (t: TestTenant): Promise<number[]> =>
   Promise.all(
@@ -37,14 +19,14 @@ export function topologyScenarios(cloud: () => TestCloud): void {
     const { call, tenant } = cloud()
     const [t, empty] = [await tenant(), await tenant()]
     const path = `/tenants/${t.id}/topology`
-    await call('POST', path, 401, example(`${t.token}x`))
-    await call('POST', path, 401, example(empty.token))
-    const [pod] = (example(t.token) as { pods: object[] }).pods
-    await call('POST', path, 400, { ...example(t.token), pods: [{ ...pod, subnet_name: 'nowhere' }] })
+    await call('POST', path, 401, { token: `${t.token}x`, ...EXAMPLE })
+    await call('POST', path, 401, { token: empty.token, ...EXAMPLE })
+    const [pod] = EXAMPLE.pods
+    await call('POST', path, 400, { token: t.token, ...EXAMPLE, pods: [{ ...pod, subnet_name: 'nowhere' }] })
     assert.deepEqual(await counts(t), [0, 0, 0], 'nothing was created')
-    const made = await call<Shown>('POST', path, 201, example(t.token))
+    const made = await call<Shown>('POST', path, 201, { token: t.token, ...EXAMPLE })
     assert.deepEqual(await counts(t), [1, 1, 1])
-    await call('POST', path, 409, example(t.token))
+    await call('POST', path, 409, { token: t.token, ...EXAMPLE })
     assert.deepEqual(await counts(t), [1, 1, 1])
     const nginx = await t.running(made.pods[0]!)
     assert.equal(nginx.replica_count, 2)
