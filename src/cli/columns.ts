@@ -124,6 +124,16 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     column('ROLE', spec('role')),
     column('TENANT', named('tenant')),
   ],
+  network: [column('VPCS', count('members'))],
+  'scoped-variable': [
+    column('VPC', named('vpc')),
+    column('ACCESS', (it) => Object.keys((it.spec['access'] as object | undefined) ?? {}).join(',')),
+    column('SOURCE', (it) =>
+      it.spec['url'] === undefined ? (it.spec['value'] === undefined ? 'secret' : 'value') : 'url',
+    ),
+  ],
+  'vpn-user': [column('VPC', named('vpc')), column('LAST LOGIN', (it) => day(it.spec['lastLoginAt']))],
+  integration: [column('VENDOR', spec('vendor')), column('REGION', spec('region'))],
   'registry-credential': [column('SERVER', spec('server')), column('USER', spec('username'))],
 }
 
@@ -135,6 +145,8 @@ export const REFERRED: Readonly<Record<string, readonly string[]>> = {
   tunnel: ['workload'],
   'security-group': ['vpc'],
   'route-table': ['vpc'],
+  'scoped-variable': ['vpc'],
+  'vpn-user': ['vpc'],
   credential: ['tenant'],
 }
 

@@ -53,6 +53,10 @@ import { createAdmin } from './identity/identity.verbs.ts'
 import { hashPassword } from './identity/secrets.ts'
 import { tenant } from './identity/tenant.kind.ts'
 import { user, type User } from './identity/user.kind.ts'
+import { integration } from './inside/integration.kind.ts'
+import { network } from './inside/network.kind.ts'
+import { scopedVariable } from './inside/scoped-variable.kind.ts'
+import { vpnUser } from './inside/vpn-user.kind.ts'
 import { planHost } from './network/plan.ts'
 import { provider } from './network/provider.kind.ts'
 import { routeTable } from './network/route-table.kind.ts'
@@ -67,6 +71,24 @@ import { createMetrics } from './observe/metrics.ts'
 import { type Usage, usageOf } from './observe/usage.ts'
 import { createVerbs, type Verbs } from './verbs.ts'
 
+export type {
+  Instance,
+  PlacedWorkload,
+  PlacedReplica,
+  Environment,
+  ExternalAddress,
+  Server,
+  CachedImage,
+  ServedCertificate,
+  Hostname,
+  Task,
+  FunctionRun,
+  Snapshot,
+  Metric,
+  InsideEvent,
+  GivenVariable,
+  Inside,
+} from './inside/inside.ts'
 export type { Drivers } from './observe/audit.ts'
 export type { Leak } from './observe/compare.ts'
 export type { GenericChange, NewGeneric, Verbs } from './verbs.ts'
@@ -91,6 +113,10 @@ export const KINDS: readonly AnyKind[] = [
   tunnel,
   serviceTunnel,
   route,
+  network,
+  scopedVariable,
+  vpnUser,
+  integration,
 ]
 
 const SAMPLE_EVERY_MS = 5_000

@@ -18,6 +18,12 @@ import { credential, type Credential } from './identity/credential.kind.ts'
 import * as identity from './identity/identity.verbs.ts'
 import { tenant, type Tenant } from './identity/tenant.kind.ts'
 import { type Role, user, type User } from './identity/user.kind.ts'
+import { hashPassword } from './identity/secrets.ts'
+import * as inside from './inside/inside.verbs.ts'
+import { integration, type Integration } from './inside/integration.kind.ts'
+import { network as sdn, type Network } from './inside/network.kind.ts'
+import { scopedVariable, type ScopedVariable } from './inside/scoped-variable.kind.ts'
+import { vpnUser, type VpnUser } from './inside/vpn-user.kind.ts'
 import * as network from './network/network.verbs.ts'
 import { provider, type Provider } from './network/provider.kind.ts'
 import { routeTable, type RouteTable } from './network/route-table.kind.ts'
@@ -67,7 +73,7 @@ export type Verbs = {
   putProvider(
     input: Omit<Provider['spec'], 'cloudflareToken'> & { cloudflareToken?: string },
   ): Promise<{ provider: Provider; created: boolean }>
-  createVpc(input: { name: string; internet: boolean; labels?: Record<string, string> }): Promise<Vpc>
+  createVpc(input: Parameters<typeof network.createVpc>[1]): Promise<Vpc>
   /** Takes its subnets and workloads along; kinds in `hold`, which the dialect cannot show, block. */
   deleteVpc(id: string, how?: { hold?: readonly string[] }): Promise<Vpc>
   createSubnet(input: {
@@ -121,6 +127,7 @@ export type Verbs = {
 }
 
 const PASSWORD_LENGTH_MIN = 8
+const PASSWORD_LENGTH_MAX = 1024
 const PORT_DEFAULT = 80
 // Made and changed only by the verbs and reconcilers that own them.
 const NOT_BY_HAND = ['replica', 'credential', 'user']
@@ -216,11 +223,7 @@ async function createGeneric(
     }
     case user.name: {
       known(spec, ['password', 'admin', 'memberships'], ['passwordHash'])
-      const password = text(spec, 'password')
-      if (password.length < PASSWORD_LENGTH_MIN)
-        throw new CloudError('invalid', `must have at least ${PASSWORD_LENGTH_MIN} characters`, {
-          field: 'spec.password',
-        })
+      const password = newPassword(spec)
       const memberships = spec['memberships'] ?? []
       const shape = checked(user, {
         passwordHash: '',
@@ -235,9 +238,16 @@ async function createGeneric(
       const input = { ...spec, cloudflareToken: spec['cloudflareToken'] ?? '' }
       return (await verbs.putProvider(checked(kind, input) as Provider['spec'])).provider
     }
-    case vpc.name:
-      known(spec, ['internet'], ['index', 'range6', 'natAddress'])
-      return await verbs.createVpc({ ...common, internet: flag(spec, 'internet', true) })
+    case vpc.name: {
+      known(spec, ['internet', 'vpn', 'deployments'], ['index', 'range6', 'natAddress'])
+      const { vpn, deployments } = spec as Partial<Vpc['spec']>
+      return await verbs.createVpc({
+        ...common,
+        internet: flag(spec, 'internet', true),
+        ...(vpn === undefined ? {} : { vpn }),
+        ...(deployments === undefined ? {} : { deployments }),
+      })
+    }
     case subnet.name:
       known(spec, ['vpc', 'cidr', 'gateway'], ['index6'])
       return await verbs.createSubnet({
@@ -316,6 +326,27 @@ async function createGeneric(
         ...common,
         spec: checked(kind, spec) as RouteTable['spec'],
       })
+    case sdn.name: {
+      const { members } = checked(kind, withMembers({ members: [], ...spec })) as Network['spec']
+      return await inside.createNetwork(context, { ...common, members })
+    }
+    case scopedVariable.name:
+      return await inside.createVariable(context, {
+        ...common,
+        spec: checked(kind, spec) as ScopedVariable['spec'],
+      })
+    case vpnUser.name:
+      known(spec, ['vpc', 'password'], ['passwordHash', 'lastLoginAt'])
+      return await inside.createVpnUser(context, {
+        ...common,
+        vpc: text(spec, 'vpc'),
+        passwordHash: await hashPassword(newPassword(spec)),
+      })
+    case integration.name:
+      return inside.createIntegration(context, {
+        ...common,
+        spec: checked(kind, spec) as Integration['spec'],
+      })
     default:
       if (NOT_BY_HAND.includes(kind.name))
         throw new CloudError('unsupported', `A ${kind.name} is not made by hand`)
@@ -383,10 +414,48 @@ async function patchGeneric(
   }
   if (kind.name === vpc.name && (merged as Vpc['spec']).natAddress !== (it as Vpc).spec.natAddress)
     throw new CloudError('invalid', 'is given by the platform', { field: 'spec.natAddress' })
-  const edited = draft.edit(kind, it, { spec: merged, labels })
+  const spec = await insideChange(context, kind, it, merged)
+  const edited = draft.edit(kind, it, { spec, labels })
   if (kind.name === tenant.name) identity.tenantChanged(context, it as Tenant, edited as Tenant)
   return edited
 }
+
+/** A changed spec of a kind of the workloads' own API, made whole and looked at; others are as they were. */
+async function insideChange(
+  context: VerbContext,
+  kind: AnyKind,
+  it: Resource,
+  merged: unknown,
+): Promise<unknown> {
+  switch (kind.name) {
+    case sdn.name: {
+      const { members } = checked(kind, withMembers(objectOf(merged))) as Network['spec']
+      return { members: await inside.checkMembers(context, members, (it as Network).spec.members) }
+    }
+    case scopedVariable.name:
+      await inside.checkVariable(context, it.name, checked(kind, merged) as ScopedVariable['spec'])
+      return merged
+    case vpnUser.name: {
+      const { password, ...rest } = objectOf(merged)
+      for (const field of ['passwordHash', 'lastLoginAt'] as const)
+        if (rest[field] !== (it as VpnUser).spec[field])
+          throw new CloudError('invalid', 'is given by the platform', { field: `spec.${field}` })
+      if (password === undefined) return rest
+      return { ...rest, passwordHash: await hashPassword(newPassword({ password })) }
+    }
+    default:
+      return merged
+  }
+}
+
+/** Members as a caller may name them, in the form that they are kept in. */
+const withMembers = (spec: Spec): Spec =>
+  Array.isArray(spec['members'])
+    ? {
+        ...spec,
+        members: spec['members'].map((it: unknown) => (typeof it === 'object' ? { addedAt: 0, ...it } : it)),
+      }
+    : spec
 
 // A workload's parts that new containers are needed for.
 const REPLACES = [
@@ -404,6 +473,8 @@ const REPLACES = [
   'stopGraceSeconds',
   'healing',
   'autoscaling',
+  'deploymentVersion',
+  'function',
 ] as const
 const GIVEN = ['vip', 'externalAddress', 'attempt', 'change', 'egress'] as const
 
@@ -426,8 +497,13 @@ async function patchWorkload(
       it.id,
       Object.fromEntries(replaced.map((field) => [field, wanted[field]])),
     )
+  const { service: _service, role: _role, autoStart: _autoStart, ...rest } = current.spec
+  const { service, role, autoStart } = wanted
   const spec: Workload['spec'] = {
-    ...current.spec,
+    ...rest,
+    ...(service === undefined ? {} : { service }),
+    ...(role === undefined ? {} : { role }),
+    ...(autoStart === undefined ? {} : { autoStart }),
     cpuMillicores: wanted.cpuMillicores,
     ports: wanted.ports,
     securityGroups: wanted.securityGroups,
@@ -492,6 +568,17 @@ function text(spec: Spec, field: string): string {
   if (typeof value !== 'string' || value === '')
     throw new CloudError('invalid', 'is required, as text', { field: `spec.${field}` })
   return value
+}
+
+function newPassword(spec: Spec): string {
+  const password = text(spec, 'password')
+  if (password.length < PASSWORD_LENGTH_MIN || password.length > PASSWORD_LENGTH_MAX)
+    throw new CloudError(
+      'invalid',
+      `must have at least ${PASSWORD_LENGTH_MIN} and at most ${PASSWORD_LENGTH_MAX} characters`,
+      { field: 'spec.password' },
+    )
+  return password
 }
 
 function textOr(spec: Spec, field: string, otherwise: null): string | null {

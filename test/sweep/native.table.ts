@@ -88,6 +88,23 @@ const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>
       image: 'nginx',
       securityGroups: [at(known, 'security-group id')],
     }),
+  'POST /network': (known, name) => spec(name, { members: [{ vpc: at(known, 'vpc id') }] }),
+  'POST /scoped-variable': (known, name) =>
+    spec(name, {
+      vpc: at(known, 'vpc id'),
+      scope: { global: true, workloads: [at(known, 'workload id')], names: ['web'] },
+      access: { env: { key: 'TOKEN' }, api: {}, file: { decode: false } },
+      secret: 'a value',
+    }),
+  'POST /vpn-user': (known, name) => spec(name, { vpc: at(known, 'vpc id'), password: 'long enough' }),
+  'POST /integration': (_, name) =>
+    spec(name, {
+      vendor: 'backblaze-b2',
+      region: 'eu-central-003',
+      apiKey: 'a key',
+      secret: 'a secret',
+      base64Config: 'YSBmaWxl',
+    }),
   'POST /replica': (_, name) => spec(name, {}),
   'POST /topology': (known, name) => ({
     resources: [
@@ -178,7 +195,7 @@ export const native: SweptDialect = {
     'POST /certificate spec.key': keyWith,
     'PATCH /certificate/{id} spec.key': keyWith,
   },
-  derivedSecrets: { 'user passwordHash': 'spec.password' },
+  derivedSecrets: { 'user passwordHash': 'spec.password', 'vpn-user passwordHash': 'spec.password' },
   logins: { 'POST /login': (username, password) => ({ username, password }) },
   notSecret: [],
 }

@@ -7,6 +7,7 @@ import { credential } from '#cloud/identity/credential.kind.ts'
 import { type Role, user } from '#cloud/identity/user.kind.ts'
 import { hashToken, newToken } from '#cloud/identity/secrets.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
+import { vpnUser } from '#cloud/inside/vpn-user.kind.ts'
 import { ALL, type AnyKind, PLATFORM } from '#engine/resource.ts'
 import { createIds } from '#lib/ids.ts'
 import { jsonLog } from '#lib/log.ts'
@@ -91,6 +92,14 @@ async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Pr
   await make('tunnel', { workload: ids['workload'], protocol: 'http', hostname: `tunnel.${domain}` })
   const target = { workload: ids['workload'], port: 80, weight: 1 }
   await make('route', { vpc: ids['vpc'], hostname: `route.${domain}`, targets: [target] })
+  await make('network', { members: [{ vpc: ids['vpc'] }] })
+  await make('scoped-variable', {
+    vpc: ids['vpc'],
+    scope: { global: true, workloads: [], names: [] },
+    access: { api: {} },
+    secret: 'a value',
+  })
+  await make('integration', { vendor: 'somebody', secret: 'a secret' })
   // Not by its verb: a hash of a password takes longer than all else here.
   await it.engine.transact(async (draft) => {
     const memberships = [{ tenant: id, role: 'editor' as const }]
@@ -100,6 +109,12 @@ async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Pr
       spec: { passwordHash: 'none', admin: false, memberships },
     })
     ids['user'] = made.id
+    const inVpc = ids['vpc'] ?? ''
+    ids['vpn-user'] = draft.create(vpnUser, {
+      tenant: id,
+      name: `vpn-user-of-${name}`,
+      spec: { vpc: inVpc, passwordHash: 'none' },
+    }).id
     await Promise.resolve()
   })
   const issue = async (role: Role): Promise<string> => {

@@ -171,7 +171,8 @@ export function encodeLive(
       const sample = sampleOf(one.id)
       return {
         name: `${it.name}-${one.index}`,
-        phase: one.phase,
+        // Its contract has no word for one that somebody stopped.
+        phase: one.phase === 'stopped' ? 'succeeded' : one.phase,
         ready: one.ready,
         restarts: one.restarts,
         ip: one.address,

@@ -26,15 +26,27 @@ export const replica = defineKind({
       fabric: Type.String({ format: 'ipv4' }),
       /** The workload's attempt that this one should run. */
       attempt: Type.Integer({ minimum: 1 }),
+      /** Somebody wants it not to run: it keeps its slot and addresses, and gets no connections. */
+      stopped: Type.Optional(Type.Boolean()),
+      /** How often it was asked to start since it was made; a higher number wants a new container. */
+      starts: Type.Optional(Type.Integer({ minimum: 1 })),
+      /** Of a function's run: what whoever started it goes by, */
+      functionToken: Type.Optional(Type.String({ maxLength: 4096 })),
+      /** and environment variables for that run alone, as JSON. */
+      functionEnv: Type.Optional(Type.String({ maxLength: 262_144 })),
     },
     { additionalProperties: false },
   ),
   status: Type.Object({
-    phase: Type.Enum(['pending', 'running', 'succeeded', 'failed']),
+    phase: Type.Enum(['pending', 'running', 'stopped', 'succeeded', 'failed']),
     ready: Type.Boolean(),
     restarts: Type.Integer(),
     /** The attempt that phase speaks of. */
     attempt: Type.Optional(Type.Integer()),
+    /** The start that phase speaks of. */
+    starts: Type.Optional(Type.Integer()),
+    /** When phase or ready last changed, in milliseconds since 1970. */
+    changedAt: Type.Optional(Type.Integer()),
     message: Type.Optional(Type.String()),
     runtimeId: Type.Optional(Type.String()),
     startedAt: Type.Optional(Type.Integer()),
@@ -46,6 +58,7 @@ export const replica = defineKind({
   }),
   initial: { phase: 'pending', ready: false, restarts: 0 },
   immutable: ['workload', 'vpc', 'subnet', 'index', 'address', 'fabric'],
+  secret: ['functionToken', 'functionEnv'],
   settleSecondsMax: 600,
   states: {
     pending: { advice: `\`arcus logs\` shows what its container said. ${HOST_ADVICE}` },

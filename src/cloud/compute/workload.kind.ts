@@ -7,6 +7,10 @@ export const REPLICAS_MAX = 50
 const Strings = Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 256 })
 const Port = Type.Integer({ minimum: 1, maximum: 65535 })
 
+/** What a workload does for its VPC as a whole; one workload a service and VPC. */
+export const SERVICES = ['discovery', 'vpn', 'loadbalancer', 'scheduler', 'gateway'] as const
+export type Service = (typeof SERVICES)[number]
+
 export const WORKLOAD_STATES = ['pending', 'running', 'degraded', 'stopped', 'error'] as const
 
 const REPLICAS_ADVICE =
@@ -93,6 +97,16 @@ export const workload = defineKind({
       stopGraceSeconds: Type.Integer({ minimum: 0, maximum: 3600 }),
       /** Each higher number replaces every container by a new one: restart, changed configuration. */
       attempt: Type.Integer({ minimum: 1 }),
+      /** The service that it is for its VPC. */
+      service: Type.Optional(Type.Enum([...SERVICES])),
+      /** `orchestrator`: its replicas may start and stop others of their VPC. */
+      role: Type.Optional(Type.Enum(['orchestrator'])),
+      /** Which version of a deployment it is part of; chooses variables and is told to its replicas. */
+      deploymentVersion: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
+      /** Each replica waits to be started, runs once, and is not started again by itself. */
+      function: Type.Optional(Type.Boolean()),
+      /** Off: a new replica waits to be started. On unless told. */
+      autoStart: Type.Optional(Type.Boolean()),
       /** What the last change of the wish was; a dialect's state word while it is being done. */
       change: Type.Enum(['create', 'scale', 'restart', 'config']),
     },
@@ -110,7 +124,7 @@ export const workload = defineKind({
         id: Type.String(),
         index: Type.Integer(),
         address: Type.String(),
-        phase: Type.Enum(['pending', 'running', 'succeeded', 'failed', 'terminating']),
+        phase: Type.Enum(['pending', 'running', 'stopped', 'succeeded', 'failed', 'terminating']),
         ready: Type.Boolean(),
         restarts: Type.Integer(),
         message: Type.Optional(Type.String()),
@@ -118,6 +132,8 @@ export const workload = defineKind({
     ),
     /** When the autoscaler last changed `desired`. */
     scaledAt: Type.Optional(Type.Integer()),
+    /** When `state` last changed, in milliseconds since 1970. */
+    changedAt: Type.Optional(Type.Integer()),
   }),
   initial: { state: 'pending', desired: 1, ready: 0, replicas: [] },
   immutable: ['vpc', 'subnet', 'vip'],
@@ -147,6 +163,16 @@ export const workload = defineKind({
       : []),
     ...(r.spec.externalAddress
       ? [{ pool: 'external', value: r.spec.externalAddress, ends: 'removal' as const }]
+      : []),
+    ...(r.spec.service
+      ? [
+          {
+            pool: `service:${r.spec.vpc}`,
+            value: r.spec.service,
+            ends: 'deletion' as const,
+            refusal: `Another workload is the ${r.spec.service} service of this VPC`,
+          },
+        ]
       : []),
   ],
   refs: (r) => [

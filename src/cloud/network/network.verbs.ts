@@ -4,6 +4,7 @@ import { ALL, PLATFORM } from '#engine/resource.ts'
 import { authorise, ownTenant } from '#cloud/access.ts'
 import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
 import { randomRange6, vpcIndexMax } from './addresses.driver.ts'
+import { network as joiner } from '#cloud/inside/network.kind.ts'
 import { provider, type Provider } from './provider.kind.ts'
 import { subnet, type Subnet } from './subnet.kind.ts'
 import { vpc, type Vpc } from './vpc.kind.ts'
@@ -15,7 +16,10 @@ const UNUSABLE = ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'].m
 
 export async function createVpc(
   { draft, caller, settings, pick }: VerbContext,
-  input: { name: string; internet: boolean; labels?: Record<string, string> },
+  input: { name: string; internet: boolean; labels?: Record<string, string> } & Pick<
+    Vpc['spec'],
+    'vpn' | 'deployments'
+  >,
 ): Promise<Vpc> {
   authorise(caller, 'write')
   const tenant = ownTenant(caller)
@@ -26,7 +30,13 @@ export async function createVpc(
     tenant,
     name: input.name,
     ...(input.labels ? { labels: input.labels } : {}),
-    spec: { internet: input.internet, index, range6: randomRange6() },
+    spec: {
+      internet: input.internet,
+      index,
+      range6: randomRange6(),
+      ...(input.vpn === undefined ? {} : { vpn: input.vpn }),
+      ...(input.deployments === undefined ? {} : { deployments: input.deployments }),
+    },
   })
   draft.claim(
     {
@@ -48,6 +58,11 @@ export async function deleteVpc(
 ): Promise<Vpc> {
   authorise(caller, 'write')
   const it = await existing({ draft, caller }, id)
+  const joining = { tenant: it.tenant, terms: [`vpc:${it.id}`], deleted: false }
+  for (const joined of await draft.list(joiner, joining))
+    draft.edit(joiner, joined, {
+      spec: { members: joined.spec.members.filter((one) => one.vpc !== it.id) },
+    })
   draft.mark(it, { follow: ['workload', 'replica', 'subnet', 'security-group', 'route-table'], ...how })
   return it
 }

@@ -16,6 +16,29 @@ export const vpc = defineKind({
       range6: Type.String(),
       /** External address that outbound connections of attachments without their own leave by; set when first needed. */
       natAddress: Type.Optional(Type.String({ format: 'ipv4' })),
+      /** Who may log in to its VPN; without it nobody. */
+      vpn: Type.Optional(
+        Type.Object(
+          {
+            enabled: Type.Boolean(),
+            /** Its own VPN users. */
+            vpnUsers: Type.Boolean(),
+            /** Users of the platform who may act in its tenant. */
+            users: Type.Boolean(),
+            /** Asked with the name and password by POST; answers 200 for yes. */
+            webhook: Type.Optional(Type.String({ pattern: '^https?://', maxLength: 2048 })),
+          },
+          { additionalProperties: false },
+        ),
+      ),
+      /** Tag of a deployment → the version that it means now. */
+      deployments: Type.Optional(
+        Type.Record(
+          Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$' }),
+          Type.String({ minLength: 1, maxLength: 128 }),
+          { maxProperties: 100 },
+        ),
+      ),
     },
     { additionalProperties: false },
   ),

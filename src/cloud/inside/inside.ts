@@ -1,0 +1,202 @@
+import type { Resource } from '#engine/resource.ts'
+import type { Sample } from '#cloud/compute/compute.driver.ts'
+import type { Replica } from '#cloud/compute/replica.kind.ts'
+import type { Service, Workload } from '#cloud/compute/workload.kind.ts'
+import type { Tenant } from '#cloud/identity/tenant.kind.ts'
+import type { Subnet } from '#cloud/network/subnet.kind.ts'
+import type { Vpc } from '#cloud/network/vpc.kind.ts'
+import type { Integration } from './integration.kind.ts'
+import type { Network } from './network.kind.ts'
+import type { ScopedVariable } from './scoped-variable.kind.ts'
+
+/** The replica that asks, with all that it stands in, as it is now. Every question is asked on behalf of one. */
+export type Instance = {
+  readonly replica: Replica
+  readonly workload: Workload
+  readonly vpc: Vpc
+  readonly tenant: Tenant
+}
+
+/** A workload with where it is. */
+export type PlacedWorkload = {
+  readonly workload: Workload
+  readonly vpc: Vpc
+  readonly subnet: Subnet
+  /** IPv6 address of its VIP; absent where it has none. */
+  readonly address6?: string
+  /** The oldest start of those of its replicas that run. */
+  readonly startedAt?: number
+  /** How many of its replicas are wanted to run. */
+  readonly wanted: number
+}
+
+/** A replica with where it is and the addresses of its attachment. */
+export type PlacedReplica = {
+  readonly replica: Replica
+  readonly workload: Workload
+  readonly vpc: Vpc
+  readonly subnet: Subnet
+  /** IPv6 address, and the /64 that it is in. */
+  readonly address6: string
+  readonly cidr6: string
+  readonly mac: string
+}
+
+export type Environment = {
+  readonly vpc: Vpc
+  readonly subnets: readonly Subnet[]
+  readonly services: Partial<Readonly<Record<Service, PlacedWorkload>>>
+}
+
+/** An external address that is held for something in the VPC: a workload's own, or the one its outbound connections share. */
+export type ExternalAddress = {
+  readonly address: string
+  readonly cidr: string
+  readonly gateway: string
+  /** Absent for the one that is shared. */
+  readonly workload?: Workload
+  readonly replicas: readonly Replica[]
+}
+
+/** The machine that all replicas run on. */
+export type Server = {
+  /** 24 hexadecimal digits, the same for as long as the installation is there. */
+  readonly id: string
+  readonly hostname: string
+  /** When the installation began. */
+  readonly createdAt: number
+  /** When the newest of the tenant's replicas was made. */
+  readonly latestReplicaAt?: number
+  readonly cpus: number
+}
+
+/** An image that the machine has. */
+export type CachedImage = {
+  /** `objectIdOf(reference)`, with a tag in it. */
+  readonly id: string
+  readonly reference: string
+  /** When the tenant last started something of it or asked for it. */
+  readonly usedAt: number
+}
+
+/** A certificate that serves a hostname of a workload. */
+export type ServedCertificate = {
+  readonly id: string
+  readonly names: readonly string[]
+  /** PEM, the leaf first. */
+  readonly chain: string
+  /** PEM. */
+  readonly key: string
+}
+
+/** A hostname that leads to a workload, and what it is part of. */
+export type Hostname = {
+  readonly hostname: string
+  /** The tunnel or route. */
+  readonly by: Resource
+  readonly vpc: string
+  readonly workload: string
+  readonly certificate?: string
+  readonly isActive: boolean
+}
+
+/** What is to be started or stopped, by its 24 digits. */
+export type Task = { readonly workload: string; readonly replica: string }
+export type FunctionRun = { readonly token: string; readonly env?: Readonly<Record<string, string>> }
+
+/** One snapshot of one of a load balancer's controllers; `body` is kept as it was sent. */
+export type Snapshot = { readonly controller: string; readonly at: number; readonly body: object }
+
+/** One series of points of one metric. */
+export type Metric = {
+  readonly metric: string
+  readonly type: 'gauge' | 'count' | 'counter' | 'rate' | 'histogram' | 'distribution' | 'set'
+  readonly labels: Readonly<Record<string, string>>
+  readonly tags: readonly string[]
+  readonly points: readonly { readonly at: number; readonly values: readonly number[] }[]
+}
+
+/**
+ * Something that happened, durable, in words of the cloud:
+ * `workload.state` `workload.changed` `workload.replicas` of a workload; `vpc.services` `vpc.deployments` `vpc.addresses`
+ * `vpc.changed` `vpc.variables` of a VPC; `network.created` `network.changed` of a network; `domain.verified`
+ * `domain.changed` `domain.records` `domain.certificate` of a domain.
+ */
+export type InsideEvent = {
+  /** Give it as `after` to go on behind it. */
+  readonly cursor: string
+  readonly what: string
+  /** Id of the resource that it is about. */
+  readonly subject: string
+  readonly at: number
+  /** State word or value before and after; absent where there was or is none. */
+  readonly from?: unknown
+  readonly to?: unknown
+  readonly message?: string
+  /** VPCs and workloads that it concerns. */
+  readonly vpcs: readonly string[]
+  readonly workloads: readonly string[]
+}
+
+/** A variable with its value, as a container is given it. */
+export type GivenVariable = { readonly variable: ScopedVariable; readonly value: string }
+
+/**
+ * What a replica may know and do through its own API, and nothing else: its VPC, the VPCs that share a network with it,
+ * and of the machine what is its tenant's. Whatever is beyond that is `not_found`, with the field that names it: `workload`,
+ * `replica`, `image` or `integration`. Ids that come in are 24 hexadecimal digits (`invalid` otherwise). Lists are oldest
+ * first and hold nothing that is being deleted.
+ */
+export type Inside = {
+  /** What its container proves by that it is this replica; changes with every attempt. Kept nowhere. */
+  token(replica: Pick<Replica, 'id' | 'spec'>): string
+  /** Whom a token stands for. `expired`: a replica that is gone, or a container of before. Undefined: not one of ours. */
+  authenticate(token: string): Promise<Instance | 'expired' | undefined>
+  /** By the id of a replica: for a socket, which names it too. Undefined once it goes. */
+  instance(replica: string): Promise<Instance | undefined>
+  environment(of: Instance): Promise<Environment>
+  workloads(of: Instance): Promise<readonly PlacedWorkload[]>
+  replicas(of: Instance): Promise<readonly PlacedReplica[]>
+  /** Its own without `id`. */
+  workload(of: Instance, id?: string): Promise<PlacedWorkload>
+  replicasOf(of: Instance, id?: string): Promise<readonly PlacedReplica[]>
+  addresses(of: Instance): Promise<readonly ExternalAddress[]>
+  networks(of: Instance): Promise<readonly Network[]>
+  /** The VPCs of its networks, its own among them; none without a network. */
+  joined(of: Instance): Promise<readonly Environment[]>
+  joinedReplicas(of: Instance): Promise<readonly PlacedReplica[]>
+  server(of: Instance): Promise<Server>
+  /** The tenant's, in whatever VPC. */
+  serverReplicas(of: Instance): Promise<readonly PlacedReplica[]>
+  serverWorkloads(of: Instance): Promise<readonly PlacedWorkload[]>
+  /** The last sample of each of the tenant's replicas that run. */
+  samples(of: Instance): Promise<readonly { readonly replica: PlacedReplica; readonly sample: Sample }[]>
+  images(of: Instance): Promise<readonly CachedImage[]>
+  /** Waits until the machine has an image that a workload of the tenant names; `unavailable` when it cannot be had in time. */
+  fetchImage(of: Instance, id: string, signal: AbortSignal): Promise<CachedImage>
+  /** With the keys: for the one answer that must carry them. */
+  certificates(of: Instance, id?: string): Promise<readonly ServedCertificate[]>
+  hostnames(of: Instance, id?: string): Promise<readonly Hostname[]>
+  /** Identifier → value, as far as they are to be read through the API now. */
+  variables(of: Instance): Promise<Readonly<Record<string, string>>>
+  /** Those that its container is given as environment variables or files. */
+  given(of: Instance): Promise<readonly GivenVariable[]>
+  /** With its secrets; the oldest of a vendor. `identifier` is a name, its slug or 24 digits. */
+  integration(
+    of: Instance,
+    by: { readonly identifier?: string; readonly vendor?: string },
+  ): Promise<Integration>
+  /** `forbidden` from anything but a load balancer. */
+  takeSnapshots(of: Instance, snapshots: readonly Snapshot[]): Promise<void>
+  takeMetrics(of: Instance, metrics: readonly Metric[]): Promise<void>
+  /** `forbidden` for who may not; `conflict` (wrong_state) in a state that forbids it; `invalid` with field `function`. */
+  start(of: Instance, task: Task, run?: FunctionRun): Promise<void>
+  stop(of: Instance, task: Task): Promise<void>
+  /** Whether a name and password open the VPC's VPN. Every try is kept; `rate_limited` after too many. */
+  vpnLogin(of: Instance, login: { readonly username: string; readonly password: string }): Promise<boolean>
+  /**
+   * What it may know of what happens, from now or after a cursor. Ends when its token is no longer good; `gone` when the
+   * cursor is too old or it reads too slowly.
+   */
+  events(of: Instance, how: { readonly after?: string }, signal: AbortSignal): AsyncIterable<InsideEvent>
+}
