@@ -1,4 +1,4 @@
-import { isIP } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import type { IncomingMessage } from 'node:http'
 import websocket from '@fastify/websocket'
 import Fastify, {
@@ -21,7 +21,9 @@ import {
   plainAddress,
   type HttpLimits,
   type Listener,
+  type ListenerOptions,
 } from './listener.ts'
+import { INSIDE_LIMITS, openInside, replicaOf } from './inside.ts'
 import { httpMetrics } from './metrics.ts'
 import { type Document, documentOf, pageOf, type Reference } from './reference.ts'
 import { validatorCompiler } from './validation.ts'
@@ -35,6 +37,11 @@ export type Dialect = {
   readonly title: string
   /** What its document and reference page say beside the routes. */
   readonly reference?: Reference
+  /** It is for workloads, each through a socket of its own (`replicaOf`), and nobody reaches it by a network. */
+  readonly inside?: {
+    /** The body of an answer to what never became a request: broken, too large or too slow. */
+    broken(detail: string): unknown
+  }
   /** Registers routes (without prefix), error handler and not-found handler in an encapsulated scope. */
   register(app: FastifyInstance, cloud: Cloud, mount: Mount): Promise<void>
 }
@@ -66,6 +73,8 @@ export type Http = AsyncDisposable & {
   readonly app: FastifyInstance
   /** Listens on one more address; with `dialect` that one alone is served there, at the root. Port 0 takes a free one. */
   listen(address: { host: string; port: number; dialect?: string }): Promise<Listener>
+  /** Takes a connection that came by a replica's own socket: the dialect for workloads alone is served there. */
+  accept(socket: Socket, replica: string): void
   /** Stops accepting, lets requests end within `drainMs`, closes the rest. */
   close(): Promise<void>
 }
@@ -156,6 +165,12 @@ function parseBodies(app: FastifyInstance): void {
     if (body.length === 0) done(null, undefined)
     else done(new CloudError('invalid', 'Body must be JSON with Content-Type: application/json'), undefined)
   })
+}
+
+/** Nobody but a workload may ask what is for workloads alone. */
+function refuseOutside(request: FastifyRequest, _reply: unknown, done: (error?: Error) => void): void {
+  const refusal = 'This API is for workloads, each through the socket in its own container'
+  done(replicaOf(request.raw.socket) === undefined ? new CloudError('not_found', refusal) : undefined)
 }
 
 /** What belongs to no dialect: health, version, metrics, and the reference of each dialect. */
@@ -284,6 +299,7 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
     await app.register(
       async (scope) => {
         const { all, methodsAt } = collectRoutes(scope)
+        if (dialect.inside) scope.addHook('onRequest', refuseOutside)
         await dialect.register(scope, cloud, { log: log.with({ dialect: dialect.name }), methodsAt })
         documents.set(dialect.name, documentOf(dialect, cloud.version.version, all))
       },
@@ -293,22 +309,44 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
   await app.ready()
 
   const listeners: Listener[] = []
+  const handlersOf = (dialect: string | undefined): Pick<ListenerOptions, 'onRequest' | 'onUpgrade'> => {
+    const mark = (request: IncomingMessage): void => {
+      if (dialect !== undefined) alone.set(request, dialect)
+    }
+    return {
+      onRequest: (request, response) => {
+        mark(request)
+        app.routing(request, response)
+      },
+      onUpgrade: (request, socket, head) => {
+        mark(request)
+        app.server.emit('upgrade', request, socket, head)
+      },
+    }
+  }
+  const within = dialects.find((it) => it.inside)
+  const inside = openInside({
+    ...handlersOf(within?.name),
+    limits: { ...limits, ...INSIDE_LIMITS },
+    broken: (detail) => within?.inside?.broken(detail) ?? { detail },
+    clock,
+  })
   const close = async (): Promise<void> => {
     // Fastify refuses new requests at once and lets dialects end their streams; the listeners wait for what is left.
     const ended = app.close()
-    await Promise.all(listeners.splice(0).map((it) => it.close()))
+    await Promise.all([...listeners.splice(0), inside].map((it) => it.close()))
     await ended
   }
   return {
     app,
+    accept: (socket, replica) => void (within ? inside.accept(socket, replica) : socket.destroy()),
     close,
     [Symbol.asyncDispose]: close,
     async listen({ host, port, dialect }) {
+      if (dialect !== undefined && dialect === within?.name)
+        throw new CloudError('invalid', `${dialect} is served to workloads alone, on no address`)
       if (dialect !== undefined && !names.has(dialect))
         throw new CloudError('invalid', `There is no dialect ${dialect}: there are ${[...names].join(', ')}`)
-      const mark = (request: IncomingMessage): void => {
-        if (dialect !== undefined) alone.set(request, dialect)
-      }
       const listener = await openListener({
         host,
         port,
@@ -317,14 +355,7 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
         log,
         plainFrom: trusted,
         ...(options.certificate ? { certificate: options.certificate } : {}),
-        onRequest: (request, response) => {
-          mark(request)
-          app.routing(request, response)
-        },
-        onUpgrade: (request, socket, head) => {
-          mark(request)
-          app.server.emit('upgrade', request, socket, head)
-        },
+        ...handlersOf(dialect),
       })
       listeners.push(listener)
       return listener

@@ -93,35 +93,39 @@ const CLIENT_FAULTS: Readonly<Record<string, readonly [status: string, detail: s
   ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'The request took too long to arrive'],
 }
 
-/** Answers a request that never became one (broken HTTP, too large, too slow) and closes the connection. */
-function answerClientFault(error: NodeJS.ErrnoException, socket: Duplex): void {
-  if (!socket.writable || error.code === 'ECONNRESET') {
-    socket.destroy()
-    return
+/** Answers, as `refuse` does, a request that never became one (broken HTTP, too large, too slow) and closes the connection. */
+export const clientFaults =
+  (refuse: (socket: Duplex, status: string, detail: string) => void) =>
+  (error: NodeJS.ErrnoException, socket: Duplex): void => {
+    if (!socket.writable || error.code === 'ECONNRESET') {
+      socket.destroy()
+      return
+    }
+    const [status, detail] = CLIENT_FAULTS[error.code ?? ''] ?? [
+      '400 Bad Request',
+      'The request is not valid HTTP',
+    ]
+    refuse(socket, status, detail)
   }
-  const [status, detail] = CLIENT_FAULTS[error.code ?? ''] ?? [
-    '400 Bad Request',
-    'The request is not valid HTTP',
-  ]
-  refusePlainly(socket, status, detail)
-}
 
 function refusePlainly(socket: Duplex, status: string, detail: string): void {
-  const body = JSON.stringify({ title: status.slice(4), status: Number(status.slice(0, 3)), detail })
+  const body = { title: status.slice(4), status: Number(status.slice(0, 3)), detail }
+  endWith(socket, status, 'application/problem+json', JSON.stringify(body))
+}
+
+/** The last words on a connection that no request can be answered on. */
+export function endWith(socket: Duplex, status: string, type: string, body: string): void {
   socket.end(
-    `HTTP/1.1 ${status}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${status}\r\ncontent-type: ${type}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
     () => socket.destroy(),
   )
 }
 
+type Handlers = Pick<ListenerOptions, 'onRequest' | 'onUpgrade' | 'limits'>
+
 /** A server that is handed its connections instead of accepting them itself. */
-function prepare<S extends Server | SecureServer>(
-  server: S,
-  options: ListenerOptions,
-  closing: () => boolean,
-): S {
+function prepare<S extends Server | SecureServer>(server: S, options: Handlers, closing: () => boolean): S {
   server.maxHeadersCount = options.limits.headersMax
-  server.on('clientError', answerClientFault)
   server.on('upgrade', options.onUpgrade)
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     if (closing()) response.setHeader('connection', 'close')
@@ -131,6 +135,35 @@ function prepare<S extends Server | SecureServer>(
   server.emit('listening')
   return server
 }
+
+/** Waits, `drainMs` at most, until the connections of servers that were closed have ended. */
+export async function drain(
+  servers: readonly Server[],
+  ended: Promise<unknown>,
+  { limits, clock }: Pick<ListenerOptions, 'limits' | 'clock'>,
+): Promise<void> {
+  const done = new AbortController()
+  // A connection that stays open for a next request, after the one that was being answered, would keep it waiting.
+  const sweep = setInterval(() => {
+    for (const server of servers) server.closeIdleConnections()
+  }, IDLE_SWEEP_MS)
+  const limit = clock.sleep(limits.drainMs, done.signal).catch(() => undefined)
+  await Promise.race([ended, limit])
+  done.abort()
+  clearInterval(sweep)
+}
+
+const timesOf = (limits: HttpLimits) => ({
+  maxHeaderSize: limits.headerBytesMax,
+  headersTimeout: limits.headersMs,
+  requestTimeout: limits.requestMs,
+  keepAliveTimeout: limits.keepAliveMs,
+  connectionsCheckingInterval: limits.checkMs,
+})
+
+/** A plain HTTP server with the limits of all of ours, which listens nowhere and is handed connections by its event. */
+export const handedServer = (options: Handlers, closing: () => boolean): Server =>
+  prepare(createServer(timesOf(options.limits)), options, closing)
 
 const sentence = (error: NodeJS.ErrnoException, { host, port }: Address): string => {
   switch (error.code) {
@@ -150,17 +183,15 @@ const sentence = (error: NodeJS.ErrnoException, { host, port }: Address): string
 /** The two servers behind a listener; `secure` only with a certificate, which is looked at again once a day. */
 async function openServers(options: ListenerOptions, closing: () => boolean) {
   const { limits, certificate, log } = options
-  const http = {
-    maxHeaderSize: limits.headerBytesMax,
-    headersTimeout: limits.headersMs,
-    requestTimeout: limits.requestMs,
-    keepAliveTimeout: limits.keepAliveMs,
-    connectionsCheckingInterval: limits.checkMs,
-  }
-  const plain = prepare(createServer(http), options, closing)
+  const plain = handedServer(options, closing).on('clientError', clientFaults(refusePlainly))
   if (!certificate) return { plain, secure: undefined, stop: () => plain.close(() => {}) }
   const tls = { minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'] } as const
-  const secure = prepare(createSecureServer({ ...http, ...tls, ...(await certificate()) }), options, closing)
+  const secure = prepare(
+    createSecureServer({ ...timesOf(limits), ...tls, ...(await certificate()) }),
+    options,
+    closing,
+  )
+  secure.on('clientError', clientFaults(refusePlainly))
   secure.on('tlsClientError', (_error, socket) => socket.destroy())
   const renewal = setInterval(() => {
     certificate().then(
@@ -203,7 +234,7 @@ function awaitFirstByte(
  * proxies that are trusted) while there is a certificate. A taken port is refused `unavailable` with what to do.
  */
 export async function openListener(options: ListenerOptions): Promise<Listener> {
-  const { limits, clock, log } = options
+  const { limits, log } = options
   let closing = false
   const { plain, secure, stop } = await openServers(options, () => closing)
   const sockets = new Set<Socket>()
@@ -247,20 +278,12 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     url: `${secure ? 'https' : 'http'}://${isIPv6(options.host) ? `[${options.host}]` : options.host}:${port}`,
     async close() {
       closing = true
-      const done = new AbortController()
       const closed = new Promise<void>((resolve) => front.close(() => resolve()))
       stop()
       for (const socket of silent) socket.destroy()
-      // A connection that stays open for a next request, after the one that was being answered, would keep it waiting.
-      const sweep = setInterval(() => {
-        for (const server of [plain, secure]) server?.closeIdleConnections()
-      }, IDLE_SWEEP_MS)
-      const limit = clock.sleep(limits.drainMs, done.signal).catch(() => undefined)
-      await Promise.race([closed, limit])
-      done.abort()
+      await drain(secure ? [plain, secure] : [plain], closed, options)
       for (const socket of sockets) socket.destroy()
       await closed
-      clearInterval(sweep)
     },
   }
 }
