@@ -14,6 +14,7 @@ import { registerLeaks } from './leaks.ts'
 import { registerLogin } from './login.ts'
 import { registerLogs } from './logs.ts'
 import { registerRestart } from './restart.ts'
+import { registerStart } from './start.ts'
 import { registerStats } from './stats.ts'
 import { registerTenants } from './tenants.ts'
 import { registerTunnel } from './tunnel.ts'
@@ -31,6 +32,7 @@ const COMMANDS: readonly Register[] = [
   registerExplain,
   registerHistory,
   registerRestart,
+  registerStart,
   registerLogs,
   registerExec,
   registerStats,

@@ -6,6 +6,7 @@ import { type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
 import { checkSpec } from '#engine/shape.ts'
 import * as compute from './compute/compute.verbs.ts'
 import { registryCredential, type RegistryCredential } from './compute/registry-credential.kind.ts'
+import type { Replica } from './compute/replica.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
 import { acme, type Acme } from './edge/acme.kind.ts'
 import { certificate, type Certificate } from './edge/certificate.kind.ts'
@@ -92,6 +93,9 @@ export type Verbs = {
   restartWorkload(id: string): Promise<Workload>
   /** Applies Circloud's rules of healing and autoscaling (§4.3); an empty change does nothing. */
   configureWorkload(id: string, change: compute.WorkloadChange): Promise<Workload>
+  /** Refused `conflict` while it is being deleted; see the verbs of the same names in compute. */
+  startReplica(id: string, run?: compute.FunctionRun): Promise<Replica>
+  stopReplica(id: string): Promise<Replica>
   addRegistryCredential(input: {
     name: string
     server: string
@@ -156,6 +160,8 @@ export function createVerbs(context: VerbContext): Verbs {
     scaleWorkload: async (id, by, max) => await compute.scaleWorkload(context, id, by, max),
     restartWorkload: async (id) => await compute.restartWorkload(context, id),
     configureWorkload: async (id, change) => await compute.configureWorkload(context, id, change),
+    startReplica: async (id, run) => await compute.startReplica(context, id, run),
+    stopReplica: async (id) => await compute.stopReplica(context, id),
     addRegistryCredential: async (input) => await compute.addRegistryCredential(context, input),
     createTunnel: async (input) => await edge.createTunnel(context, input),
     deleteTunnel: async (id) => await edge.deleteTunnel(context, id),

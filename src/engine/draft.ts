@@ -5,7 +5,7 @@ import { CloudError } from '#lib/errors.ts'
 import type { Ids } from '#lib/ids.ts'
 import type { Claim, Kind } from './kind.ts'
 import { ALL, type AnyKind, type Key, type Resource } from './resource.ts'
-import { checkSpec, plainOf, read, refsOf, sealingOf, termsOf } from './shape.ts'
+import { checkSpec, eventsOf, plainOf, read, refsOf, sealingOf, termsOf } from './shape.ts'
 import type { Keyring } from './secrets.ts'
 import {
   LIST_MAX,
@@ -244,6 +244,7 @@ export function openDraft(context: DraftContext): {
         settleBy: settleBy(it),
       })
       for (const one of it.claims(resource as never)) claim(one, id)
+      mutations.push(...eventsOf(it, undefined, resource, now))
       keep(it, resource)
       return resource as Resource<Static<S>, Static<T>>
     },
@@ -285,6 +286,7 @@ export function openDraft(context: DraftContext): {
       const same = (a: Claim, b: Claim): boolean => a.pool === b.pool && a.value === b.value
       for (const old of had) if (!has.some((one) => same(one, old))) release(old.pool, old.value, from.id)
       for (const one of has) if (!had.some((old) => isDeepStrictEqual(old, one))) claim(one, from.id)
+      mutations.push(...eventsOf(it, from, resource, now))
       keep(it, resource)
       return resource as Resource<Static<S>, Static<T>>
     },
@@ -294,7 +296,9 @@ export function openDraft(context: DraftContext): {
       mutations.push({ do: 'mark', id: resource.id, settleBy: settleBy(kind), ...how })
       ended.add(resource.id)
       const current = local.get(resource.id)?.resource ?? resource
-      keep(kind, { ...current, deletedAt: current.deletedAt ?? now, revision: current.revision + 1 })
+      const marked = { ...current, deletedAt: current.deletedAt ?? now, revision: current.revision + 1 }
+      if (current.deletedAt === undefined) mutations.push(...eventsOf(kind, current, marked, now))
+      keep(kind, marked)
     },
 
     claim,

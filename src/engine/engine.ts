@@ -59,6 +59,8 @@ export type Engine = {
   /** The resource as it may be shown: secret fields left out. */
   redact<R extends Resource>(resource: R): R
   open(resource: Resource, field: string): string | undefined
+  /** See the keyring's. */
+  mac(text: string, purpose: string): string
   explain(resource: Resource): Promise<Explanation>
   /** Refused `unsupported` when the store holds data of a newer program; to be asked before serving. `run` asks too. */
   check(): Promise<void>
@@ -167,6 +169,7 @@ export function createEngine(options: EngineOptions): Engine {
 
     redact: (resource) => redact(kinds.get(resource.kind), resource),
     open: (resource, field) => sealing.open(resource, field),
+    mac: keyring.mac,
 
     explain: async (resource) => await explain({ context, looking }, resource),
 

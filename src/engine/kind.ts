@@ -63,7 +63,19 @@ export type Kind<S extends TSchema, T extends TSchema> = {
   terms(r: Resource<Static<S>, Static<T>>): readonly string[]
   /** Keys to look at again after every change of this resource, beside its own. */
   wakes(r: Resource<Static<S>, Static<T>>): readonly Key[]
+  /**
+   * What a change of it means to those who follow events, recorded in the commit of the change; pure. Without `before` it
+   * was just made, without `after` its record was removed. What goes along with another's deletion is told from when its
+   * own state next changes.
+   */
+  events(
+    before: Resource<Static<S>, Static<T>> | undefined,
+    after: Resource<Static<S>, Static<T>> | undefined,
+  ): readonly KindEvent[]
 }
+
+/** About the resource itself unless `subject` names another. */
+export type KindEvent = { readonly what: string; readonly subject?: string; readonly body: unknown }
 
 type Given<S extends TSchema, T extends TSchema> = Pick<Kind<S, T>, 'name' | 'spec' | 'status' | 'initial'> &
   Partial<Kind<S, T>>
@@ -86,5 +98,6 @@ export const defineKind = <S extends TSchema, T extends TSchema>(given: Given<S,
   refs: () => [],
   terms: () => [],
   wakes: () => [],
+  events: () => [],
   ...given,
 })

@@ -4,7 +4,7 @@ import type { Log } from '#lib/log.ts'
 import { type DraftContext, openDraft } from './draft.ts'
 import { again, gone, type Outcome, type Reconciler, settled } from './reconcile.ts'
 import { type AnyKind, type Key, keyOf, type Resource, splitKey } from './resource.ts'
-import { plainOf, sealingOf, termsOf, wrongIn } from './shape.ts'
+import { eventsOf, plainOf, sealingOf, termsOf, wrongIn } from './shape.ts'
 import type { Dependent, Mutation, Store, Work } from './store.ts'
 
 const ENDED = 'the look has ended'
@@ -158,6 +158,7 @@ async function lookOnce(
         throw new Error('its reconciler says gone, but no deletion was asked')
       return [
         { do: 'remove', id, lease },
+        ...eventsOf(it, resource, undefined, clock.now()),
         { do: 'finish', lease, attempt: 0 },
       ]
     }
@@ -176,6 +177,7 @@ async function lookOnce(
     if (!same) {
       const wakes = it.wakes({ ...resource, status, observed } as never)
       written.push({ do: 'status', id, lease, version: it.version, status, observed, terms, wakes })
+      written.push(...eventsOf(it, resource, { ...resource, status, observed }, clock.now()))
     }
     const now = clock.now()
     if (outcome.do === 'settled') {

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes as random } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes as random } from 'node:crypto'
 import { open, readFile, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { CloudError } from '#lib/errors.ts'
@@ -9,6 +9,8 @@ export type Keyring = {
   /** Throws when the text was not sealed by this key for this binding. */
   open(sealed: string, binding: string): string
   isSealed(text: string): boolean
+  /** A proof that this key's holder made of a text, in base64url; of no worth for another purpose. */
+  mac(text: string, purpose: string): string
 }
 
 const KEY_BYTES = 32
@@ -44,6 +46,10 @@ export function createKeyring(masterKey: Buffer): Keyring {
       }
     },
     isSealed: (text) => text.startsWith(PREFIX),
+    mac: (text, purpose) =>
+      createHmac('sha256', Buffer.from(hkdfSync('sha256', masterKey, '', purpose, KEY_BYTES)))
+        .update(text)
+        .digest('base64url'),
   }
 }
 

@@ -66,6 +66,21 @@ export const termsOf = (kind: AnyKind, it: Resource): string[] => [
   ]),
 ]
 
+/** The event records of a change of one resource; see the kind's `events`. */
+export function eventsOf(
+  kind: AnyKind,
+  before: Resource | undefined,
+  after: Resource | undefined,
+  now: number,
+): Mutation[] {
+  const of = after ?? before
+  if (!of) return []
+  return kind.events(before as never, after as never).map(({ what, subject = of.id, body }) => ({
+    do: 'record',
+    record: { stream: 'event', tenant: of.tenant, subject, at: now, what, body },
+  }))
+}
+
 export const refsOf = (kind: AnyKind, it: Resource, tenantRefs: boolean): Ref[] => [
   ...kind.refs(it as never),
   ...(tenantRefs && kind.scope === 'tenant' && it.tenant !== PLATFORM

@@ -12,7 +12,7 @@ import { streamsOf } from './streams.ts'
 import { tenantRoute } from './tenants.ts'
 import { topologyRoute } from './topology.ts'
 import { watchRoute } from './watch.ts'
-import { restartRoute } from './writes.ts'
+import { actionRoutes } from './writes.ts'
 
 /** The native API: every kind served alike, and what goes beyond kinds. The console and the CLI are its clients. */
 export const native: Dialect = {
@@ -39,7 +39,7 @@ export const native: Dialect = {
     credentialRoute(app, cloud)
     for (const kind of cloud.kinds.values()) kindRoutes(app, cloud, kind, streams)
     edgeRoutes(app, cloud)
-    restartRoute(app, cloud)
+    actionRoutes(app, cloud)
     replicaRoutes(app, cloud, streams)
   },
 }

@@ -3,8 +3,10 @@ import Type, { type Static, type TObject } from 'typebox'
 import { CloudError } from '#lib/errors.ts'
 import type { AnyKind, Resource } from '#engine/resource.ts'
 import type { Cloud, Verbs } from '#cloud/cloud.ts'
+import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import { user } from '#cloud/identity/user.kind.ts'
+import { vpnUser } from '#cloud/inside/vpn-user.kind.ts'
 import { callerOf } from './caller.ts'
 import { REFUSALS } from './errors.ts'
 import { byReference } from './lookup.ts'
@@ -42,7 +44,7 @@ async function answer(
 
 /** The kind's spec with nothing required, since the platform fills what is left out. */
 const friendly = (kind: AnyKind) => {
-  const { properties } = kind.name === user.name ? NewUser : (kind.spec as TObject)
+  const { properties } = WITH_PASSWORDS[kind.name] ?? (kind.spec as TObject)
   const marked = Object.entries(properties).map(([field, it]) => [
     field,
     kind.secret.includes(field) ? { ...it, writeOnly: true } : it,
@@ -50,36 +52,70 @@ const friendly = (kind: AnyKind) => {
   return Type.Partial(Type.Object(Object.fromEntries(marked) as TObject['properties']))
 }
 
-const NewUser = Type.Object({
-  password: Type.String({ minLength: 8, maxLength: 1024, description: 'Never shown.', writeOnly: true }),
-  admin: user.spec.properties.admin,
-  memberships: user.spec.properties.memberships,
+const Password = Type.String({
+  minLength: 8,
+  maxLength: 1024,
+  description: 'Never shown.',
+  writeOnly: true,
 })
 
-/** New containers in every slot of a workload, with the addresses they have; also starts a stopped one. */
-export function restartRoute(app: FastifyInstance, cloud: Cloud): void {
+/** Kinds that keep a hash of what they are given. */
+const WITH_PASSWORDS: Readonly<Record<string, TObject>> = {
+  [user.name]: Type.Object({
+    password: Password,
+    admin: user.spec.properties.admin,
+    memberships: user.spec.properties.memberships,
+  }),
+  [vpnUser.name]: Type.Object({ vpc: vpnUser.spec.properties.vpc, password: Password }),
+}
+
+/** What is done to one of a kind: answered at once, and then seen in its status. */
+function actionRoute(
+  app: FastifyInstance,
+  cloud: Cloud,
+  kind: AnyKind,
+  action: string,
+  how: { readonly summary: string; readonly work: (verbs: Verbs, id: string) => Promise<Resource> },
+): void {
   app.post<ById & Write>(
-    '/workload/:id/restart',
+    `/${kind.name}/:id/${action}`,
     {
       schema: {
-        tags: ['workload'],
+        tags: [kind.name],
         querystring: WriteParams,
-        summary: 'Replace every container of a workload by a new one; also starts a stopped one',
+        summary: how.summary,
         params: RefParams,
-        response: { 202: wireSchema(workload), 200: wireSchema(workload), ...REFUSALS },
+        response: { 202: wireSchema(kind), 200: wireSchema(kind), ...REFUSALS },
       },
     },
     async (request, reply) => {
-      const it = await byReference(cloud, callerOf(request), workload, request.params.id)
+      const it = await byReference(cloud, callerOf(request), kind, request.params.id)
       return await answer(
         cloud,
         request,
         reply,
-        { what: 'workload.restart', kind: workload, status: 202 },
-        async (verbs) => await verbs.restartWorkload(it.id),
+        { what: `${kind.name}.${action}`, kind, status: 202 },
+        async (verbs) => await how.work(verbs, it.id),
       )
     },
   )
+}
+
+/** Restart of a workload, start and stop of a replica. */
+export function actionRoutes(app: FastifyInstance, cloud: Cloud): void {
+  const [workloads, replicas] = [workload, replica] as unknown as [AnyKind, AnyKind]
+  actionRoute(app, cloud, workloads, 'restart', {
+    summary: 'Replace every container of a workload by a new one; also starts a stopped one',
+    work: async (verbs, id) => await verbs.restartWorkload(id),
+  })
+  actionRoute(app, cloud, replicas, 'start', {
+    summary: 'Start a replica that was stopped or has ended, in a new container; one that runs is left alone',
+    work: async (verbs, id) => await verbs.startReplica(id),
+  })
+  actionRoute(app, cloud, replicas, 'stop', {
+    summary: 'Stop a replica: it keeps its addresses, gets no connections and stays so until it is started',
+    work: async (verbs, id) => await verbs.stopReplica(id),
+  })
 }
 
 /** Create, patch and delete of one kind. */

@@ -9,8 +9,8 @@ import { subnet } from '#cloud/network/subnet.kind.ts'
 import { vpc, type Vpc } from '#cloud/network/vpc.kind.ts'
 import { addressOpened } from '#cloud/observe/usage.kind.ts'
 import { registryCredential, type RegistryCredential } from './registry-credential.kind.ts'
-import { replica, type Replica } from './replica.kind.ts'
-import { desiredOf, endedOf, toReplace } from './state.ts'
+import { isCurrent, replica, type Replica } from './replica.kind.ts'
+import { desiredOf, endedOf, renewed, toReplace } from './state.ts'
 import { workload, type Workload } from './workload.kind.ts'
 
 export type NewWorkload = {
@@ -210,6 +210,7 @@ export async function createReplica(
       address,
       fabric,
       attempt: of.spec.attempt,
+      ...(of.spec.function === true || of.spec.autoStart === false ? { stopped: true } : {}),
     },
   })
   useQuota(draft, of.tenant, 'replicas', made.id)
@@ -285,6 +286,44 @@ export async function restartWorkload(context: VerbContext, id: string): Promise
   return await replaceContainers(context, it, { ...it.spec, change: 'restart' })
 }
 
+/** Of one run of a function: what its starter goes by, and environment variables for that run alone. */
+export type FunctionRun = { readonly token: string; readonly env?: Readonly<Record<string, string>> }
+
+/**
+ * Has a replica run that was stopped, ended or never ran; nothing happens to one that runs or is about to. `run` is for
+ * functions alone.
+ */
+export async function startReplica(context: VerbContext, id: string, run?: FunctionRun): Promise<Replica> {
+  const { it, of } = await slotOf(context, id)
+  if (run && of.spec.function !== true)
+    throw new CloudError('invalid', 'is for the replicas of a function', { field: 'function' })
+  const { stopped, functionToken: _token, functionEnv: _env, ...kept } = it.spec
+  const hasEnded = isCurrent(it) && (it.status.phase === 'succeeded' || it.status.phase === 'failed')
+  if (stopped !== true && !hasEnded) return it
+  return context.draft.edit(replica, it, {
+    spec: {
+      ...kept,
+      starts: (it.spec.starts ?? 0) + 1,
+      ...(run ? { functionToken: run.token, functionEnv: JSON.stringify(run.env ?? {}) } : {}),
+    },
+  })
+}
+
+/** Has a replica not run; it keeps its slot and addresses, and stays so until it is started. */
+export async function stopReplica(context: VerbContext, id: string): Promise<Replica> {
+  const { it } = await slotOf(context, id)
+  return context.draft.edit(replica, it, { spec: { ...it.spec, stopped: true } })
+}
+
+async function slotOf({ draft, caller }: VerbContext, id: string): Promise<{ it: Replica; of: Workload }> {
+  authorise(caller, 'write')
+  const it = await draft.get(replica, ownTenant(caller), id)
+  const of = it && (await draft.get(workload, it.tenant, it.spec.workload))
+  if (!of) throw new CloudError('not_found', 'Replica not found')
+  if (it.deletedAt !== undefined || of.deletedAt !== undefined) refuse('The replica is being deleted')
+  return { it, of }
+}
+
 /** A new wish with a new attempt, told in the same commit to the replicas that go first. */
 async function replaceContainers(
   { draft }: VerbContext,
@@ -298,7 +337,7 @@ async function replaceContainers(
     terms: [`workload:${it.id}`],
     deleted: false,
   })
-  for (const one of toReplace(edited, live)) draft.edit(replica, one, { spec: { ...one.spec, attempt } })
+  for (const one of toReplace(edited, live)) draft.edit(replica, one, { spec: renewed(one, edited) })
   return edited
 }
 

@@ -3,7 +3,7 @@ import type { Vpc } from '#cloud/network/vpc.kind.ts'
 import type { ComputeDriver, ContainerWish } from './compute.driver.ts'
 import { normalRegistry, registryOf } from './image.ts'
 import { registryCredential } from './registry-credential.kind.ts'
-import type { Replica } from './replica.kind.ts'
+import { attemptOf, type Replica } from './replica.kind.ts'
 import type { Workload } from './workload.kind.ts'
 
 const NDOTS_DEFAULT = 1
@@ -22,7 +22,7 @@ export function wishOf(
     workload: of.id,
     vpc: it.spec.vpc,
     subnet: it.spec.subnet,
-    attempt: it.spec.attempt,
+    attempt: attemptOf(it),
     name: it.name,
     image: spec.image,
     ...(spec.entrypoint ? { entrypoint: spec.entrypoint } : {}),
@@ -37,7 +37,7 @@ export function wishOf(
     capabilities: spec.capabilities,
     mounts: spec.persistence.enabled ? [{ volume: of.id, path: spec.persistence.path, readOnly: false }] : [],
     ...(spec.health ? { health: spec.health } : {}),
-    healing: spec.healing,
+    healing: spec.healing && spec.function !== true,
     stopGraceSeconds: spec.stopGraceSeconds,
     dns: { search: [`${inVpc.name}.internal`], ndots: ndots ?? NDOTS_DEFAULT },
   }

@@ -1,16 +1,46 @@
 import Type from 'typebox'
-import { defineKind } from '#engine/kind.ts'
+import { defineKind, type KindEvent } from '#engine/kind.ts'
+import { event } from '#cloud/inside/event.kind.ts'
 import type { Resource, ResourceOf } from '#engine/resource.ts'
 import { Metered } from '#cloud/observe/usage.kind.ts'
 import { HOST_ADVICE } from '#cloud/states.ts'
 
+type Wish = { attempt: number; starts?: number; stopped?: boolean }
 type Seen = { attempt?: number; phase: string; ready: boolean }
 
-/** Its phase, as far as it speaks of the attempt that is wanted; `unready` is one that runs and gets no connections. */
-function stateWord({ deletedAt, spec, status }: Resource<{ attempt: number }, Seen>): string {
+/** Which container it should have: the workload's attempt and each start ask for a new one, with a higher number. */
+export const attemptOf = ({ spec }: { readonly spec: Wish }): number => spec.attempt + (spec.starts ?? 0)
+
+/** Whether its status speaks of the container that it should have. */
+export const isCurrent = (it: { readonly spec: Wish; readonly status: Seen }): boolean =>
+  it.status.attempt === attemptOf(it)
+
+/** Its phase, as far as it speaks of the container that is wanted; `unready` is one that runs and gets no connections. */
+function stateWord(it: Resource<Wish, Seen>): string {
+  const { deletedAt, spec, status } = it
   if (deletedAt !== undefined) return 'deleting'
-  if (status.attempt !== spec.attempt) return 'pending'
+  if (spec.stopped === true) return status.phase === 'stopped' ? 'stopped' : 'stopping'
+  if (!isCurrent(it)) return 'pending'
   return status.phase === 'running' && !status.ready ? 'unready' : status.phase
+}
+
+function events(
+  before: Resource<Wish & { workload: string; vpc: string }, Seen> | undefined,
+  after: typeof before,
+): KindEvent[] {
+  const of = after ?? before
+  const [was, is] = [before && stateWord(before), after ? stateWord(after) : 'deleted']
+  if (!of || was === is) return []
+  const { vpc, workload } = of.spec
+  const turn = { ...(was === undefined ? {} : { from: was }), to: is }
+  return [
+    event('workload.replicas.changed', workload, {
+      ...turn,
+      of: of.id,
+      vpcs: [vpc],
+      workloads: [workload],
+    }),
+  ]
 }
 
 /** One running unit of a workload: a slot with an index and addresses that healing and restarts keep. */
@@ -28,7 +58,7 @@ export const replica = defineKind({
       attempt: Type.Integer({ minimum: 1 }),
       /** Somebody wants it not to run: it keeps its slot and addresses, and gets no connections. */
       stopped: Type.Optional(Type.Boolean()),
-      /** How often it was asked to start since it was made; a higher number wants a new container. */
+      /** How often it was started by hand or by a workload. */
       starts: Type.Optional(Type.Integer({ minimum: 1 })),
       /** Of a function's run: what whoever started it goes by, */
       functionToken: Type.Optional(Type.String({ maxLength: 4096 })),
@@ -41,10 +71,8 @@ export const replica = defineKind({
     phase: Type.Enum(['pending', 'running', 'stopped', 'succeeded', 'failed']),
     ready: Type.Boolean(),
     restarts: Type.Integer(),
-    /** The attempt that phase speaks of. */
+    /** The attempt that phase speaks of: `attempt` and `starts` of the spec together. */
     attempt: Type.Optional(Type.Integer()),
-    /** The start that phase speaks of. */
-    starts: Type.Optional(Type.Integer()),
     /** When phase or ready last changed, in milliseconds since 1970. */
     changedAt: Type.Optional(Type.Integer()),
     message: Type.Optional(Type.String()),
@@ -67,6 +95,8 @@ export const replica = defineKind({
       advice:
         'Its health check has to pass; `arcus logs` shows what its program says, `arcus exec` tries the check',
     },
+    stopping: { advice: HOST_ADVICE },
+    stopped: { advice: 'Somebody stopped it; `arcus start` starts it again', fine: true },
     succeeded: { advice: 'Its program ended; `arcus restart` of its workload starts it again', fine: true },
     failed: {
       advice:
@@ -86,5 +116,14 @@ export const replica = defineKind({
   ],
   terms: (r) => [`vpc:${r.spec.vpc}`, `workload:${r.spec.workload}`],
   wakes: (r) => [`workload/${r.spec.workload}`, `vpc/${r.spec.vpc}`],
+  events,
 })
 export type Replica = ResourceOf<typeof replica>
+
+/** Only what is ready, wanted and not on its way out gets connections. */
+export const serves = (it: Replica, workload: string): boolean =>
+  it.spec.workload === workload &&
+  it.deletedAt === undefined &&
+  it.spec.stopped !== true &&
+  it.status.ready &&
+  isCurrent(it)

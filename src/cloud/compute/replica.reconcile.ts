@@ -7,7 +7,7 @@ import { vpc, type Vpc } from '#cloud/network/vpc.kind.ts'
 import { meter, type ReplicaClass } from '#cloud/observe/usage.kind.ts'
 import type { ComputeDriver, HealthCheck, SeenContainer } from './compute.driver.ts'
 import { type Containers, registryFor, wishOf, withNames } from './containers.ts'
-import type { Replica } from './replica.kind.ts'
+import { attemptOf, isCurrent, type Replica } from './replica.kind.ts'
 import { isStable } from './state.ts'
 import { workload } from './workload.kind.ts'
 
@@ -74,26 +74,42 @@ export type ReplicaTools = {
 export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
   const { compute, containers, network, namedByDocker } = tools
   const drain = createDrain(network, tools.front, tools.drainSeconds)
+  /** Lets it end what it has begun, then its container go; undefined once nothing runs. */
+  const emptied = async (
+    it: Replica,
+    inVpc: Vpc | undefined,
+    look: Look,
+  ): Promise<Outcome<never> | undefined> => {
+    const busy = await drain.why(it, inVpc, look)
+    if (busy !== undefined) return again(SOON_MS, busy)
+    containers.distrust(it.id)
+    await compute.remove(it.id, look.signal)
+    const left = await compute.observe(it.id, look.signal)
+    return left
+      ? again(UNDERWAY_MS, `its container does not go: ${left.message ?? `it is ${left.state}`}`)
+      : undefined
+  }
   return async (it, look) => {
     const { draft, why, signal } = look
     const inVpc = await draft.get(vpc, it.tenant, it.spec.vpc)
     if (it.deletedAt !== undefined) {
-      const busy = await drain.why(it, inVpc, look)
-      if (busy !== undefined) return again(SOON_MS, busy)
-      containers.distrust(it.id)
-      await compute.remove(it.id, signal)
-      const left = await compute.observe(it.id, signal)
-      if (left)
-        return again(UNDERWAY_MS, `its container does not go: ${left.message ?? `it is ${left.state}`}`)
+      const busy = await emptied(it, inVpc, look)
+      if (busy) return busy
       // Its addresses are given to others with its record: no router may have them then.
       if (!it.status.released || !network.isFreeOf(it.spec.vpc, it.id)) {
         draft.wake(`vpc/${it.spec.vpc}`)
         const reason = `its network has not let go of it: ${await routerOf(inVpc, why)}`
-        return again(SOON_MS, reason, stopped(draft, it))
+        return again(SOON_MS, reason, released(draft, it))
       }
       containers.forget(it.id)
       drain.forget(it.id)
       return gone
+    }
+    if (it.spec.stopped === true) {
+      const busy = await emptied(it, inVpc, look)
+      if (busy) return busy
+      drain.forget(it.id)
+      return settled(finished(draft, it, { ...it.status, phase: 'stopped', attempt: attemptOf(it) }))
     }
     const of = await draft.get(workload, it.tenant, it.spec.workload)
     if (!of || !inVpc) return again(NETWORK_WAIT_MS, 'its workload is going')
@@ -105,16 +121,16 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
     const plain = wishOf(it, of, inVpc, config?.spec.ndots)
     const wish = namedByDocker ? withNames(plain, of, inVpc, config?.spec.nameservers ?? []) : plain
     let seen = await compute.observe(it.id, signal)
-    if (seen?.state === 'running' && seen.attempt < it.spec.attempt) {
+    if (seen?.state === 'running' && seen.attempt < attemptOf(it)) {
       const busy = await drain.why(it, inVpc, look)
       if (busy !== undefined) return again(SOON_MS, busy)
     }
     drain.forget(it.id)
-    if (!seen?.wanted || seen.attempt !== it.spec.attempt) containers.distrust(it.id)
+    if (!seen?.wanted || seen.attempt !== attemptOf(it)) containers.distrust(it.id)
     // Records that were restored from an older backup: what runs is of a time that they do not know.
-    if (seen?.wanted && seen.attempt > it.spec.attempt) {
+    if (seen?.wanted && seen.attempt > attemptOf(it)) {
       await compute.remove(it.id, signal)
-      return again(SOON_MS, `a container of attempt ${seen.attempt} is in the place of ${it.spec.attempt}`)
+      return again(SOON_MS, `a container of attempt ${seen.attempt} is in the place of ${attemptOf(it)}`)
     }
     try {
       await containers.apply(wish, await registryFor(draft, of), signal)
@@ -125,7 +141,7 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
       return metered(draft, it, of.spec, again(SOON_MS, messageOf(error), status))
     }
     seen = await compute.observe(it.id, signal)
-    if ((seen?.restarts ?? 0) > it.status.restarts && it.status.attempt === it.spec.attempt)
+    if ((seen?.restarts ?? 0) > it.status.restarts && isCurrent(it))
       draft.record({
         stream: 'event',
         tenant: it.tenant,
@@ -148,9 +164,9 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
 /** True when the container that ran is another one now though its replica asked for none, as after `docker rm -f`. */
 const wasReplaced = (it: Replica, seen: SeenContainer | undefined): boolean =>
   it.observed === it.generation &&
-  it.status.attempt === it.spec.attempt &&
+  isCurrent(it) &&
   it.status.runtimeId !== undefined &&
-  seen?.attempt === it.spec.attempt &&
+  seen?.attempt === attemptOf(it) &&
   seen.runtimeId !== it.status.runtimeId
 
 /** What a VPC's router has not done yet, and why, as far as it is known. */
@@ -171,20 +187,33 @@ function metered(
   const running = status.phase === 'running' ? of : undefined
   const { open, records } = meter(it, it.status.metered, running, draft.now)
   for (const one of records) draft.record(one)
-  return { ...outcome, status: { ...status, ...optional('metered', open) } }
+  return { ...outcome, status: since(draft, it, { ...status, ...optional('metered', open) }) }
 }
 
-/** Its container was seen gone after deletion was asked. */
-function stopped(draft: Draft, it: Replica): Replica['status'] {
+/** With the moment since when it is as it is. */
+const since = (
+  draft: Draft,
+  { status: had, createdAt }: Replica,
+  now: Replica['status'],
+): Replica['status'] => ({
+  ...now,
+  changedAt: now.phase === had.phase && now.ready === had.ready ? (had.changedAt ?? createdAt) : draft.now,
+})
+
+/** Its container was seen gone: nothing of it is used or true any more. */
+function finished(draft: Draft, it: Replica, now: Replica['status']): Replica['status'] {
   for (const one of meter(it, it.status.metered, undefined, draft.now).records) draft.record(one)
-  const { metered: _, ...status } = it.status
-  return {
-    ...status,
-    ready: false,
-    released: true,
-    ...(status.phase === 'running' ? { phase: 'pending' as const } : {}),
-  }
+  const { metered: _metered, runtimeId: _id, startedAt: _at, message: _message, ...status } = now
+  return since(draft, it, { ...status, ready: false })
 }
+
+/** The same after deletion was asked: its network may let go of its addresses. */
+const released = (draft: Draft, it: Replica): Replica['status'] =>
+  finished(draft, it, {
+    ...it.status,
+    released: true,
+    ...(it.status.phase === 'running' ? { phase: 'pending' as const } : {}),
+  })
 
 /** What a look at the container says of the replica; `restarts` grows over attempts, as a person counts them. */
 export function outcomeOf(
@@ -194,7 +223,7 @@ export function outcomeOf(
   now: number,
 ): Outcome<Replica['status']> {
   if (!seen) return again(UNDERWAY_MS, 'its container is being made', it.status)
-  if (seen.attempt !== it.spec.attempt) {
+  if (seen.attempt !== attemptOf(it)) {
     const how = seen.message ?? (seen.state === 'running' ? 'it runs' : `it is ${seen.state}`)
     return again(UNDERWAY_MS, `its container of before is to be replaced: ${how}`, it.status)
   }

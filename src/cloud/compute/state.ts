@@ -1,4 +1,4 @@
-import type { Replica } from './replica.kind.ts'
+import { isCurrent, type Replica } from './replica.kind.ts'
 import type { Workload } from './workload.kind.ts'
 
 /** Replicas wanted now: what the autoscaler says, within its bounds, or the number asked for. */
@@ -7,13 +7,14 @@ export function desiredOf({ spec, status }: Workload): number {
   return enabled ? Math.min(max, Math.max(min, status.desired)) : spec.replicas
 }
 
-/** Whether the workload ended by itself and only a restart brings it back. */
+/** Whether the workload ended by itself and only a restart brings it back; a function is done then, and as it should be. */
 export const endedOf = (it: Workload): boolean =>
-  it.status.state === 'stopped' && it.observed === it.generation
+  it.status.state === 'stopped' &&
+  it.observed === it.generation &&
+  it.spec.function !== true &&
+  it.status.replicas.some((one) => one.phase !== 'stopped')
 
 type State = Pick<Workload['status'], 'state' | 'message'>
-
-const isCurrent = (it: Replica): boolean => it.status.attempt === it.spec.attempt
 
 /** Ended by itself, as opposed to never having started. */
 const hasEnded = (it: Replica): boolean =>
@@ -29,6 +30,13 @@ export function stateOf(
   desired: number,
   live: readonly Replica[],
 ): State {
+  const awake = live.filter((it) => it.spec.stopped !== true)
+  if (live.length > 0 && awake.length === 0)
+    return { state: 'stopped', message: 'Its replicas wait to be started' }
+  return stateAwake(before, desired - (live.length - awake.length), awake)
+}
+
+function stateAwake(before: Workload['status']['state'], desired: number, live: readonly Replica[]): State {
   const ready = live.filter((it) => isCurrent(it) && it.status.ready).length
   const failed = live.find(hasFailed)
   if (desired > 0 && ready >= desired) return { state: 'running' }
@@ -61,6 +69,7 @@ export const isSteady = (desired: number, slots: readonly Replica[], attempt: nu
       it.spec.attempt === attempt &&
       isCurrent(it) &&
       ((it.status.ready && isStable(it.status, now)) ||
+        it.status.phase === 'stopped' ||
         it.status.phase === 'failed' ||
         it.status.phase === 'succeeded'),
   )
@@ -83,7 +92,10 @@ export async function waitsFor(
 ): Promise<string> {
   const live = slots.filter((it) => it.deletedAt === undefined)
   const lacking = slots.filter(
-    (it) => it.deletedAt !== undefined || !isCurrent(it) || !it.status.ready || !isStable(it.status, now),
+    (it) =>
+      it.deletedAt !== undefined ||
+      !isCurrent(it) ||
+      (it.status.phase !== 'stopped' && (!it.status.ready || !isStable(it.status, now))),
   )
   const named: string[] = []
   for (const it of lacking.slice(0, NAMED_MAX)) named.push(`${it.name}: ${lackOf(it, await why(it))}`)
@@ -103,5 +115,13 @@ export function toReplace({ spec }: Pick<Workload, 'spec'>, live: readonly Repli
   if (idle.length) return idle
   const renewed = live.filter((it) => it.spec.attempt === spec.attempt)
   // One that ended by itself comes back no more: the others need not wait for it.
-  return renewed.every((it) => isCurrent(it) && (it.status.ready || hasEnded(it))) ? old.slice(0, 1) : []
+  const isDone = (it: Replica): boolean => it.status.ready || it.status.phase === 'stopped' || hasEnded(it)
+  return renewed.every((it) => isCurrent(it) && isDone(it)) ? old.slice(0, 1) : []
+}
+
+/** A slot under its workload's attempt. A restart starts what was stopped, but no function: that waits to be asked. */
+export function renewed(it: Replica, { spec }: Pick<Workload, 'spec'>): Replica['spec'] {
+  const { stopped, ...kept } = it.spec
+  const waits = stopped === true && (spec.change !== 'restart' || spec.function === true)
+  return { ...kept, ...(waits ? { stopped } : {}), attempt: spec.attempt }
 }

@@ -1,5 +1,6 @@
 import Type from 'typebox'
-import { defineKind } from '#engine/kind.ts'
+import { defineKind, type KindEvent } from '#engine/kind.ts'
+import { changed, event, turnOf } from '#cloud/inside/event.kind.ts'
 import type { Resource, ResourceOf } from '#engine/resource.ts'
 import { HOST_ADVICE } from '#cloud/states.ts'
 
@@ -22,6 +23,40 @@ const CHANGES = { create: 'pending', restart: 'restarting', config: 'updating', 
 function stateWord(it: Resource<{ change: keyof typeof CHANGES }, { state: string }>): string {
   if (it.deletedAt !== undefined) return 'deleting'
   return it.observed < it.generation ? CHANGES[it.spec.change] : it.status.state
+}
+
+type Told = Resource<
+  { vpc: string; change: keyof typeof CHANGES; service?: Service; externalAddress?: string },
+  { state: string; message?: string }
+>
+
+function events(before: Told | undefined, after: Told | undefined): KindEvent[] {
+  const of = after ?? before
+  if (!of) return []
+  const { vpc } = of.spec
+  const about = { vpcs: [vpc], workloads: [of.id] }
+  const { from, to, isWish } = turnOf(before, after)
+  const [was, is] = [before && stateWord(before), after ? stateWord(after) : 'deleted']
+  const { message } = of.status
+  const all = [
+    ...(was === is
+      ? []
+      : [
+          event('workload.state.changed', of.id, {
+            ...about,
+            ...(was === undefined ? {} : { from: was }),
+            to: is,
+            ...(message === undefined ? {} : { message }),
+          }),
+        ]),
+    ...(from && to && isWish ? [event('workload.changed', of.id, about)] : []),
+  ]
+  for (const service of new Set([from?.spec.service, to?.spec.service]))
+    if (service !== undefined && from?.spec.service !== to?.spec.service)
+      all.push(event('vpc.services.changed', vpc, { ...about, of: service }))
+  if (from?.spec.externalAddress !== to?.spec.externalAddress)
+    all.push(event('vpc.addresses.changed', vpc, { ...about, ...changed(from, to, 'externalAddress') }))
+  return all
 }
 
 /** A workload: an image to run as one or more replicas behind one stable address (VIP) and DNS name. */
@@ -182,5 +217,6 @@ export const workload = defineKind({
   ],
   terms: (r) => [`vpc:${r.spec.vpc}`, `subnet:${r.spec.subnet}`, `state:${r.status.state}`],
   wakes: (r) => [`vpc/${r.spec.vpc}`],
+  events,
 })
 export type Workload = ResourceOf<typeof workload>

@@ -4,10 +4,10 @@ import type { Draft } from '#engine/draft.ts'
 import { addressClosed } from '#cloud/observe/usage.kind.ts'
 import { type Recommendation, recommend, READ_EVERY_MS, stabilise } from './autoscale.ts'
 import type { ComputeDriver } from './compute.driver.ts'
-import { replica, type Replica } from './replica.kind.ts'
+import { replica, type Replica, serves } from './replica.kind.ts'
 import type { AttachmentView } from './replica.reconcile.ts'
 import type { Samples } from './samples.ts'
-import { desiredOf, isSteady, stateOf, toReplace, waitsFor } from './state.ts'
+import { desiredOf, isSteady, renewed, stateOf, toReplace, waitsFor } from './state.ts'
 import type { Workload } from './workload.kind.ts'
 
 /** The last replica wakes it when it goes; this is for when that was missed. */
@@ -55,7 +55,7 @@ export function reconcileWorkload({ compute, network, samples, grow }: WorkloadT
       }
     }
     for (const old of toReplace(it, live.slice(0, desired)))
-      look.draft.edit(replica, old, { spec: { ...old.spec, attempt: it.spec.attempt } })
+      look.draft.edit(replica, old, { spec: renewed(old, it) })
     return await outcomeOf(it, slots, desired, scaled?.scaledAt ?? it.status.scaledAt, trouble, look)
   }
 }
@@ -74,20 +74,12 @@ async function outcomeOf(
 ): Promise<Outcome<Workload['status']>> {
   const live = slots.filter((slot) => slot.deletedAt === undefined).slice(0, desired)
   const state = stateOf(it.status.state, desired, live)
-  if (state.state !== it.status.state)
-    draft.record({
-      stream: 'event',
-      tenant: it.tenant,
-      subject: it.id,
-      what: 'workload.state.changed',
-      body: { from: it.status.state, to: state.state, message: state.message },
-    })
   const message = trouble ?? state.message
   const status: Workload['status'] = {
     state: state.state,
     ...(message === undefined ? {} : { message }),
     desired,
-    ready: live.filter((slot) => slot.status.ready && slot.status.attempt === slot.spec.attempt).length,
+    ready: live.filter((slot) => serves(slot, it.id)).length,
     replicas: slots
       .toSorted((a, b) => a.spec.index - b.spec.index)
       .map((slot) => ({
@@ -95,11 +87,12 @@ async function outcomeOf(
         index: slot.spec.index,
         address: slot.spec.address,
         phase: slot.deletedAt === undefined ? slot.status.phase : ('terminating' as const),
-        ready: slot.status.ready && slot.deletedAt === undefined && slot.status.attempt === slot.spec.attempt,
+        ready: serves(slot, it.id),
         restarts: slot.status.restarts,
         ...(slot.status.message === undefined ? {} : { message: slot.status.message }),
       })),
     ...(scaledAt === undefined ? {} : { scaledAt }),
+    changedAt: state.state === it.status.state ? (it.status.changedAt ?? it.createdAt) : draft.now,
   }
   if (trouble) return again(RETRY_GROWTH_MS, trouble, status)
   if (isSteady(desired, slots, it.spec.attempt, draft.now))
@@ -121,17 +114,20 @@ function autoscale(
     ready.map((slot) => slot.id),
     draft.now,
   )
+  // What somebody stopped carries nothing, and is not to be made up for.
+  const stopped = slots.filter((slot) => slot.spec.stopped === true && slot.deletedAt === undefined).length
   const history = histories.get(it.id) ?? []
   const last = history.at(-1)
   if (averageMillicores === undefined || (last && draft.now - last.at < READ_EVERY_MS))
     return { desired: current, scaledAt: it.status.scaledAt }
-  const replicas = recommend({
-    replicas: current,
+  const awake = recommend({
+    replicas: Math.max(1, current - stopped),
     averageMillicores,
     targetMillicores: cpuTargetMillicores,
     min,
     max,
   })
+  const replicas = Math.min(max, awake + stopped)
   const next = stabilise(current, history, { at: draft.now, replicas })
   histories.set(it.id, next.history)
   if (next.replicas !== current)

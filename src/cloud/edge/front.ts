@@ -1,5 +1,5 @@
 import { PLATFORM } from '#engine/resource.ts'
-import type { Replica } from '#cloud/compute/replica.kind.ts'
+import { type Replica, serves } from '#cloud/compute/replica.kind.ts'
 import type { Workload } from '#cloud/compute/workload.kind.ts'
 import type { Provider } from '#cloud/network/provider.kind.ts'
 import type { Vpc } from '#cloud/network/vpc.kind.ts'
@@ -49,18 +49,11 @@ export const hasCloudflare = (provider: Provider | undefined): boolean =>
   (provider.spec.cloudflareAccountId ?? '') !== '' &&
   provider.spec.cloudflareToken !== ''
 
-/** Only what is ready, wanted and not on its way out gets connections. */
-export const servesWorkload = (it: Replica, workload: string): boolean =>
-  it.spec.workload === workload &&
-  it.deletedAt === undefined &&
-  it.status.ready &&
-  it.status.attempt === it.spec.attempt
-
 const originsOf = (
   { replicas }: FrontWorld,
   { workload, port, weight }: Route['spec']['targets'][number],
 ): Origin[] => {
-  const ready = replicas.filter((it) => servesWorkload(it, workload))
+  const ready = replicas.filter((it) => serves(it, workload))
   return ready.map((it) => ({
     id: it.id,
     address: it.spec.fabric,

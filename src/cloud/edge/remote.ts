@@ -2,10 +2,10 @@ import { CloudError } from '#lib/errors.ts'
 import { ALL, PLATFORM } from '#engine/resource.ts'
 import type { Draft } from '#engine/draft.ts'
 import type { Look } from '#engine/reconcile.ts'
-import { replica } from '#cloud/compute/replica.kind.ts'
+import { replica, serves } from '#cloud/compute/replica.kind.ts'
 import { provider, type Provider } from '#cloud/network/provider.kind.ts'
 import type { CloudflareAccess, CloudflareDriver, ConnectorDriver, Ingress } from './cloudflare.driver.ts'
-import { isRemote, servesWorkload } from './front.ts'
+import { isRemote } from './front.ts'
 import { tunnel, type Tunnel } from './tunnel.kind.ts'
 
 /**
@@ -70,7 +70,7 @@ export function createRemoteTunnels({ cloudflare, connector, edgePort }: RemoteT
         continue
       }
       const query = { tenant: it.tenant, terms: [`workload:${workload}`], deleted: false }
-      const ready = (await draft.list(replica, query)).find((one) => servesWorkload(one, workload))
+      const ready = (await draft.list(replica, query)).find((one) => serves(one, workload))
       if (ready) lines.push({ hostname, service: `tcp://${ready.spec.fabric}:${port}` })
     }
     return lines

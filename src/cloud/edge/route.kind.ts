@@ -2,7 +2,7 @@ import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
 import { LEADING_STATES, statusWord } from '#cloud/states.ts'
-import { tunnelStatus } from './tunnel.kind.ts'
+import { leadEvents, tunnelStatus } from './tunnel.kind.ts'
 
 export const TARGETS_MAX = 16
 
@@ -80,5 +80,11 @@ export const route = defineKind({
     ...new Set(r.spec.targets.map((it) => `workload:${it.workload}`)),
   ],
   wakes: (r) => [`vpc/${r.spec.vpc}`],
+  events: (before, after) =>
+    leadEvents(before, after, ({ spec: { hostname, vpc, targets } }) => ({
+      hostname,
+      vpc,
+      workloads: targets.map((one) => one.workload),
+    })),
 })
 export type Route = ResourceOf<typeof route>

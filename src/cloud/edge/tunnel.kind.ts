@@ -1,6 +1,7 @@
 import Type from 'typebox'
-import { defineKind } from '#engine/kind.ts'
-import type { ResourceOf } from '#engine/resource.ts'
+import { defineKind, type KindEvent } from '#engine/kind.ts'
+import type { Resource, ResourceOf } from '#engine/resource.ts'
+import { event, turnOf } from '#cloud/inside/event.kind.ts'
 import { LEADING_STATES, statusWord } from '#cloud/states.ts'
 
 export const TUNNEL_PROTOCOLS = ['http', 'https', 'ssh', 'tcp', 'udp'] as const
@@ -30,6 +31,29 @@ export const tunnelStatus = Type.Object({
     }),
   ),
 })
+
+/** A tunnel or route came, went, was changed, or came into force or out of it; said of the domain that it is below. */
+export function leadEvents<
+  R extends Resource<{ readonly under?: string }, { readonly state: string; readonly message?: string }>,
+>(
+  before: R | undefined,
+  after: R | undefined,
+  lead: (it: R) => { readonly hostname: string; readonly vpc: string; readonly workloads: readonly string[] },
+): KindEvent[] {
+  const { from, to, isWish } = turnOf(before, after)
+  const of = to ?? from
+  if (!of || (!isWish && from?.status.state === to?.status.state)) return []
+  const { hostname, vpc, workloads } = lead(of)
+  return [
+    event('domain.records.changed', of.spec.under ?? of.id, {
+      of: hostname,
+      ...(from ? { from: from.status.state } : {}),
+      ...(to ? { to: to.status.state } : {}),
+      vpcs: [vpc],
+      workloads: [...new Set(workloads)],
+    }),
+  ]
+}
 
 /** A hostname, under a domain that the tenant may use, that leads to a port of one workload's replicas. */
 export const tunnel = defineKind({
@@ -93,5 +117,11 @@ export const tunnel = defineKind({
   ],
   terms: (r) => [`vpc:${r.spec.vpc}`, `workload:${r.spec.workload}`, `hostname:${r.spec.hostname}`],
   wakes: (r) => [`vpc/${r.spec.vpc}`],
+  events: (before, after) =>
+    leadEvents(before, after, (it) => ({
+      hostname: it.spec.hostname,
+      vpc: it.spec.vpc,
+      workloads: [it.spec.workload],
+    })),
 })
 export type Tunnel = ResourceOf<typeof tunnel>

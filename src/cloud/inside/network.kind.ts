@@ -1,6 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { event, turnOf } from './event.kind.ts'
 
 export const MEMBERS_MAX = 100
 
@@ -37,6 +38,19 @@ export const network = defineKind({
       refusal: 'Network with this name already exists',
     },
   ],
+  events(before, after) {
+    const { from, to, isWish } = turnOf(before, after)
+    const of = to ?? from
+    if (!of || !isWish) return []
+    const members = (it: typeof of | undefined): string[] => it?.spec.members.map((one) => one.vpc) ?? []
+    return [
+      event(from ? 'network.changed' : 'network.created', of.id, {
+        ...(from ? { from: members(from) } : {}),
+        to: members(to),
+        vpcs: [...new Set([...members(from), ...members(to)])],
+      }),
+    ]
+  },
   terms: (r) => [...new Set(r.spec.members.map((it) => `vpc:${it.vpc}`))],
 })
 export type Network = ResourceOf<typeof network>

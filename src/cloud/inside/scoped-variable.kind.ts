@@ -1,6 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { event, turnOf } from './event.kind.ts'
 
 export const TARGETS_MAX = 100
 /** What a variable holds at most, in characters. */
@@ -85,5 +86,11 @@ export const scopedVariable = defineKind({
   immutable: ['vpc'],
   refs: (r) => [{ to: r.spec.vpc, onDelete: 'cascade' }],
   terms: (r) => [`vpc:${r.spec.vpc}`],
+  events(before, after) {
+    const { from, to, isWish } = turnOf(before, after)
+    const of = to ?? from
+    if (!of || !isWish) return []
+    return [event('vpc.variables.changed', of.spec.vpc, { of: of.name, vpcs: [of.spec.vpc] })]
+  },
 })
 export type ScopedVariable = ResourceOf<typeof scopedVariable>

@@ -1,4 +1,4 @@
-import type { Replica } from '#cloud/compute/replica.kind.ts'
+import { type Replica, serves } from '#cloud/compute/replica.kind.ts'
 import type { Workload } from '#cloud/compute/workload.kind.ts'
 import type { Settings } from '#cloud/context.ts'
 import type { Zone } from '#cloud/edge/edge.driver.ts'
@@ -100,13 +100,6 @@ function planAttachment(
 const isOver = (it: Workload, replicas: readonly Replica[]): boolean =>
   it.deletedAt !== undefined && !replicas.some((replica) => replica.spec.workload === it.id)
 
-/** Only what is ready, wanted and not on its way out gets connections. */
-const serves = (it: Replica, workload: Workload): boolean =>
-  it.spec.workload === workload.id &&
-  it.deletedAt === undefined &&
-  it.status.ready &&
-  it.status.attempt === it.spec.attempt
-
 function planVip(
   it: Workload,
   address: string,
@@ -120,7 +113,7 @@ function planVip(
     address,
     address6: address6Of(vpc.spec.range6, subnets.get(it.spec.subnet)?.spec.index6 ?? 0, address),
     ports: it.spec.ports,
-    backends: replicas.filter((replica) => serves(replica, it)).map((replica) => replica.id),
+    backends: replicas.filter((replica) => serves(replica, it.id)).map((replica) => replica.id),
     ...(it.spec.externalAddress && vpc.spec.internet ? { external: it.spec.externalAddress } : {}),
   }
 }

@@ -1,7 +1,16 @@
+import { isDeepStrictEqual } from 'node:util'
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
+import { changed, event, turnOf } from '#cloud/inside/event.kind.ts'
 import { HOST_ADVICE } from '#cloud/states.ts'
+
+/** What of the wish is told, and how it is called. */
+const TOLD = {
+  vpn: 'vpc.services.changed',
+  deployments: 'vpc.deployments.changed',
+  natAddress: 'vpc.addresses.changed',
+} as const
 
 /** A VPC: an address space and router of its own; nothing crosses between two of them unless it leaves by an external address. */
 export const vpc = defineKind({
@@ -58,5 +67,13 @@ export const vpc = defineKind({
     { pool: 'vpc-index', value: String(r.spec.index), ends: 'removal' },
     ...(r.spec.natAddress ? [{ pool: 'external', value: r.spec.natAddress, ends: 'removal' as const }] : []),
   ],
+  events(before, after) {
+    const { from, to } = turnOf(before, after)
+    const of = to ?? from
+    if (!of) return []
+    return (Object.keys(TOLD) as (keyof typeof TOLD)[])
+      .filter((field) => !isDeepStrictEqual(from?.spec[field], to?.spec[field]))
+      .map((field) => event(TOLD[field], of.id, { ...changed(from, to, field), vpcs: [of.id] }))
+  },
 })
 export type Vpc = ResourceOf<typeof vpc>

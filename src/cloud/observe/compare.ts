@@ -101,7 +101,9 @@ function leadingInto({ tunnels, routes, serviceTunnels }: Records) {
 
 const differs = (it: Replica, seen: SeenContainer): boolean =>
   it.deletedAt === undefined &&
-  (!seen.wanted || (isReal(it) && it.status.phase === 'running' && seen.state !== 'running'))
+  (isReal(it) && it.status.phase === 'stopped'
+    ? seen.state !== 'stopping'
+    : !seen.wanted || (isReal(it) && it.status.phase === 'running' && seen.state !== 'running'))
 
 /** Compares what is real with the records, both ways. Pure. */
 export function compare(real: Reality, records: Records): Leak[] {
@@ -181,7 +183,8 @@ export function compare(real: Reality, records: Records): Leak[] {
   missing('zone', vpcs, new Set(real.zones.map((it) => it.vpc)))
   const served = [...records.certificates].filter(([, it]) => isServed(it as Certificate))
   missing('certificate', new Map(served), new Set(real.certificates.map((it) => it.id)))
-  missing('container', replicas, new Set(real.containers.map((it) => it.id)))
+  const running = [...replicas].filter(([, it]) => (it as Replica).spec.stopped !== true)
+  missing('container', new Map(running), new Set(real.containers.map((it) => it.id)))
   for (const part of ['network', 'compute', 'edge'] as const)
     for (const it of real.findings[part]) leaks.push(found(part, it))
   return leaks
