@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { accessSync, constants, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { hostname } from 'node:os'
+import { availableParallelism, hostname } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { openAuthority } from '#lib/authority.ts'
 import { systemClock } from '#lib/clock.ts'
@@ -73,7 +73,9 @@ async function main(args: readonly string[]): Promise<void> {
     names: systemNames(),
   }
   await using bulk = openBulk({ directory: join(config.data, 'records'), clock, log })
-  const cloud = createCloud({ engine, bulk, drivers, settings: config.settings, log, version: readVersion() })
+  const machine = { hostname: hostname(), cpus: availableParallelism() }
+  const settings = { ...config.settings, machine }
+  const cloud = createCloud({ engine, bulk, drivers, settings, log, version: readVersion() })
   await cloud.bootstrap(
     async (admin) => await writeAtomically(adminFile(config.data), `${JSON.stringify(admin, null, 2)}\n`),
     () => randomBytes(16).toString('hex'),

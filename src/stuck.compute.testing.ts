@@ -343,6 +343,20 @@ const REPLICAS: readonly Case[] = [
   },
   {
     kind: 'replica',
+    state: 'stopping',
+    title: 'its container does not stop',
+    async stick(ground) {
+      const id = await running(ground)
+      const one = await first(ground, id)
+      await pretend(ground, id, { state: 'stopping', message: DISK })
+      await ground.act(async (verbs) => await verbs.stopReplica(one))
+      return one
+    },
+    says: /it waits for a disk/,
+    free: asItIs,
+  },
+  {
+    kind: 'replica',
     state: 'deleting',
     title: 'its container does not stop',
     async stick(ground) {

@@ -17,6 +17,7 @@ const CANNOT_HANG: Readonly<Record<string, string>> = {
   'route-table-deleting': 'nothing refers to a route table, so it is gone at the first look',
   'domain-verified': 'one that was verified stays so and is not looked at again',
   'acme-deleting': 'nothing refers to it, so it is gone at the first look',
+  'replica-stopped': 'nothing is on its way: it rests until it is started',
   'replica-succeeded': 'ended as its program wished; its workload tells of it',
 }
 

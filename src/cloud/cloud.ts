@@ -1,9 +1,10 @@
 import type { Static, TSchema } from 'typebox'
 import { CloudError, messageOf } from '#lib/errors.ts'
+import { guardedClient } from '#lib/guarded.ts'
 import type { Log } from '#lib/log.ts'
 import type { Engine, Explanation } from '#engine/engine.ts'
 import type { Kind } from '#engine/kind.ts'
-import type { Bulk } from '#engine/bulk.ts'
+import type { Bulk, BulkQuery, StoredBulkEntry } from '#engine/bulk.ts'
 import { createPicker } from '#engine/pick.ts'
 import type { Patrol, Reconciler } from '#engine/reconcile.ts'
 import { ALL, type AnyKind, isSettled, keyOf, PLATFORM, type Resource } from '#engine/resource.ts'
@@ -18,7 +19,7 @@ import {
 import { type Caller, type Origin, authorise, tenantFor } from './access.ts'
 import type { ExecSession, LogEntry, Sample } from './compute/compute.driver.ts'
 import { createReplica, freeIndex } from './compute/compute.verbs.ts'
-import { createContainers } from './compute/containers.ts'
+import { createContainers, registryFor } from './compute/containers.ts'
 import { registryCredential } from './compute/registry-credential.kind.ts'
 import { replica, type Replica } from './compute/replica.kind.ts'
 import { reconcileReplica } from './compute/replica.reconcile.ts'
@@ -50,12 +51,16 @@ import { tunnel } from './edge/tunnel.kind.ts'
 import { createAuthenticator, type Login } from './identity/authenticate.ts'
 import { credential } from './identity/credential.kind.ts'
 import { createAdmin } from './identity/identity.verbs.ts'
-import { hashPassword } from './identity/secrets.ts'
+import { createAttempts } from './identity/attempts.ts'
+import { hashPassword, verifyPassword } from './identity/secrets.ts'
 import { tenant } from './identity/tenant.kind.ts'
 import { user, type User } from './identity/user.kind.ts'
+import { createInside, type Inside, type Instance } from './inside/inside.ts'
 import { integration } from './inside/integration.kind.ts'
 import { network } from './inside/network.kind.ts'
 import { scopedVariable } from './inside/scoped-variable.kind.ts'
+import { METRICS, metricOf, SNAPSHOTS, snapshotOf } from './inside/telemetry.ts'
+import { LOGINS, loginOf } from './inside/vpn.ts'
 import { vpnUser } from './inside/vpn-user.kind.ts'
 import { planHost } from './network/plan.ts'
 import { provider } from './network/provider.kind.ts'
@@ -130,6 +135,8 @@ const ACCESSES_KEPT_MS = 7 * 86_400_000
 const EVENTS_RETRY_MS = 500
 const CHANGES_PAGE = 500
 const RECORDS_MAX = 1000
+const TELEMETRY_KEPT_MS = 15 * 86_400_000
+const LOGINS_KEPT_MS = 90 * 86_400_000
 const AUDIT_KEPT_MS = 400 * 86_400_000
 const EVENTS_KEPT_MS = 30 * 86_400_000
 
@@ -246,9 +253,27 @@ export type Cloud = {
   mend(caller: Caller, signal: AbortSignal): Promise<readonly Leak[]>
   /** Sentences naming what the host lacks; administrators only. */
   missing(caller: Caller, signal: AbortSignal): Promise<readonly string[]>
+  /** What workloads may know and do through their own API. */
+  readonly inside: Inside
+  /** What a workload's replicas sent, oldest first; kept 15 days. */
+  workloadMetrics(
+    caller: Caller,
+    workload: string,
+    query: BulkRange,
+  ): Promise<readonly ReturnType<typeof metricOf>[]>
+  /** What a load balancer told of its controllers, oldest first; kept 15 days. */
+  balancerSnapshots(
+    caller: Caller,
+    workload: string,
+    query: BulkRange,
+  ): Promise<readonly ReturnType<typeof snapshotOf>[]>
+  /** Who tried to log in to a VPC's VPN, oldest first; kept 90 days. */
+  vpnLogins(caller: Caller, vpc: string, query: BulkRange): Promise<readonly ReturnType<typeof loginOf>[]>
   /** Prometheus text. */
   metrics(): Promise<string>
 }
+
+export type BulkRange = Pick<BulkQuery, 'from' | 'to' | 'after' | 'limit' | 'newestFirst'>
 
 /** Names of the kinds that a reconciler makes true; the others are settled as they are. */
 export const RECONCILED: readonly string[] = [
@@ -422,6 +447,9 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
         await engine.store.forget('event', engine.clock.now() - EVENTS_KEPT_MS, 10_000)
         await bulk.forget('metric', engine.clock.now() - SAMPLES_KEPT_MS)
         await bulk.forget('access', engine.clock.now() - ACCESSES_KEPT_MS)
+        for (const told of [METRICS, SNAPSHOTS])
+          await bulk.forget(told, engine.clock.now() - TELEMETRY_KEPT_MS)
+        await bulk.forget(LOGINS, engine.clock.now() - LOGINS_KEPT_MS)
         return []
       },
     },
@@ -476,6 +504,47 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     if (!it) throw new CloudError('not_found', `No ${kind.name} ${id}`)
     return it
   }
+  const act: Cloud['act'] = async (caller, what, work, how = {}) =>
+    await engine.transact(async (draft) => {
+      const result = await work(createVerbs({ draft, caller, settings, pick, promises }))
+      draft.record({
+        stream: 'audit',
+        tenant: caller.tenant,
+        what,
+        body: {
+          subject: caller.subject,
+          credential: caller.credential,
+          dialect: caller.origin.dialect,
+          address: caller.origin.address,
+          requestId: caller.origin.requestId,
+        },
+      })
+      return result
+    }, how)
+  const { inside, metrics: told } = createInside({
+    engine,
+    bulk,
+    compute: drivers.compute,
+    settings,
+    log,
+    everything,
+    ask: guardedClient(settings.allowedNetworks),
+    sample: samples.get,
+    registryFor: async (of) => await engine.transact(async (draft) => await registryFor(draft, of)),
+    verifyPassword,
+    attempts: createAttempts(() => engine.clock.now()),
+    start: async (of, id, run) =>
+      await act(taskerOf(of), 'replica.start', async (verbs) => await verbs.startReplica(id, run)),
+    stop: async (of, id) =>
+      await act(taskerOf(of), 'replica.stop', async (verbs) => await verbs.stopReplica(id)),
+  })
+  const kept = async <R>(
+    it: Resource,
+    className: string,
+    query: BulkRange,
+    of: (entry: StoredBulkEntry) => R,
+  ): Promise<readonly R[]> =>
+    (await bulk.read({ ...query, class: className, tenant: it.tenant, subject: it.id })).map(of)
   const container = async (caller: Caller, id: string): Promise<Replica> => await read(caller, replica, id)
 
   return {
@@ -493,24 +562,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       if (!it || it.deletedAt !== undefined) throw new CloudError('not_found', 'Tenant not found')
       return { ...caller, tenant: id }
     },
-    async act(caller, what, work, how = {}) {
-      return await engine.transact(async (draft) => {
-        const result = await work(createVerbs({ draft, caller, settings, pick, promises }))
-        draft.record({
-          stream: 'audit',
-          tenant: caller.tenant,
-          what,
-          body: {
-            subject: caller.subject,
-            credential: caller.credential,
-            dialect: caller.origin.dialect,
-            address: caller.origin.address,
-            requestId: caller.origin.requestId,
-          },
-        })
-        return result
-      }, how)
-    },
+    act,
     get: async (caller, kind, id) => engine.redact(await read(caller, kind, id)),
     async list(caller, kind, query = {}) {
       authorise(caller, 'read')
@@ -614,7 +666,13 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
         ...(await drivers.front.missing(signal)),
       ]
     },
-    metrics: async () => (await metrics.text()) + traffic.metrics(),
+    inside,
+    workloadMetrics: async (caller, id, query) =>
+      await kept(await read(caller, workload, id), METRICS, query, metricOf),
+    balancerSnapshots: async (caller, id, query) =>
+      await kept(await read(caller, workload, id), SNAPSHOTS, query, snapshotOf),
+    vpnLogins: async (caller, id, query) => await kept(await read(caller, vpc, id), LOGINS, query, loginOf),
+    metrics: async () => (await metrics.text()) + traffic.metrics() + told(),
     async bootstrap(keep, newPassword) {
       if (await engine.store.claim('singleton', 'first admin')) return
       const password = newPassword()
@@ -637,6 +695,17 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     },
   }
 }
+
+/** A replica that starts and stops others: it may do that in its tenant, and nothing while that is suspended. */
+const taskerOf = ({ replica: { id }, tenant: of }: Instance): Caller => ({
+  scope: 'tenant',
+  subject: id,
+  tenant: of.id,
+  role: 'editor',
+  ...(of.spec.suspended ? { suspended: true } : {}),
+  credential: id,
+  origin: { dialect: 'cycle', address: '', requestId: '' },
+})
 
 /** Whose records a caller may see: its own tenant's, or all for an administrator that named none. */
 const recordsOf = (caller: Caller): string =>

@@ -25,6 +25,8 @@ export type Settings = {
   readonly drainSeconds: number
   /** Networks of the host that no subnet may overlap, where VPCs have no address space of their own. */
   readonly hostNetworks: readonly string[]
+  /** This machine, as it is told to workloads. */
+  readonly machine: { readonly hostname: string; readonly cpus: number }
   readonly quotas: Static<typeof Quotas>
   readonly replica: {
     readonly cpuMillicores: number
@@ -44,6 +46,7 @@ export const DEFAULT_SETTINGS: Settings = {
   edgePort: 443,
   drainSeconds: 15,
   hostNetworks: [],
+  machine: { hostname: 'localhost', cpus: 1 },
   quotas: {
     vpcs: 50,
     subnets: 200,

@@ -17,6 +17,8 @@ const compute: Verbs<ComputeDriver> = {
   remove: true,
   removeVolume: true,
   volumes: true,
+  observeImage: true,
+  fetchImage: true,
   samples: true,
   logs: true,
   exec: true,

@@ -101,6 +101,17 @@ export type LogEntry = {
 /** Something happened to a container; `observe` says what is true now. */
 export type ContainerEvent = { readonly id: string; readonly what: string; readonly at: number }
 
+/** An image as a tenant names it, with the login that its registry asks for. */
+export type ImageWish = Pick<ContainerWish, 'tenant' | 'image' | 'registry'>
+
+export type SeenImage = {
+  /** `present`: the machine has it, and a container of this tenant and login may use it without asking the registry. */
+  readonly state: 'absent' | 'pulling' | 'present' | 'failed'
+  /** Why it failed. */
+  readonly message?: string
+  readonly progress?: { readonly doneBytes: number; readonly totalBytes: number }
+}
+
 /** The containers of one machine. Verbs are idempotent, keyed by our ids, and never wait for slow work: `observe` shows its progress. */
 export interface ComputeDriver extends Audited {
   /** Sentences naming what the host lacks to run containers; empty when it can. */
@@ -115,6 +126,9 @@ export interface ComputeDriver extends Audited {
   /** Removes a volume's directory and what is in it. */
   removeVolume(volume: string, signal: AbortSignal): Promise<void>
   volumes(signal: AbortSignal): Promise<readonly string[]>
+  observeImage(wish: ImageWish, signal: AbortSignal): Promise<SeenImage>
+  /** Begins to fetch it; fine when it is there or on its way. */
+  fetchImage(wish: ImageWish, signal: AbortSignal): Promise<void>
   samples(signal: AbortSignal): Promise<readonly Sample[]>
   logs(
     id: string,

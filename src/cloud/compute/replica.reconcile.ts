@@ -126,6 +126,8 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
       if (busy !== undefined) return again(SOON_MS, busy)
     }
     drain.forget(it.id)
+    if (seen?.wanted === false && seen.state === 'stopping')
+      return again(UNDERWAY_MS, 'its container of before is going')
     if (!seen?.wanted || seen.attempt !== attemptOf(it)) containers.distrust(it.id)
     // Records that were restored from an older backup: what runs is of a time that they do not know.
     if (seen?.wanted && seen.attempt > attemptOf(it)) {

@@ -1,13 +1,31 @@
-import type { Resource } from '#engine/resource.ts'
-import type { Sample } from '#cloud/compute/compute.driver.ts'
+import { cidr, contains, parseIpv4 } from '#lib/cidr.ts'
+import { CloudError } from '#lib/errors.ts'
+import type { GuardedClient } from '#lib/guarded.ts'
+import type { Log } from '#lib/log.ts'
+import { objectId } from '#lib/object-id.ts'
+import type { Bulk } from '#engine/bulk.ts'
+import type { Engine } from '#engine/engine.ts'
+import { PLATFORM, type Resource } from '#engine/resource.ts'
+import type { Settings } from '#cloud/context.ts'
+import type { ComputeDriver, ImageWish, Sample } from '#cloud/compute/compute.driver.ts'
 import type { Replica } from '#cloud/compute/replica.kind.ts'
 import type { Service, Workload } from '#cloud/compute/workload.kind.ts'
 import type { Tenant } from '#cloud/identity/tenant.kind.ts'
+import { provider } from '#cloud/network/provider.kind.ts'
 import type { Subnet } from '#cloud/network/subnet.kind.ts'
 import type { Vpc } from '#cloud/network/vpc.kind.ts'
-import type { Integration } from './integration.kind.ts'
+import { createEvents } from './events.ts'
+import { integration, type Integration } from './integration.kind.ts'
+import { createMachine } from './machine.ts'
+import { createNames } from './names.ts'
 import type { Network } from './network.kind.ts'
 import type { ScopedVariable } from './scoped-variable.kind.ts'
+import { createSight, type Everything } from './sight.ts'
+import { createTail } from './tail.ts'
+import { createTelemetry } from './telemetry.ts'
+import { createTokens } from './token.ts'
+import { createVariables } from './variables.ts'
+import { createVpn, type VpnTools } from './vpn.ts'
 
 /** The replica that asks, with all that it stands in, as it is now. Every question is asked on behalf of one. */
 export type Instance = {
@@ -117,10 +135,13 @@ export type Metric = {
 }
 
 /**
- * Something that happened, durable, in words of the cloud:
- * `workload.state` `workload.changed` `workload.replicas` of a workload; `vpc.services` `vpc.deployments` `vpc.addresses`
- * `vpc.changed` `vpc.variables` of a VPC; `network.created` `network.changed` of a network; `domain.verified`
- * `domain.changed` `domain.records` `domain.certificate` of a domain.
+ * Something that happened, durable, in words of the cloud. Of a workload (`subject`): `workload.state.changed` (`from` and
+ * `to` are its state words, `deleted` the last), `workload.changed` (its wish), `workload.replicas.changed` (`of` is a
+ * replica, `from` and `to` its state words). Of a VPC: `vpc.services.changed` (`of` a service; `from` and `to` the settings
+ * of its VPN), `vpc.deployments.changed` (`from` and `to` are its tags), `vpc.addresses.changed` (external addresses),
+ * `vpc.variables.changed` (`of` an identifier). Of a network: `network.created`, `network.changed` (`from` and `to` are ids
+ * of VPCs). Of a domain: `domain.verified`, `domain.changed` (states), `domain.records.changed` (`of` a hostname; the
+ * subject is the domain it is below, else the tunnel or route). Of a certificate: `domain.certificate.ready`.
  */
 export type InsideEvent = {
   /** Give it as `after` to go on behind it. */
@@ -129,11 +150,12 @@ export type InsideEvent = {
   /** Id of the resource that it is about. */
   readonly subject: string
   readonly at: number
-  /** State word or value before and after; absent where there was or is none. */
+  readonly of?: string
+  /** Before and after; absent where there was or is none. */
   readonly from?: unknown
   readonly to?: unknown
   readonly message?: string
-  /** VPCs and workloads that it concerns. */
+  /** VPCs that it concerns, of those that the reader may see, and workloads. */
   readonly vpcs: readonly string[]
   readonly workloads: readonly string[]
 }
@@ -195,8 +217,128 @@ export type Inside = {
   /** Whether a name and password open the VPC's VPN. Every try is kept; `rate_limited` after too many. */
   vpnLogin(of: Instance, login: { readonly username: string; readonly password: string }): Promise<boolean>
   /**
-   * What it may know of what happens, from now or after a cursor. Ends when its token is no longer good; `gone` when the
-   * cursor is too old or it reads too slowly.
+   * What it may know of what happens, right after each commit, from now or after a cursor; kept 30 days. Ends when its
+   * token is no longer good; throws `gone` when it reads too slowly.
    */
   events(of: Instance, how: { readonly after?: string }, signal: AbortSignal): AsyncIterable<InsideEvent>
+}
+
+export type InsideTools = {
+  readonly engine: Engine
+  readonly bulk: Bulk
+  readonly compute: ComputeDriver
+  readonly settings: Settings
+  readonly log: Log
+  readonly everything: Everything
+  readonly ask: GuardedClient
+  readonly sample: (replica: string) => Sample | undefined
+  /** The login for the registry of a workload's image. */
+  readonly registryFor: (of: Workload) => Promise<ImageWish['registry'] | undefined>
+  readonly start: (of: Instance, replica: string, run?: FunctionRun) => Promise<unknown>
+  readonly stop: (of: Instance, replica: string) => Promise<unknown>
+} & Pick<VpnTools, 'verifyPassword' | 'attempts'>
+
+/** The answers to what workloads ask; `metrics` is what they told of themselves, as Prometheus text. */
+export function createInside(tools: InsideTools): { readonly inside: Inside; metrics(): string } {
+  const { engine, everything, settings } = tools
+  const tokens = createTokens(engine.mac)
+  const sight = createSight(engine, everything, tokens)
+  const variables = createVariables(engine, everything, tools.ask)
+  const telemetry = createTelemetry(tools.bulk, engine.clock)
+  const edge = createNames(engine, everything, sight)
+  const machine = createMachine({ ...tools, sight })
+  const mayTask = ({ workload: { spec } }: Instance): void => {
+    if (spec.service !== 'scheduler' && spec.role !== 'orchestrator')
+      throw new CloudError('forbidden', 'Only a scheduler or an orchestrator starts and stops instances')
+  }
+  const inside: Inside = {
+    token: tokens.of,
+    authenticate: sight.authenticate,
+    instance: sight.instance,
+    environment: sight.environment,
+    workloads: sight.workloads,
+    replicas: sight.replicas,
+    workload: sight.workload,
+    replicasOf: sight.replicasOf,
+    addresses: async (of) =>
+      await addressesOf(of, engine, settings, await sight.workloads(of), await sight.replicas(of)),
+    networks: sight.networks,
+    joined: sight.joined,
+    joinedReplicas: sight.joinedReplicas,
+    serverReplicas: sight.serverReplicas,
+    serverWorkloads: sight.serverWorkloads,
+    ...machine,
+    ...edge,
+    variables: variables.readable,
+    given: variables.given,
+    integration: async (of, by) => await integrationOf(engine, everything, of, by),
+    takeSnapshots: async (of, snapshots) => await Promise.resolve(telemetry.takeSnapshots(of, snapshots)),
+    takeMetrics: async (of, metrics) => await Promise.resolve(telemetry.takeMetrics(of, metrics)),
+    async start(of, task, run) {
+      mayTask(of)
+      await tools.start(of, (await sight.replicaOf(of, task)).id, run)
+    },
+    async stop(of, task) {
+      mayTask(of)
+      await tools.stop(of, (await sight.replicaOf(of, task)).id)
+    },
+    vpnLogin: createVpn(tools),
+    events: createEvents(engine, everything, sight, createTail(engine, tools.log)),
+  }
+  return { inside, metrics: telemetry.metrics }
+}
+
+async function addressesOf(
+  of: Instance,
+  engine: Engine,
+  settings: Settings,
+  workloads: readonly PlacedWorkload[],
+  replicas: readonly PlacedReplica[],
+): Promise<ExternalAddress[]> {
+  const [config] = (await engine.list(provider, { tenant: PLATFORM, limit: 1 })).items
+  const pools = [
+    ...(config ? [{ cidr: config.spec.externalCidr, gateway: config.spec.externalGateway }] : []),
+    { cidr: settings.externalCidr, gateway: settings.externalGateway },
+  ]
+  const held = (address: string, workload?: Workload): ExternalAddress[] => {
+    const pool = pools.find((it) => contains(cidr(it.cidr), parseIpv4(address) ?? -1))
+    if (!pool) return []
+    const own = replicas.filter((it) => it.workload.id === workload?.id).map((it) => it.replica)
+    return [{ address, ...pool, ...(workload ? { workload } : {}), replicas: own }]
+  }
+  const { natAddress } = of.vpc.spec
+  return [
+    ...workloads.flatMap(({ workload }) =>
+      workload.spec.externalAddress === undefined ? [] : held(workload.spec.externalAddress, workload),
+    ),
+    ...(natAddress === undefined ? [] : held(natAddress)),
+  ]
+}
+
+/** A name in the form of an identifier: `My Container` is `my-container`. */
+export const slugOf = (name: string): string =>
+  name
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .replaceAll(/^-+|-+$/g, '')
+
+async function integrationOf(
+  engine: Engine,
+  everything: Everything,
+  of: Instance,
+  { identifier, vendor }: { readonly identifier?: string; readonly vendor?: string },
+): Promise<Integration> {
+  if (identifier === undefined && vendor === undefined)
+    throw new CloudError('invalid', 'Pass identifier or vendor', { field: 'identifier' })
+  const terms = vendor === undefined ? {} : { terms: [`vendor:${vendor}`] }
+  const all = await everything(integration, of.tenant.id, { ...terms, deleted: false })
+  const isNamed = (it: Integration): boolean =>
+    [it.name, slugOf(it.name), objectId(it.id)].includes(identifier ?? it.name)
+  const it = all.find(isNamed)
+  if (!it) throw new CloudError('not_found', 'There is no such integration', { field: 'integration' })
+  const opened = integration.secret.map((field) => [field, engine.open(it, field)] as const)
+  return {
+    ...it,
+    spec: { ...it.spec, ...Object.fromEntries(opened.filter(([, text]) => text !== undefined)) },
+  }
 }

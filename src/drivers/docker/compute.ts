@@ -16,13 +16,14 @@ import { lookAround } from './audit.ts'
 import { type Convergence, converge } from './converge.ts'
 import { type DockerApi, type RegistryLogin, dockerApi } from './docker.ts'
 import { startExec } from './exec.ts'
+import { createFetches } from './fetches.ts'
 import { openImages } from './images.ts'
 import { entriesOf, placeOf, sinceOf } from './logs.ts'
 import { missingInDocker } from './missing.ts'
 import { dockerNetworks, type Networks } from './networks.ts'
 import { openOwner } from './owner.ts'
 import type { NetworkPlugin } from './plugin.ts'
-import { DEFAULT_LIMITS, type Limits, refusal } from './rules.ts'
+import { DEFAULT_LIMITS, type Limits, refusal, refusalOfImage } from './rules.ts'
 import { sampler } from './samples.ts'
 import { type Volumes, openVolumes } from './volumes.ts'
 import { type Held, type KeptWish, type Seal, type Wishes, openWishes } from './wishes.ts'
@@ -95,6 +96,7 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
     stop.signal,
   )
   const sample = sampler(api, clock.now)
+  const fetches = createFetches(images, stop.signal)
 
   const reachable = async (signal: AbortSignal): Promise<void> => {
     if (await it.session.opened(CONNECT_MS, signal)) return
@@ -172,6 +174,16 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
       await volumes.remove(volume)
     },
     volumes: () => volumes.list(),
+    async observeImage(wish, signal) {
+      await reachable(signal)
+      return await fetches.observe(wish)
+    },
+    async fetchImage(wish, signal) {
+      const why = refusalOfImage(String(wish.image))
+      if (why !== undefined) throw new CloudError('invalid', why)
+      await reachable(signal)
+      await fetches.begin(wish)
+    },
     async samples(signal) {
       await reachable(signal)
       const running = it.ids().flatMap((id) => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { addUp, isFinal, referenceOf } from './images.ts'
+import { referenceOf } from '#lib/image-reference.ts'
+import { addUp, isFinal } from './images.ts'
 
 describe('images', () => {
   test('a name without a tag is its latest', () => {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { readIfThere, writeAtomically } from '#lib/files.ts'
+import { referenceOf } from '#lib/image-reference.ts'
 import { linesOf } from '#lib/lines.ts'
 import type { DockerApi, RegistryLogin } from './docker.ts'
 import { reasonOf, statusOf } from './docker.ts'
@@ -23,10 +24,6 @@ export class FetchFailure extends Error {
 const failure = (reference: string, reason: string): FetchFailure =>
   new FetchFailure(isFinal(reason) ? 'final' : 'passing', pullMessage(reference, reason))
 
-/** With the tag that Docker means when none is given; without one its pull would fetch every tag. */
-export const referenceOf = (image: string): string =>
-  image.includes('@') || /:[^/]+$/.test(image) ? image : `${image}:latest`
-
 const FINAL =
   /not found|manifest unknown|does not exist|denied|unauthorized|authentication required|no basic auth|invalid reference|no matching manifest|forbidden|unsupported/i
 const PASSING =
@@ -42,6 +39,11 @@ type Pull = {
   readonly stop: AbortController
 }
 
+/** An image, for whom and by whose login. */
+export type Wanted = Pick<KeptWish, 'tenant' | 'image'> & {
+  readonly registry?: { readonly server: string; readonly username: string }
+}
+
 /**
  * Images by wish: pulled when they are not here. An image that a login brought is for those who hold that login: another
  * wish for it has to show its own right with a pull, which moves no data when the image is here.
@@ -49,11 +51,13 @@ type Pull = {
 export type Images = {
   /** Ends when the image is here; `login` is the wish's own, opened. */
   fetch(
-    wish: KeptWish,
+    wish: Wanted,
     login: RegistryLogin | undefined,
     onProgress: (progress: Progress) => void,
     signal: AbortSignal,
   ): Promise<void>
+  /** Whether it is here, for whoever wants it. */
+  has(wish: Wanted): Promise<boolean>
 }
 
 export async function openImages(api: DockerApi, directory: string): Promise<Images> {
@@ -105,15 +109,23 @@ export async function openImages(api: DockerApi, directory: string): Promise<Ima
     return pull
   }
 
+  const holderFor = (wish: Wanted): string | undefined =>
+    wish.registry && holderOf(wish.tenant, wish.registry)
+  const has = async (wish: Wanted): Promise<boolean> => {
+    const id = await api.image(referenceOf(wish.image))
+    if (id === undefined) return false
+    const holders = grants.get(id)
+    const holder = holderFor(wish)
+    return !holders || (holder !== undefined && holders.includes(holder))
+  }
+
   return {
+    has,
     async fetch(wish, login, onProgress, signal) {
+      if (await has(wish)) return
+      // A pull without a tag would fetch every one.
       const reference = referenceOf(wish.image)
-      const holder = wish.registry ? holderOf(wish.tenant, wish.registry) : undefined
-      const id = await api.image(reference)
-      if (id !== undefined) {
-        const holders = grants.get(id)
-        if (!holders || (holder !== undefined && holders.includes(holder))) return
-      }
+      const holder = holderFor(wish)
       // The login is part of the key: a wrong password must not ride on another's pull.
       const key = [reference, wish.tenant, login ? digest(JSON.stringify(login)) : ''].join(' ')
       const pull = share(key, (it) => pullOnce(reference, holder, login, it))

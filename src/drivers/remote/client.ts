@@ -1,6 +1,6 @@
 import { Agent, type IncomingMessage, request as send } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { ComputeDriver, ContainerEvent, LogEntry } from '#cloud/compute/compute.driver.ts'
+import type { ComputeDriver, ContainerEvent, LogEntry, SeenImage } from '#cloud/compute/compute.driver.ts'
 import type { NetworkDriver } from '#cloud/network/network.driver.ts'
 import type { Finding } from '#cloud/observe/finding.driver.ts'
 import { EVERY_PROMISE, type NetworkPromise } from '#cloud/network/promises.driver.ts'
@@ -207,6 +207,8 @@ export function remoteDrivers(options: {
     remove: async (id, signal) => void (await ask('compute/remove', [id], signal)),
     removeVolume: async (volume, signal) => void (await ask('compute/removeVolume', [volume], signal)),
     volumes: async (signal) => (await ask('compute/volumes', [], signal)) as readonly string[],
+    observeImage: async (wish, signal) => (await ask('compute/observeImage', [wish], signal)) as SeenImage,
+    fetchImage: async (wish, signal) => void (await ask('compute/fetchImage', [wish], signal)),
     samples: async (signal) =>
       (await ask('compute/samples', [], signal)) as Awaited<ReturnType<ComputeDriver['samples']>>,
     logs: (id, how, signal) => follow('compute/logs', [id, how], signal) as AsyncGenerator<LogEntry>,

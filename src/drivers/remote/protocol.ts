@@ -37,6 +37,8 @@ export const VERBS = {
   'compute/remove': 'write',
   'compute/removeVolume': 'write',
   'compute/volumes': 'read',
+  'compute/observeImage': 'read',
+  'compute/fetchImage': 'write',
   'compute/samples': 'read',
   'compute/purge': 'write',
   'compute/audit': 'read',

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { chmod, chown, lstat, rename, rm } from 'node:fs/promises'
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { ComputeDriver, ContainerWish } from '#cloud/compute/compute.driver.ts'
+import type { ComputeDriver, ContainerWish, ImageWish } from '#cloud/compute/compute.driver.ts'
 import type { HostPlan, NetworkDriver, VpcPlan } from '#cloud/network/network.driver.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { isUuid } from '#lib/ids.ts'
@@ -129,6 +129,8 @@ const verbsOf = (network: NetworkDriver, compute: ComputeDriver): Record<keyof t
   'compute/remove': ([id], signal) => compute.remove(idOf(id), signal),
   'compute/removeVolume': ([volume], signal) => compute.removeVolume(idOf(volume), signal),
   'compute/volumes': (_, signal) => compute.volumes(signal),
+  'compute/observeImage': ([wish], signal) => compute.observeImage(wish as ImageWish, signal),
+  'compute/fetchImage': ([wish], signal) => compute.fetchImage(wish as ImageWish, signal),
   'compute/samples': (_, signal) => compute.samples(signal),
   'compute/purge': (_, signal) => compute.purge(signal),
   'compute/audit': (_, signal) => compute.audit(signal),

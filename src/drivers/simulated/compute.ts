@@ -1,6 +1,7 @@
 import { PassThrough } from 'node:stream'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
+import { referenceOf } from '#lib/image-reference.ts'
 import type {
   ComputeDriver,
   ContainerEvent,
@@ -16,6 +17,7 @@ import type { Fault } from './network.ts'
 export const MISSING_IMAGE = 'missing'
 const START_MS = 50
 const STOP_MS = 20
+const PULL_MS = 100
 const LOG_MAX = 1000
 
 type Container = {
@@ -47,6 +49,8 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
   const containers = new Map<string, Container>()
   const pretences = new Map<string, Partial<SeenContainer>>()
   const volumes = new Set<string>()
+  /** Images that the machine has, or fetches since then. */
+  const fetched = new Map<string, number>()
   const listeners = new Set<(event: ContainerEvent) => void>()
   const tell = (id: string, what: string): void => {
     for (const listener of listeners) listener({ id, what, at: clock.now() })
@@ -124,6 +128,7 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
           rule: 'lost_race',
         })
       for (const mount of wish.mounts) volumes.add(mount.volume)
+      fetched.set(referenceOf(wish.image), clock.now() - PULL_MS)
       if (held && held.wish.attempt === wish.attempt) {
         held.wish = wish
         return
@@ -159,6 +164,20 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
     async volumes() {
       await fault('volumes', '')
       return [...volumes]
+    },
+    async observeImage({ image }) {
+      await fault('observeImage', image)
+      if (image.includes(MISSING_IMAGE))
+        return fetched.has(referenceOf(image))
+          ? { state: 'failed', message: `no such image: ${image}` }
+          : { state: 'absent' }
+      const since = fetched.get(referenceOf(image))
+      if (since === undefined) return { state: 'absent' }
+      return { state: clock.now() >= since + PULL_MS ? 'present' : 'pulling' }
+    },
+    async fetchImage({ image }) {
+      await fault('fetchImage', image)
+      if (!fetched.has(referenceOf(image))) fetched.set(referenceOf(image), clock.now())
     },
     async samples() {
       await fault('samples', '')
@@ -214,6 +233,7 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
       await fault('purge', '')
       containers.clear()
       volumes.clear()
+      fetched.clear()
     },
   }
 }

@@ -1,0 +1,32 @@
+import { timingSafeEqual } from 'node:crypto'
+import { attemptOf, type Replica } from '#cloud/compute/replica.kind.ts'
+
+const TOKEN =
+  /^ins_([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})_(\d{1,15})_([\w-]{43})$/
+const PURPOSE = 'instance token'
+
+/** Whose container a token was made for. */
+export type Bearer = { readonly replica: string; readonly attempt: number }
+
+/**
+ * Tokens of replicas: made from the replica, its attempt and a key that only the cloud process has, so that they are kept
+ * nowhere and are the same after a restart.
+ */
+export function createTokens(mac: (text: string, purpose: string) => string) {
+  const proof = ({ replica, attempt }: Bearer): string => mac(`${replica}/${attempt}`, PURPOSE)
+  return {
+    of(it: Pick<Replica, 'id' | 'spec'>): string {
+      const attempt = attemptOf(it)
+      return `ins_${it.id.replaceAll('-', '')}_${attempt}_${proof({ replica: it.id, attempt })}`
+    },
+    /** Undefined for what this installation did not make. */
+    read(token: string): Bearer | undefined {
+      const [, a, b, c, d, e, attempt, given] = TOKEN.exec(token) ?? []
+      if (given === undefined) return undefined
+      const bearer = { replica: [a, b, c, d, e].join('-'), attempt: Number(attempt) }
+      const [right, theirs] = [Buffer.from(proof(bearer)), Buffer.from(given)]
+      return right.length === theirs.length && timingSafeEqual(right, theirs) ? bearer : undefined
+    },
+  }
+}
+export type Tokens = ReturnType<typeof createTokens>

@@ -1,0 +1,97 @@
+import type { GuardedClient } from '#lib/guarded.ts'
+import type { Bulk, StoredBulkEntry } from '#engine/bulk.ts'
+import type { Engine } from '#engine/engine.ts'
+import { PLATFORM } from '#engine/resource.ts'
+import { user } from '#cloud/identity/user.kind.ts'
+import type { Instance } from './inside.ts'
+import { vpnUser } from './vpn-user.kind.ts'
+
+const WEBHOOK_MS = 5000
+const WEBHOOK_BYTES_MAX = 65_536
+const NAME_LENGTH_MAX = 256
+const PASSWORD_LENGTH_MAX = 1024
+export const LOGINS = 'vpn-login'
+const STATUS_OK = 200
+
+export type VpnTools = {
+  readonly engine: Engine
+  readonly bulk: Bulk
+  readonly ask: GuardedClient
+  /** Takes as long for an undefined hash. */
+  verifyPassword(password: string, hash: string | undefined): Promise<boolean>
+  readonly attempts: {
+    check(username: string, address: string): void
+    failed(username: string, address: string): void
+    succeeded(username: string, address: string): void
+  }
+}
+
+/** A try to log in to a VPC's VPN. */
+export type VpnLogin = { readonly username: string; readonly success: boolean; readonly replica: string }
+
+export const loginOf = ({ at, cursor, body }: StoredBulkEntry) => ({ ...(body as VpnLogin), at, cursor })
+
+/** Checks names and passwords for the VPN of a VPC: its own users, then the platform's, then whoever it names. */
+export function createVpn({ engine, bulk, ask, verifyPassword, attempts }: VpnTools) {
+  const ownUser = async ({ vpc, tenant }: Instance, username: string) => {
+    const claim = await engine.store.claim(`vpn-user-name:${vpc.id}`, username)
+    const it = claim && (await engine.get(vpnUser, tenant.id, claim.owner))
+    return it?.deletedAt === undefined ? it : undefined
+  }
+  /** Of the platform: an administrator, or a member of the tenant. */
+  const hashOfUser = async ({ tenant }: Instance, username: string): Promise<string | undefined> => {
+    const claim = await engine.store.claim('user-name', username)
+    const it = claim && (await engine.get(user, PLATFORM, claim.owner))
+    const may = it?.spec.admin === true || it?.spec.memberships.some((one) => one.tenant === tenant.id)
+    return it && it.deletedAt === undefined && may === true ? engine.open(it, 'passwordHash') : undefined
+  }
+  const agrees = async (url: string, username: string, password: string): Promise<boolean> => {
+    const headers = { 'content-type': 'application/json' }
+    const body = JSON.stringify({ username, password })
+    const how = {
+      url,
+      method: 'POST' as const,
+      headers,
+      body,
+      timeoutMs: WEBHOOK_MS,
+      bytesMax: WEBHOOK_BYTES_MAX,
+    }
+    return await ask(how).then(
+      ({ status }) => status === STATUS_OK,
+      () => false,
+    )
+  }
+  const sawOwn = async (of: Instance, id: string): Promise<void> =>
+    await engine.transact(async (draft) => {
+      const it = await draft.get(vpnUser, of.tenant.id, id)
+      if (it && it.deletedAt === undefined)
+        draft.edit(vpnUser, it, { spec: { ...it.spec, lastLoginAt: draft.now } })
+    })
+  const isGood = async (of: Instance, username: string, password: string): Promise<boolean> => {
+    const { vpn } = of.vpc.spec
+    if (vpn?.enabled !== true) return false
+    if (username === '' || username.length > NAME_LENGTH_MAX || password.length > PASSWORD_LENGTH_MAX)
+      return false
+    if (vpn.vpnUsers) {
+      const it = await ownUser(of, username)
+      if (await verifyPassword(password, it && engine.open(it, 'passwordHash'))) {
+        if (it) await sawOwn(of, it.id)
+        return it !== undefined
+      }
+    }
+    if (vpn.users && (await verifyPassword(password, await hashOfUser(of, username)))) return true
+    return vpn.webhook !== undefined && (await agrees(vpn.webhook, username, password))
+  }
+  return async (of: Instance, login: { username: string; password: string }): Promise<boolean> => {
+    const { username, password } = login
+    // One VPC's guesses are not held against another's.
+    const key = `${of.vpc.id} ${username.slice(0, NAME_LENGTH_MAX)}`
+    attempts.check(key, of.replica.id)
+    const success = await isGood(of, username, password)
+    if (success) attempts.succeeded(key, of.replica.id)
+    else attempts.failed(key, of.replica.id)
+    const body: VpnLogin = { username: username.slice(0, NAME_LENGTH_MAX), success, replica: of.replica.id }
+    bulk.append(LOGINS, { tenant: of.tenant.id, subject: of.vpc.id, body })
+    return success
+  }
+}
