@@ -1,7 +1,6 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
-import { event } from '#cloud/inside/event.kind.ts'
 import { HOST_ADVICE, statusWord } from '#cloud/states.ts'
 
 export const NAMES_MAX = 100
@@ -67,11 +66,6 @@ export const certificate = defineKind({
     r.owner === undefined
       ? []
       : (['tunnel', 'route', 'service-tunnel'] as const).map((kind) => `${kind}/${r.owner ?? ''}` as const),
-  events(before, after) {
-    const serial = after?.status.serial
-    if (!after || serial === undefined || serial === before?.status.serial) return []
-    return [event('domain.certificate.ready', after.id, { to: serial })]
-  },
   terms: (r) => [...r.spec.names.map((it) => `hostname:${it}`), `state:${r.status.state}`],
 })
 export type Certificate = ResourceOf<typeof certificate>

@@ -23,7 +23,8 @@ const WORDS: ReadonlySet<string> = new Set([
   'domain.verified',
   'domain.changed',
   'domain.records.changed',
-  'domain.certificate.ready',
+  'certificate.issued',
+  'certificate.renewed',
 ])
 
 type Concerned = { readonly vpcs: readonly string[]; readonly workloads: readonly string[] }
@@ -42,7 +43,7 @@ export function createEvents(
       everything(tunnel, tenant, query),
       everything(route, tenant, query),
     ])
-    const owner = what.startsWith('domain.certificate')
+    const owner = what.startsWith('certificate.')
       ? (await engine.get(certificate, tenant, subject))?.owner
       : undefined
     const uses = ({ id, spec }: { id: string; spec: { under?: string; certificate?: string } }): boolean =>

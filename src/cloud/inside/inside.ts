@@ -141,7 +141,8 @@ export type Metric = {
  * of its VPN), `vpc.deployments.changed` (`from` and `to` are its tags), `vpc.addresses.changed` (external addresses),
  * `vpc.variables.changed` (`of` an identifier). Of a network: `network.created`, `network.changed` (`from` and `to` are ids
  * of VPCs). Of a domain: `domain.verified`, `domain.changed` (states), `domain.records.changed` (`of` a hostname; the
- * subject is the domain it is below, else the tunnel or route). Of a certificate: `domain.certificate.ready`.
+ * subject is the domain it is below, else the tunnel or route). Of a certificate: `certificate.issued`,
+ * `certificate.renewed`.
  */
 export type InsideEvent = {
   /** Give it as `after` to go on behind it. */
