@@ -49,6 +49,7 @@ export type Dialect = {
 /** What a dialect gets of the server it is mounted in. */
 export type Mount = {
   readonly log: Log
+  readonly clock: Clock
   /** Methods with a route at this path (as in `request.url`), to tell a wrong method from an unknown path. */
   methodsAt(path: string): readonly string[]
 }
@@ -289,7 +290,7 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
   /** Which dialect alone a request's listener serves. */
   const alone = new WeakMap<IncomingMessage, string>()
   const { app, metrics } = await openApp(options, limits, trusted, (it) => routed(it, names, alone.get(it)))
-  answerErrors(app, { log, methodsAt: collectRoutes(app).methodsAt }, (fault, request) => {
+  answerErrors(app, { log, clock, methodsAt: collectRoutes(app).methodsAt }, (fault, request) => {
     const status = PROBLEM_STATUS[fault.code]
     return { status, body: { title: fault.code, status, detail: fault.message, requestId: request.id } }
   })
@@ -300,7 +301,7 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
       async (scope) => {
         const { all, methodsAt } = collectRoutes(scope)
         if (dialect.inside) scope.addHook('onRequest', refuseOutside)
-        await dialect.register(scope, cloud, { log: log.with({ dialect: dialect.name }), methodsAt })
+        await dialect.register(scope, cloud, { log: log.with({ dialect: dialect.name }), clock, methodsAt })
         documents.set(dialect.name, documentOf(dialect, cloud.version.version, all))
       },
       { prefix: `/${dialect.name}` },

@@ -119,6 +119,15 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     column('MESSAGE', status('message')),
   ],
   user: [column('ADMIN', yesNo('admin')), column('TENANTS', count('memberships'))],
+  membership: [column('USER', spec('user')), column('ROLE', spec('role'))],
+  role: [column('PERMISSIONS', count('permissions')), column('DESCRIPTION', spec('description'))],
+  policy: [column('STATEMENTS', count('statements')), column('ATTACHED', count('attachedTo'))],
+  'service-account': [
+    column('ROLE', spec('role')),
+    column('ENABLED', yesNo('enabled')),
+    column('SECRETS', count('secrets')),
+  ],
+  message: [column('TO', spec('to')), column('SUBJECT', spec('subject'))],
   credential: [
     column('SCOPE', spec('scope')),
     column('ROLE', spec('role')),

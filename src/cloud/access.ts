@@ -1,19 +1,34 @@
 import { CloudError } from '#lib/errors.ts'
 import { ALL, type AnyKind, PLATFORM } from '#engine/resource.ts'
+import { actionsOf, namesOf, type Target } from '#cloud/identity/actions.ts'
+import { type Attached, evaluate, matchesAny } from '#cloud/identity/evaluate.ts'
 import type { Role } from '#cloud/identity/user.kind.ts'
+
+export { actionOf, arnOf, type Target } from '#cloud/identity/actions.ts'
 
 /** Who asks, for what tenant, by what. Every verb gets one; audit entries and policy conditions read it. */
 export type Caller = {
   readonly scope: 'admin' | 'tenant' | 'workload'
-  /** Id of the user, tenant or workload. */
+  /** Id of the user, service account, tenant or workload. */
   readonly subject: string
   /** The tenant acted in; PLATFORM for an administrator's caller that named none. */
   readonly tenant: string
   readonly role: Role
   /** Its tenant is suspended: it may look, and change nothing. */
   readonly suspended?: boolean
+  /** Present when policies are attached to it or its role is a list of permissions: the role alone does not say what it may. */
+  readonly access?: Access
   readonly credential: string
   readonly origin: Origin
+}
+
+/** What a caller may beyond or against its role. */
+export type Access = {
+  /** In the place of the role's rights; absent: those. */
+  readonly permissions?: readonly string[]
+  readonly statements: readonly Attached[]
+  /** The moment of the request, for conditions. */
+  readonly at: number
 }
 
 /** Where a request came from. */
@@ -24,25 +39,97 @@ export type Origin = {
   readonly requestId: string
 }
 
-/** `read` sees, `write` changes what a tenant has, `own` says who may act in it, `operate` changes the installation itself. */
-export type Right = 'read' | 'write' | 'own' | 'operate'
+/**
+ * `self` concerns the caller alone (its own keys), `read` sees, `write` changes what a tenant has, `own` says who may act
+ * in it, `operate` changes the installation itself.
+ */
+export type Right = 'self' | 'read' | 'write' | 'own' | 'operate'
 
-/** May this caller do this? Throws `forbidden` when not. Which resources it reaches is decided by `tenantFor`. */
-export function authorise(caller: Caller, right: Right): void {
-  if (caller.scope === 'workload')
-    throw new CloudError('forbidden', "A workload's credential opens only its own API")
-  if (caller.scope === 'admin') return
-  if (right === 'operate') throw new CloudError('forbidden', 'Only an administrator may do this')
-  if (right !== 'read' && caller.suspended === true)
-    throw new CloudError(
-      'forbidden',
+/** Whether something may be done, and because of what. */
+export type Decision = {
+  readonly allowed: boolean
+  readonly because: 'administrator' | 'scope' | 'suspended' | 'policy' | 'permissions' | 'role'
+  /** The statement that decided, with its policy. */
+  readonly statement?: Attached
+  /** What a refused caller is told. */
+  readonly message: string
+}
+
+const refused = (because: Decision['because'], message: string): Decision => ({
+  allowed: false,
+  because,
+  message,
+})
+const allowed = (because: Decision['because']): Decision => ({ allowed: true, because, message: '' })
+
+/** What the caller's role alone says. */
+function byRole(role: Role, right: Right): Decision {
+  if (right === 'own' && role !== 'owner') return refused('role', 'Only an owner of the tenant may do this')
+  if (right === 'write' && role === 'viewer')
+    return refused('role', 'Your role may look but not change anything')
+  return allowed('role')
+}
+
+function byPermissions(permissions: readonly string[], right: Right, action: string): Decision {
+  // What is about the caller alone needs no permission; who may act in the tenant is for those who may everything.
+  const needed = right === 'own' && !action.startsWith('tenant:') ? ['*'] : actionsOf(action)
+  if (right === 'self' || matchesAny(permissions, needed)) return allowed('permissions')
+  return refused('permissions', `Your role does not have the permission ${needed[0]}`)
+}
+
+function byPolicies(caller: Caller, access: Access, action: string, target: Target | undefined) {
+  if (!access.statements.length) return undefined
+  return evaluate(access.statements, {
+    actions: actionsOf(action),
+    resources: namesOf(action, caller.tenant, target),
+    context: {
+      'aws:SourceIp': caller.origin.address,
+      'aws:UserId': caller.subject,
+      'aws:CurrentTime': new Date(access.at).toISOString(),
+      'thecloud:TenantId': caller.tenant,
+    },
+  })
+}
+
+/**
+ * May this caller do this action (`resource:verb`) on this resource, and because of what: an administrator always; else no
+ * policy lifts what is the installation's or a suspension; then a Deny of any policy, then an Allow, then the role.
+ */
+export function decide(caller: Caller, right: Right, action: string, target?: Target): Decision {
+  if (caller.scope === 'workload') return refused('scope', "A workload's credential opens only its own API")
+  if (caller.scope === 'admin') return allowed('administrator')
+  if (right === 'operate') return refused('scope', 'Only an administrator may do this')
+  if ((right === 'write' || right === 'own') && caller.suspended === true)
+    return refused(
+      'suspended',
       'This tenant is suspended: what it has runs on and can be seen, nothing can be changed; ask the administrator',
-      { rule: 'suspended' },
     )
-  if (right === 'own' && caller.role !== 'owner')
-    throw new CloudError('forbidden', 'Only an owner of the tenant may do this')
-  if (right === 'write' && caller.role === 'viewer')
-    throw new CloudError('forbidden', 'Your role may look but not change anything')
+  const { access } = caller
+  if (!access) return byRole(caller.role, right)
+  const statement = byPolicies(caller, access, action, target)
+  if (statement)
+    return {
+      allowed: statement.effect === 'Allow',
+      because: 'policy',
+      statement,
+      message: `The policy ${statement.policy.name} denies ${action}`,
+    }
+  return access.permissions ? byPermissions(access.permissions, right, action) : byRole(caller.role, right)
+}
+
+/**
+ * Throws `forbidden` when `decide` says no. Every verb and read of the cloud asks it, before it looks at anything for an
+ * action on nothing in particular, and once a resource is found for one on that. Which resources a caller reaches at all
+ * is decided by `tenantFor`.
+ */
+export function authorise(caller: Caller, right: Right, action: string, target?: Target): void {
+  const { allowed: may, because, message } = decide(caller, right, action, target)
+  if (!may) throw new CloudError('forbidden', message, because === 'suspended' ? { rule: 'suspended' } : {})
+}
+
+/** What `authorise` says before the resource is found: a caller with policies is asked about once it is. */
+export function authoriseFirst(caller: Caller, right: Right, action: string): void {
+  if (!caller.access || caller.suspended === true || right === 'operate') authorise(caller, right, action)
 }
 
 /** The tenant a caller's reads of a kind are bound to: its own, the installation for its own kinds, or all for an administrator that named none. */

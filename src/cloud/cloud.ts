@@ -16,7 +16,16 @@ import {
   type Page,
   type StoredRecord,
 } from '#engine/store.ts'
-import { type Caller, type Origin, authorise, tenantFor } from './access.ts'
+import {
+  actionOf,
+  type Caller,
+  type Origin,
+  authorise,
+  authoriseFirst,
+  decide,
+  type Decision,
+  tenantFor,
+} from './access.ts'
 import type { ExecSession, LogEntry, Sample } from './compute/compute.driver.ts'
 import { createReplica, freeIndex } from './compute/compute.verbs.ts'
 import { createContainers, registryFor } from './compute/containers.ts'
@@ -48,12 +57,22 @@ import { route } from './edge/route.kind.ts'
 import { serviceTunnel } from './edge/service-tunnel.kind.ts'
 import { createTraffic } from './edge/traffic.ts'
 import { tunnel } from './edge/tunnel.kind.ts'
-import { createAuthenticator, type Login } from './identity/authenticate.ts'
-import { credential } from './identity/credential.kind.ts'
+import { type Accounts, createAccounts } from './identity/accounts.ts'
+import { type Authenticator, createAuthenticator, type Login, readsOf } from './identity/authenticate.ts'
+import { credential, type Credential } from './identity/credential.kind.ts'
 import { createAdmin } from './identity/identity.verbs.ts'
 import { createAttempts } from './identity/attempts.ts'
+import { membership } from './identity/membership.kind.ts'
+import { tenantsOf } from './identity/membership.ts'
+import { message } from './identity/message.kind.ts'
+import { policy } from './identity/policy.kind.ts'
+import { role } from './identity/role.kind.ts'
 import { hashPassword, verifyPassword } from './identity/secrets.ts'
-import { tenant } from './identity/tenant.kind.ts'
+import { serviceAccount } from './identity/service-account.kind.ts'
+import { simulate, type Simulation } from './identity/simulate.ts'
+import { type Identity, whoIs } from './identity/whois.ts'
+import { tenant, type Tenant } from './identity/tenant.kind.ts'
+import { createUses, USES_KEPT_MS } from './identity/uses.ts'
 import { user, type User } from './identity/user.kind.ts'
 import { createInside, type Inside, type Instance } from './inside/inside.ts'
 import { integration } from './inside/integration.kind.ts'
@@ -72,6 +91,7 @@ import { vpc } from './network/vpc.kind.ts'
 import { reconcilePart, reconcileProvider, reconcileVpc } from './network/vpc.reconcile.ts'
 import { createAuditor, type Drivers } from './observe/audit.ts'
 import { AUDIT_EVERY_SECONDS, type Leak } from './observe/compare.ts'
+import { createHealth, type Health } from './observe/health.ts'
 import { createMetrics } from './observe/metrics.ts'
 import { type Usage, usageOf } from './observe/usage.ts'
 import { createVerbs, type Verbs } from './verbs.ts'
@@ -104,6 +124,11 @@ export const KINDS: readonly AnyKind[] = [
   tenant,
   user,
   credential,
+  membership,
+  role,
+  policy,
+  serviceAccount,
+  message,
   provider,
   domain,
   registryCredential,
@@ -138,6 +163,7 @@ const RECORDS_MAX = 1000
 const TELEMETRY_KEPT_MS = 15 * 86_400_000
 const LOGINS_KEPT_MS = 90 * 86_400_000
 const AUDIT_KEPT_MS = 400 * 86_400_000
+const MESSAGES_KEPT_MS = 86_400_000
 const EVENTS_KEPT_MS = 30 * 86_400_000
 
 export type CloudOptions = {
@@ -158,7 +184,28 @@ export type Cloud = {
   authenticate(token: string, origin: Origin): Promise<Caller | undefined>
   /** Checks a password, limited per user name and address (`rate_limited`); gives a new token of that user. */
   login(input: Login, origin: Origin): Promise<{ user: User; token: string }>
-  /** The same caller acting in a tenant: an administrator's in any (`not_found` if it does not exist), others only in their own. */
+  /** A token for a service account, see Authenticator. */
+  readonly grant: Authenticator['grant']
+  /** Registration, password and keys of people, before they are callers. */
+  readonly accounts: Accounts
+  readonly settings: Settings
+  /** Who a caller is: its user, service account or tenant, with the role that it has where it acts. */
+  whoIs(caller: Caller): Promise<Identity>
+  /** The caller's own keys, oldest first, each with the moment it was last used (to the minute, kept 90 days). */
+  ownKeys(caller: Caller): Promise<readonly { credential: Credential; lastUsed: number | undefined }[]>
+  /** When a credential or secret last opened something. */
+  lastUsed(id: string): Promise<number | undefined>
+  /** Tenants that the caller belongs to, oldest membership first; all of them for an administrator. */
+  ownTenants(caller: Caller): Promise<readonly Tenant[]>
+  /** The text of a message in the outbox; administrators only, since it may hold a token. */
+  messageText(caller: Caller, id: string): Promise<string>
+  /** May somebody do something, and because of what; nothing is done. */
+  simulate(caller: Caller, asked: Simulation): Promise<Decision>
+  /** What the cloud stands on: whether it answers, and what the network lacks (undefined when it does not answer). */
+  health(): Promise<Health>
+  /** Looks at once at everything that waits for its next try. */
+  retryNow(): Promise<void>
+  /** The same caller acting in a tenant: an administrator's in any (`not_found` if it does not exist), others only in those they belong to. */
   inTenant(caller: Caller, tenant: string): Promise<Caller>
   /**
    * Does everything `work` does in one commit, with an audit entry named `what`. A lost race runs `work` again, so it must
@@ -316,6 +363,9 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
   const containers = createContainers(drivers.compute)
   const samples = createSamples()
   const authenticator = createAuthenticator(engine)
+  const accounts = createAccounts(engine, settings)
+  const uses = createUses(bulk, engine.clock)
+  const health = createHealth(engine, drivers)
 
   const grow = async (of: Workload): Promise<void> =>
     await engine.transact(async (draft) => {
@@ -388,6 +438,16 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     } while (after !== undefined)
     return items
   }
+  const dropMessages = async (): Promise<void> => {
+    const old = (await everything(message, PLATFORM, { deleted: false })).filter(
+      (it) => it.createdAt < engine.clock.now() - MESSAGES_KEPT_MS,
+    )
+    if (old.length)
+      await engine.transact(async (draft) => {
+        for (const it of old) draft.mark(it)
+        await Promise.resolve()
+      })
+  }
   let keptAt = 0
   let toldAt = 0
   const moved = new Set<string>()
@@ -443,9 +503,11 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       name: 'retention',
       everyMs: 3_600_000,
       async run() {
+        await dropMessages()
         await engine.store.forget('audit', engine.clock.now() - AUDIT_KEPT_MS, 10_000)
         await engine.store.forget('event', engine.clock.now() - EVENTS_KEPT_MS, 10_000)
         await bulk.forget('metric', engine.clock.now() - SAMPLES_KEPT_MS)
+        await bulk.forget('use', engine.clock.now() - USES_KEPT_MS)
         await bulk.forget('access', engine.clock.now() - ACCESSES_KEPT_MS)
         for (const told of [METRICS, SNAPSHOTS])
           await bulk.forget(told, engine.clock.now() - TELEMETRY_KEPT_MS)
@@ -498,10 +560,12 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     kind: Kind<S, T>,
     id: string,
   ): Promise<Resource<Static<S>, Static<T>>> => {
-    authorise(caller, 'read')
+    const action = actionOf(kind.name, 'read')
+    authoriseFirst(caller, 'read', action)
     const own = kind.name === tenant.name && id === caller.tenant ? PLATFORM : tenantFor(caller, kind)
     const it = await engine.get(kind, own, id)
     if (!it) throw new CloudError('not_found', `No ${kind.name} ${id}`)
+    authorise(caller, 'read', action, it)
     return it
   }
   const act: Cloud['act'] = async (caller, what, work, how = {}) =>
@@ -550,13 +614,55 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
   return {
     kinds: engine.kinds,
     version,
-    authenticate: authenticator.authenticate,
+    async authenticate(token, origin) {
+      const caller = await authenticator.authenticate(token, origin)
+      if (caller) uses.note(caller)
+      return caller
+    },
     login: authenticator.login,
+    grant: authenticator.grant,
+    accounts,
+    settings,
+    whoIs: async (caller) => await whoIs(engine, caller),
+    async ownKeys(caller) {
+      authorise(caller, 'self', 'identity:read', { kind: 'credential' })
+      const keys = await everything(credential, ALL, {
+        terms: [`subject:${caller.subject}`],
+        deleted: false,
+      })
+      return await Promise.all(keys.map(async (it) => ({ credential: it, lastUsed: await uses.last(it.id) })))
+    },
+    lastUsed: uses.last,
+    async ownTenants(caller) {
+      authorise(caller, 'self', 'tenant:read', { kind: 'tenant' })
+      if (caller.scope === 'admin') return await everything(tenant, PLATFORM, { deleted: false })
+      const of = await engine.get(user, PLATFORM, caller.subject)
+      const ids = of ? await tenantsOf(readsOf(engine), of) : [caller.tenant]
+      const found = await Promise.all(ids.map(async (id) => await engine.get(tenant, PLATFORM, id)))
+      return found.flatMap((it) => it ?? [])
+    },
+    simulate: async (caller, asked) => await simulate(engine, caller, asked),
+    async messageText(caller, id) {
+      authorise(caller, 'operate', 'message:read')
+      const it = await engine.get(message, PLATFORM, id)
+      if (!it) throw new CloudError('not_found', `No message ${id}`)
+      await engine.transact(async (draft) => {
+        const body = { subject: caller.subject, address: caller.origin.address }
+        draft.record({ stream: 'audit', tenant: PLATFORM, subject: it.id, what: 'message.read', body })
+        await Promise.resolve()
+      })
+      return engine.open(it, 'text') ?? ''
+    },
+    health,
+    async retryNow() {
+      for (const kind of [vpc, workload, replica] as unknown as AnyKind[])
+        for (const it of await everything(kind, ALL)) if (!isSettled(it)) await engine.wake(keyOf(it))
+    },
     async inTenant(caller, id) {
       if (caller.scope !== 'admin') {
-        if (caller.tenant !== id)
-          throw new CloudError('not_found', 'Tenant not found', { rule: 'foreign_tenant' })
-        return caller
+        const inside = await authenticator.inTenant(caller, id)
+        if (!inside) throw new CloudError('not_found', 'Tenant not found', { rule: 'foreign_tenant' })
+        return inside
       }
       const it = await engine.get(tenant, PLATFORM, id)
       if (!it || it.deletedAt !== undefined) throw new CloudError('not_found', 'Tenant not found')
@@ -565,19 +671,23 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     act,
     get: async (caller, kind, id) => engine.redact(await read(caller, kind, id)),
     async list(caller, kind, query = {}) {
-      authorise(caller, 'read')
+      authorise(caller, 'read', actionOf(kind.name, 'read'), { kind: kind.name })
       const page = await engine.list(kind, { ...query, tenant: tenantFor(caller, kind) })
-      return { ...page, items: page.items.map((it) => engine.redact(it)) }
+      return { ...page, items: visible(caller, page.items).map((it) => engine.redact(it)) }
     },
     async all(caller, kind, query = {}) {
-      authorise(caller, 'read')
-      return (await everything(kind, tenantFor(caller, kind), query)).map((it) => engine.redact(it))
+      authorise(caller, 'read', actionOf(kind.name, 'read'), { kind: kind.name })
+      const all = await everything(kind, tenantFor(caller, kind), query)
+      return visible(caller, all).map((it) => engine.redact(it))
     },
     async find(caller, kind, scope, name) {
-      authorise(caller, 'read')
+      const action = actionOf(kind.name, 'read')
+      authoriseFirst(caller, 'read', action)
       const claim = await engine.store.claim(`${kind.name}-name:${scope}`, name)
       const it = claim && (await engine.get(kind, tenantFor(caller, kind), claim.owner))
-      return it && engine.redact(it)
+      if (!it) return undefined
+      authorise(caller, 'read', action, it)
+      return engine.redact(it)
     },
     watch: (caller, query, signal) => watch(engine, caller, query, signal),
     async settled(caller, kind, id, withinMs) {
@@ -596,7 +706,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
     },
     explain: async (caller, kind, id) => await engine.explain(await read(caller, kind, id)),
     async records(caller, { limit = 100, ...query }) {
-      authorise(caller, 'read')
+      authorise(caller, 'read', query.stream === 'usage' ? 'accounting:read' : 'audit:read')
       return await engine.store.records({
         ...query,
         tenant: recordsOf(caller),
@@ -604,7 +714,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       })
     },
     async usage(caller, { from, to = Infinity }) {
-      authorise(caller, 'read')
+      authorise(caller, 'read', 'accounting:read')
       return await usageOf(engine, recordsOf(caller), from, to)
     },
     sample: (id) => samples.get(id),
@@ -634,8 +744,9 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       return drivers.compute.logs((await container(caller, id)).id, how, signal)
     },
     async exec(caller, id, how, signal) {
-      authorise(caller, 'write')
+      authoriseFirst(caller, 'write', 'instance:update')
       const it = await container(caller, id)
+      authorise(caller, 'write', 'instance:update', it)
       await engine.transact(async (draft) => {
         draft.record({
           stream: 'audit',
@@ -649,17 +760,17 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       return await drivers.compute.exec(it.id, how, signal)
     },
     async leaks(caller, signal) {
-      authorise(caller, 'operate')
+      authorise(caller, 'operate', 'installation:read')
       return await auditor.look(signal)
     },
     async mend(caller, signal) {
-      authorise(caller, 'operate')
+      authorise(caller, 'operate', 'installation:update')
       const { leaks, keys } = await auditor.pass(signal)
       for (const key of keys) await engine.wake(key)
       return leaks
     },
     async missing(caller, signal) {
-      authorise(caller, 'operate')
+      authorise(caller, 'operate', 'installation:read')
       return [
         ...(await drivers.network.missing(signal)),
         ...(await drivers.compute.missing(signal)),
@@ -711,6 +822,12 @@ const taskerOf = ({ replica: { id }, tenant: of }: Instance): Caller => ({
 const recordsOf = (caller: Caller): string =>
   caller.scope === 'admin' && caller.tenant === PLATFORM ? ALL : caller.tenant
 
+/** Those of a list that no policy hides from the caller. */
+const visible = <R extends Resource>(caller: Caller, items: readonly R[]): readonly R[] =>
+  caller.access?.statements.length
+    ? items.filter((it) => decide(caller, 'read', actionOf(it.kind, 'read'), it).allowed)
+    : items
+
 const REVOKED_CHECK_MS = 1000
 
 /** The change feed as one caller may see it; ends when its credential is revoked. */
@@ -720,19 +837,25 @@ async function* watch(
   query: { kind?: string; after?: string },
   signal: AbortSignal,
 ): AsyncIterable<Change> {
-  authorise(caller, 'read')
+  // Of a kind that the caller may see nothing of, no change is shown below.
+  if (query.kind !== undefined) authorise(caller, 'read', actionOf(query.kind, 'read'), { kind: query.kind })
+  else authoriseFirst(caller, 'read', 'audit:read')
   let cursor = query.after
   while (!signal.aborted) {
     // Before reading, so that a commit between the read and the wait is not slept through.
     const next = nextChange(engine, signal)
     const page = await engine.store.changes(cursor, CHANGES_PAGE)
-    const valid = await engine.get(credential, ALL, caller.credential)
+    const valid =
+      (await engine.get(credential, ALL, caller.credential)) ??
+      (await engine.get(serviceAccount, ALL, caller.credential))
     if (!valid || valid.deletedAt !== undefined) return next.stop()
     for (const change of page.changes) {
       const kind = engine.kinds.get(change.kind)
       const scope = kind && tenantFor(caller, kind)
       if (scope !== ALL && scope !== change.tenant) continue
-      if (query.kind === undefined || query.kind === change.kind) yield change
+      if (query.kind !== undefined && query.kind !== change.kind) continue
+      if (caller.access && !decide(caller, 'read', actionOf(change.kind, 'read'), change).allowed) continue
+      yield change
     }
     cursor = page.cursor
     if (page.changes.length < CHANGES_PAGE) await next.wait()

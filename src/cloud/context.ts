@@ -28,12 +28,32 @@ export type Settings = {
   /** This machine, as it is told to workloads. */
   readonly machine: { readonly hostname: string; readonly cpus: number }
   readonly quotas: Static<typeof Quotas>
+  /** Quotas of a tenant that a user makes; those above are of one that an administrator makes. */
+  readonly ownQuotas: Static<typeof Quotas>
+  /** Whether people may make accounts for themselves. */
+  readonly registration: boolean
+  /** How much is asked at most in thecloud's dialect: of one credential (or address without one), and of the operations that take passwords by one address. 0: no limit. */
+  readonly rates: {
+    readonly perSecond: number
+    readonly burst: number
+    readonly loginsPerMinute: number
+  }
   readonly replica: {
     readonly cpuMillicores: number
     readonly memoryMib: number
     readonly pidsMax: number
     readonly stopGraceSeconds: number
   }
+}
+
+const QUOTAS: Settings['quotas'] = {
+  vpcs: 50,
+  subnets: 200,
+  workloads: 500,
+  replicas: 1000,
+  cpuMillicores: 2_000_000,
+  memoryMib: 2_097_152,
+  externalAddresses: 100,
 }
 
 export const DEFAULT_SETTINGS: Settings = {
@@ -47,15 +67,10 @@ export const DEFAULT_SETTINGS: Settings = {
   drainSeconds: 15,
   hostNetworks: [],
   machine: { hostname: 'localhost', cpus: 1 },
-  quotas: {
-    vpcs: 50,
-    subnets: 200,
-    workloads: 500,
-    replicas: 1000,
-    cpuMillicores: 2_000_000,
-    memoryMib: 2_097_152,
-    externalAddresses: 100,
-  },
+  quotas: QUOTAS,
+  ownQuotas: { ...QUOTAS, workloads: 10, cpuMillicores: 8000, memoryMib: 16_384 },
+  registration: true,
+  rates: { perSecond: 100, burst: 200, loginsPerMinute: 5 },
   replica: { cpuMillicores: 1000, memoryMib: 512, pidsMax: 512, stopGraceSeconds: 10 },
 }
 

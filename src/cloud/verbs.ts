@@ -16,7 +16,13 @@ import { route, type Route } from './edge/route.kind.ts'
 import { serviceTunnel, type ServiceTunnel } from './edge/service-tunnel.kind.ts'
 import { tunnel, type Tunnel } from './edge/tunnel.kind.ts'
 import { credential, type Credential } from './identity/credential.kind.ts'
+import * as account from './identity/account.verbs.ts'
 import * as identity from './identity/identity.verbs.ts'
+import * as iam from './identity/iam.verbs.ts'
+import { membership, type Membership } from './identity/membership.kind.ts'
+import { policy, type Policy } from './identity/policy.kind.ts'
+import { role, type RoleResource } from './identity/role.kind.ts'
+import { serviceAccount, type ServiceAccount } from './identity/service-account.kind.ts'
 import { tenant, type Tenant } from './identity/tenant.kind.ts'
 import { type Role, user, type User } from './identity/user.kind.ts'
 import { hashPassword } from './identity/secrets.ts'
@@ -32,7 +38,7 @@ import * as rules from './network/rules.verbs.ts'
 import { securityGroup, type SecurityGroup } from './network/security-group.kind.ts'
 import { subnet, type Subnet } from './network/subnet.kind.ts'
 import { vpc, type Vpc } from './network/vpc.kind.ts'
-import { authorise, ownTenant, tenantFor } from './access.ts'
+import { actionOf, type Right, authorise, authoriseFirst, ownTenant, tenantFor } from './access.ts'
 import type { VerbContext } from './context.ts'
 
 export type NewGeneric = { name: string; labels?: Record<string, string>; spec: unknown }
@@ -64,6 +70,18 @@ export type Verbs = {
     role: Role
     expiresAt?: number
   }): Promise<{ credential: Credential; token: string }>
+  /** One more key of the caller: a user's acts wherever the user does; the text is returned once. */
+  createKey(name: string): Promise<account.MadeKey>
+  /** A new text for one of the caller's keys; the old one opens nothing from then on. */
+  rotateKey(id: string): Promise<account.MadeKey>
+  revokeKey(id: string): Promise<void>
+  /** A tenant that the calling user owns. */
+  createOwnTenant(input: { title: string; slug: string }): Promise<Tenant>
+  /** What the calling key sees from then on, in every dialect. */
+  switchTenant(id: string): Promise<void>
+  addMember(input: account.NewMember): Promise<Membership>
+  /** Roles, policies and service accounts of the caller's tenant: see iam.verbs.ts. */
+  readonly iam: Iam
   createUser(input: {
     name: string
     password: string
@@ -130,11 +148,28 @@ export type Verbs = {
   ): Promise<Resource<Static<S>, Static<T>> | undefined>
 }
 
+/** The verbs of `M` bound to a context. */
+type Bound<M> = {
+  readonly [K in keyof M]: M[K] extends (context: VerbContext, ...rest: infer A) => infer R
+    ? (...rest: A) => R
+    : never
+}
+export type Iam = Bound<typeof iam>
+
+const iamOf = (context: VerbContext): Iam =>
+  Object.fromEntries(
+    Object.entries(iam).map(([name, verb]) => [
+      name,
+      (...rest: unknown[]) =>
+        (verb as (context: VerbContext, ...rest: unknown[]) => unknown)(context, ...rest),
+    ]),
+  ) as Iam
+
 const PASSWORD_LENGTH_MIN = 8
 const PASSWORD_LENGTH_MAX = 1024
 const PORT_DEFAULT = 80
 // Made and changed only by the verbs and reconcilers that own them.
-const NOT_BY_HAND = ['replica', 'credential', 'user']
+const NOT_BY_HAND = ['replica', 'credential', 'user', 'message']
 
 /** The verbs bound to one commit in the making. */
 export function createVerbs(context: VerbContext): Verbs {
@@ -149,6 +184,13 @@ export function createVerbs(context: VerbContext): Verbs {
     createTenant: async (input) => await identity.createTenant(context, input),
     deleteTenant: async (id) => await identity.deleteTenant(context, id),
     issueCredential: async (input) => await Promise.resolve(identity.issueCredential(context, input)),
+    createKey: async (name) => await account.createKey(context, name),
+    rotateKey: async (id) => await account.rotateKey(context, id),
+    revokeKey: async (id) => await account.revokeKey(context, id),
+    createOwnTenant: async (input) => await account.createOwnTenant(context, input),
+    switchTenant: async (id) => await account.switchTenant(context, id),
+    addMember: async (input) => await account.addMember(context, input),
+    iam: iamOf(context),
     createUser: async (input) => await identity.createUser(context, input),
     addDomain: async (id, domain) => await identity.addDomain(context, id, domain),
     putProvider: async (input) => await network.putProvider(context, input),
@@ -171,17 +213,17 @@ export function createVerbs(context: VerbContext): Verbs {
     create: async (kind, input) => await createGeneric(context, verbs, kind, input),
     patch: async (kind, id, change) => await patchGeneric(context, verbs, kind, id, change),
     async remove(kind, id) {
-      authorise(
-        caller,
-        kind.scope === 'platform' ? 'operate' : kind.name === credential.name ? 'own' : 'write',
-      )
+      authoriseFirst(caller, rightOver(kind), actionOf(kind.name, 'delete'))
       if (kind.name === 'replica') throw new CloudError('invalid', 'Scale its workload instead')
       if (kind.name === provider.name)
         throw new CloudError('unsupported', 'The configuration of the provider is changed, not removed')
       if (kind.name === tenant.name) return await verbs.deleteTenant(id)
       if (kind.name === vpc.name) return await verbs.deleteVpc(id)
       if (kind.name === workload.name) return await verbs.deleteWorkload(id)
+      if (kind.name === role.name) return await verbs.iam.deleteRole(id)
+      if (kind.name === serviceAccount.name) return await verbs.iam.deleteServiceAccount(id)
       const it = await get(kind, id)
+      authorise(caller, rightOver(kind), actionOf(kind.name, 'delete'), it)
       if (it.deletedAt === undefined) draft.mark(it)
       return it
     },
@@ -195,6 +237,12 @@ export function createVerbs(context: VerbContext): Verbs {
   }
   return verbs
 }
+
+// Kinds that say who may act in a tenant.
+const OWNERS = [credential, membership, role, policy, serviceAccount].map((it) => it.name)
+
+const rightOver = (kind: AnyKind): Right =>
+  kind.scope === 'platform' ? 'operate' : OWNERS.includes(kind.name) ? 'own' : 'write'
 
 const title = (kind: string): string =>
   kind === 'vpc'
@@ -213,7 +261,7 @@ async function createGeneric(
 ): Promise<Resource> {
   const { name, labels } = input
   // Before anything is looked at: what there is already is not for everybody to know.
-  authorise(context.caller, kind.scope === 'platform' ? 'operate' : 'write')
+  authorise(context.caller, rightOver(kind), actionOf(kind.name, 'create'), { kind: kind.name, name })
   const spec = objectOf(input.spec)
   const common = { name, ...(labels ? { labels } : {}) }
   switch (kind.name) {
@@ -243,6 +291,30 @@ async function createGeneric(
         throw new CloudError('already_exists', 'The provider is configured already')
       const input = { ...spec, cloudflareToken: spec['cloudflareToken'] ?? '' }
       return (await verbs.putProvider(checked(kind, input) as Provider['spec'])).provider
+    }
+    case membership.name: {
+      known(spec, ['user', 'role'])
+      const shape = checked(kind, spec) as Membership['spec']
+      return await verbs.addMember({ ...common, user: { id: shape.user }, role: shape.role })
+    }
+    case role.name: {
+      const shape = checked(kind, { description: '', permissions: [], ...spec }) as RoleResource['spec']
+      return await verbs.iam.createRole({ ...common, ...shape })
+    }
+    case policy.name: {
+      known(spec, ['description', 'statements'], ['attachedTo'])
+      const shape = checked(kind, { ...spec, attachedTo: [] }) as Policy['spec']
+      return await verbs.iam.createPolicy({ ...common, ...shape })
+    }
+    case serviceAccount.name: {
+      known(spec, ['description', 'role'], ['secrets', 'signingKey', 'enabled'])
+      const description = textOr(spec, 'description', null)
+      const { account: made } = await verbs.iam.createServiceAccount({
+        ...common,
+        role: text(spec, 'role'),
+        ...(description === null ? {} : { description }),
+      })
+      return made
     }
     case vpc.name: {
       known(spec, ['internet', 'vpn', 'deployments'], ['index', 'range6', 'natAddress'])
@@ -309,7 +381,7 @@ async function createGeneric(
       known(spec, [], ['proof', 'challenge'])
       return await edge.createDomain(context, common)
     case acme.name: {
-      authorise(context.caller, 'operate')
+      authorise(context.caller, 'operate', 'acme:create')
       const shape = { challenge: 'http-01', hmacKey: '', byDefault: true, ...spec }
       return context.draft.create(acme, {
         tenant: PLATFORM,
@@ -356,7 +428,7 @@ async function createGeneric(
     default:
       if (NOT_BY_HAND.includes(kind.name))
         throw new CloudError('unsupported', `A ${kind.name} is not made by hand`)
-      authorise(context.caller, 'operate')
+      authorise(context.caller, 'operate', actionOf(kind.name, 'create'))
       return context.draft.create(kind, {
         tenant: kind.scope === 'platform' ? PLATFORM : ownTenant(context.caller),
         ...common,
@@ -373,10 +445,11 @@ async function patchGeneric(
   change: GenericChange,
 ): Promise<Resource> {
   const { draft, caller } = context
-  authorise(caller, kind.scope === 'platform' ? 'operate' : 'write')
+  authoriseFirst(caller, rightOver(kind), actionOf(kind.name, 'update'))
   if (NOT_BY_HAND.includes(kind.name))
     throw new CloudError('unsupported', `A ${kind.name} is not changed by hand`)
   const it = await verbs.get(kind, id)
+  authorise(caller, rightOver(kind), actionOf(kind.name, 'update'), it)
   if (change.generation !== undefined && change.generation !== it.generation)
     throw new CloudError('conflict', `It has changed meanwhile: generation ${it.generation}`, {
       rule: 'wrong_state',
@@ -420,6 +493,10 @@ async function patchGeneric(
   }
   if (kind.name === vpc.name && (merged as Vpc['spec']).natAddress !== (it as Vpc).spec.natAddress)
     throw new CloudError('invalid', 'is given by the platform', { field: 'spec.natAddress' })
+  if (kind.name === membership.name)
+    await account.needGrantable(context, (checked(kind, merged) as Membership['spec']).role)
+  if (kind.name === serviceAccount.name)
+    return await patchServiceAccount(context, it as ServiceAccount, checked(kind, merged), labels)
   const spec = await insideChange(context, kind, it, merged)
   const edited = draft.edit(kind, it, { spec, labels })
   if (kind.name === tenant.name) identity.tenantChanged(context, it as Tenant, edited as Tenant)
@@ -520,6 +597,25 @@ async function patchWorkload(
   const edited = draft.edit(workload, current, { spec, labels })
   if (differs('cpuMillicores')) await compute.resizeReplicas(context, edited)
   return edited
+}
+
+/** What people may change of a service account. */
+async function patchServiceAccount(
+  context: VerbContext,
+  it: ServiceAccount,
+  wanted: unknown,
+  labels: Record<string, string>,
+): Promise<Resource> {
+  const { role: asked, enabled, description, ...given } = wanted as ServiceAccount['spec']
+  for (const field of ['secrets', 'signingKey'] as const)
+    if (JSON.stringify(given[field]) !== JSON.stringify(it.spec[field]))
+      throw new CloudError('invalid', 'is given by the platform', { field: `spec.${field}` })
+  return await iam.updateServiceAccount(context, it.id, {
+    labels,
+    enabled,
+    ...(asked === it.spec.role ? {} : { role: asked }),
+    ...(description === undefined ? {} : { description }),
+  })
 }
 
 const mergeLabels = (

@@ -16,9 +16,10 @@ const escaped = (part: string): string => part.replaceAll('~', '~0').replaceAll(
 
 /**
  * A checker of answers against an OpenAPI 3.1 document: the operation must be declared, its status too, and the body
- * must fit the declared schema (an empty one where none is). Unknown paths must answer with the document's Error.
+ * must fit the declared schema (an empty one where none is). Unknown paths must answer with the document's
+ * schema of errors, named `error`.
  */
-export function contractOf(file: URL): CheckAnswer {
+export function contractOf(file: URL, error = 'Error'): CheckAnswer {
   const document = JSON.parse(readFileSync(file, 'utf8')) as Document
   const ajv = new Ajv2020({ strict: false, allErrors: true })
   ;(ajvFormats as unknown as (ajv: Ajv2020) => void)(ajv)
@@ -47,7 +48,7 @@ export function contractOf(file: URL): CheckAnswer {
     const at = `${method} ${path} answered ${status}`
     const template = templates.find((it) => it.pattern.test(path.split('?')[0] ?? ''))
     const operation = template && document.paths[template.path]?.[method.toLowerCase()]
-    let pointer: string | undefined = '/components/schemas/Error'
+    let pointer: string | undefined = `/components/schemas/${error}`
     if (template && operation) {
       const response = operation.responses[String(status)]
       if (!response) throw new Error(`${at}, which its contract does not list: ${JSON.stringify(body)}`)

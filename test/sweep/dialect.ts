@@ -4,9 +4,9 @@ import type { Seeded } from './world.ts'
 
 /**
  * Who may do an operation. `hidden`: only an administrator knows that there is such a thing; to everybody else it is as if
- * it did not exist.
+ * it did not exist. `self`: whoever has a credential, and it changes something that is the caller's own.
  */
-export type Need = 'open' | 'read' | 'write' | 'own' | 'operate' | 'hidden'
+export type Need = 'open' | 'self' | 'read' | 'write' | 'own' | 'operate' | 'hidden'
 
 /** Values for parameters and body fields by name; `vpc id` (the first part of the path, then the name) goes before `id`. */
 export type Known = Readonly<Record<string, string>>

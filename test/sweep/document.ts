@@ -42,6 +42,7 @@ export type Operation = {
   readonly key: string
   readonly method: string
   readonly path: string
+  readonly tags: readonly string[]
   readonly parameters: readonly Parameter[]
   readonly body: Schema | undefined
   /** A body that the document gives as an example. */
@@ -59,6 +60,7 @@ type Media = {
 }
 type Content = Readonly<Record<string, Media>>
 type Raw = {
+  readonly tags?: readonly string[]
   readonly parameters?: readonly (Parameter & { readonly $ref?: string })[]
   readonly security?: readonly Record<string, unknown>[]
   readonly requestBody?: { readonly $ref?: string; readonly content?: Content }
@@ -107,6 +109,7 @@ export function operationsOf(document: OpenApi): Operation[] {
           key: `${method.toUpperCase()} ${path}`,
           method: method.toUpperCase(),
           path,
+          tags: raw.tags ?? [],
           parameters: [...shared, ...(raw.parameters ?? [])],
           body: media && (media.schema ?? {}),
           example: media?.example ?? Object.values(media?.examples ?? {})[0]?.value,

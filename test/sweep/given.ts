@@ -24,3 +24,6 @@ export const GIVEN = await sign()
 
 /** The same key with letters before it, where PEM allows a remark. */
 export const keyWith = (letters: string): string => `${letters}\n${GIVEN.key}`
+
+/** Id of a user who is a member of no tenant until a sweep makes one of them. */
+export const NEWCOMER = '0190aaaa-0000-7000-8000-00000000beef'

@@ -50,4 +50,4 @@ export const withoutNames = ({ status, text }: Answer, names: readonly string[])
   names
     .filter((it) => it !== '')
     .reduce((all, name) => all.replaceAll(name, '<name>'), `${status} ${text}`)
-    .replaceAll(/"requestId": ?"[^"]*"/g, '"requestId":"<request>"')
+    .replaceAll(/"(request_?[iI]d|timestamp)": ?"[^"]*"/g, '"$1":"<request>"')

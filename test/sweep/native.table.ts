@@ -1,7 +1,7 @@
 import type { Json } from './ask.ts'
 import type { Known, Need, SweptDialect } from './dialect.ts'
 import type { Operation } from './document.ts'
-import { GIVEN, keyWith } from './given.ts'
+import { GIVEN, keyWith, NEWCOMER } from './given.ts'
 import { provide, singleton, WITH_DOMAIN, withoutRoute } from './provider.ts'
 
 const OPERATE = [
@@ -11,15 +11,22 @@ const OPERATE = [
   'POST /acme',
   'POST /service-tunnel',
   'POST /provider',
+  'POST /message',
   'POST /user',
   'POST /tenant',
 ]
-const OWN = ['POST /credential', 'DELETE /credential/{id}']
+const OWN = ['credential', 'membership', 'role', 'policy', 'service-account'].flatMap((kind) => [
+  `POST /${kind}`,
+  `PATCH /${kind}/{id}`,
+  `DELETE /${kind}/{id}`,
+])
 
 function need({ key, method, path, security }: Operation): Need {
   if (security.length === 0) return 'open'
   if (OPERATE.includes(key)) return 'operate'
-  if (/^\/(user|provider|acme|service-tunnel)\/\{id\}/.test(path)) return 'hidden'
+  if (key === 'POST /access') return 'read'
+  if (path === '/message/{id}/text') return 'operate'
+  if (/^\/(user|message|provider|acme|service-tunnel)\/\{id\}/.test(path)) return 'hidden'
   if (OWN.includes(key)) return 'own'
   if (path === '/tenant/{id}' && method !== 'GET') return 'operate'
   return method === 'GET' && !path.endsWith('/exec') ? 'read' : 'write'
@@ -51,6 +58,12 @@ const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>
       admin: false,
       memberships: [{ tenant: at(known, 'tenant id'), role: 'viewer' }],
     }),
+  'POST /membership': (known, name) => spec(name, { user: at(known, 'newcomer'), role: 'developer' }),
+  'POST /role': (_, name) => spec(name, { permissions: ['vpc:read'] }),
+  'POST /policy': (_, name) =>
+    spec(name, { statements: [{ effect: 'Allow', action: ['vpc:read'], resource: ['*'] }] }),
+  'POST /service-account': (_, name) => spec(name, { role: 'viewer' }),
+  'POST /message': (_, name) => spec(name, { to: 'a@example.com', subject: 'a', text: 'a' }),
   'POST /credential': (_, name) => spec(name, { role: 'editor' }),
   'POST /provider': () => spec('provider', { ...WITH_DOMAIN, cloudflareToken: 'a token' }),
   'POST /domain': (_, name) => spec(`${name}.example`, {}),
@@ -146,6 +159,7 @@ export const native: SweptDialect = {
   },
   messageOf: (body) => (body as { error?: { message?: unknown } }).error?.message,
   known: ({ ids, domain }) => ({
+    newcomer: NEWCOMER,
     'tenant domain': domain,
     ...Object.fromEntries(Object.entries(ids).map(([kind, id]) => [`${kind} id`, id])),
     'provider id': 'provider',
@@ -164,6 +178,8 @@ export const native: SweptDialect = {
     'POST /provider': 409,
     'DELETE /provider/{id}': 400,
     'POST /replica': 400,
+    'POST /message': 400,
+    'PATCH /message/{id}': 400,
     'PATCH /replica/{id}': 400,
     'DELETE /replica/{id}': 400,
     'PATCH /credential/{id}': 400,

@@ -4,6 +4,7 @@ import { createHttp } from '#apis/http.ts'
 import type { Caller } from '#cloud/access.ts'
 import { testCloud, type TestCloud, testOrigin } from '#cloud/cloud.testing.ts'
 import { credential } from '#cloud/identity/credential.kind.ts'
+import { message } from '#cloud/identity/message.kind.ts'
 import { type Role, user } from '#cloud/identity/user.kind.ts'
 import { hashToken, newToken } from '#cloud/identity/secrets.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
@@ -13,7 +14,7 @@ import { createIds } from '#lib/ids.ts'
 import { jsonLog } from '#lib/log.ts'
 import { openAsker, type Asker } from './ask.ts'
 import { type Operation, operationsOf, type OpenApi } from './document.ts'
-import { BELOW, GIVEN } from './given.ts'
+import { BELOW, GIVEN, NEWCOMER } from './given.ts'
 import { TABLES } from './dialects.ts'
 import { handsOn } from './hands.ts'
 import type { Hands, SweptDialect } from './dialect.ts'
@@ -128,6 +129,30 @@ async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Pr
   }
   const tokens = { editor: await issue('editor'), viewer: await issue('viewer') }
   await issue('viewer')
+  // Somebody who belongs to no tenant, and one of each kind that says who may act in this one.
+  const guest = await it.engine.transact(async (draft) => {
+    if (!(await draft.get(user, PLATFORM, NEWCOMER)))
+      draft.create(user, {
+        id: NEWCOMER,
+        tenant: PLATFORM,
+        name: 'newcomer@example.com',
+        spec: { passwordHash: 'none', admin: false, memberships: [] },
+      })
+    return draft.create(user, {
+      tenant: PLATFORM,
+      name: `guest-of-${name}@example.com`,
+      spec: { passwordHash: 'none', admin: false, memberships: [] },
+    })
+  })
+  await make('membership', { user: guest.id, role: 'viewer' })
+  await make('role', { permissions: ['instance:read'] })
+  await make('policy', { statements: [{ effect: 'Deny', action: ['nothing:at-all'], resource: ['*'] }] })
+  await make('service-account', { role: 'viewer' })
+  await it.engine.transact(async (draft) => {
+    const text = { to: 'somebody@example.com', subject: 'Hello', text: 'A text' }
+    ids['message'] = draft.create(message, { tenant: PLATFORM, name: 'hello', spec: text }).id
+    await Promise.resolve()
+  })
   await it.settle()
   const [slot] = await it.cloud.all(caller, replica)
   assert.ok(slot)
@@ -182,7 +207,8 @@ async function strangersIn({ it, unique, callerIn }: SweepWorld): ReturnType<Swe
 
 /** Every dialect on one port, over a whole cloud with simulated drivers and clock in this process. Nothing reconciles unless told. */
 export async function sweepWorld(): Promise<SweepWorld> {
-  const it = await testCloud()
+  // Nothing moves the clock, so nothing would fill what limits requests.
+  const it = await testCloud({ settings: { rates: { perSecond: 0, burst: 0, loginsPerMinute: 0 } } })
   const bugs: string[] = []
   const http = await createHttp({
     cloud: it.cloud,

@@ -170,7 +170,7 @@ function logsRoute(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
       const { follow, tail, after, format = 'text' } = request.query
       const caller = callerOf(request)
       const it = await byReference(cloud, caller, replica, request.params.id)
-      const signal = streams.open(request, reply.raw)
+      const signal = streams.open(request, reply.raw, { right: 'read', action: 'instance:read' })
       const how = {
         follow: isOn(follow),
         ...(tail === undefined ? {} : { tail }),
@@ -210,7 +210,7 @@ function execRoute(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
       throw new CloudError('invalid', 'This is a WebSocket: ask with Upgrade: websocket')
     },
     wsHandler: (socket, request) => {
-      const signal = streams.open(request, socket, 'write')
+      const signal = streams.open(request, socket, { right: 'write', action: 'instance:update' })
       runCommand(cloud, request, socket, signal).catch((error: unknown) => {
         if (!isCloudError(error)) streams.log.error('exec failed', { requestId: request.id, error })
         end(socket, CLOSE.failed, errorBody(error, request.id))

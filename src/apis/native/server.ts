@@ -1,5 +1,6 @@
 import type { Dialect } from '#apis/http.ts'
 import { answerErrors } from '#apis/errors.ts'
+import { accessRoutes } from './access.ts'
 import { authenticateIn } from './caller.ts'
 import { challenge, shape } from './errors.ts'
 import { credentialRoute } from './credentials.ts'
@@ -38,6 +39,7 @@ export const native: Dialect = {
     tenantRoute(app, cloud)
     credentialRoute(app, cloud)
     for (const kind of cloud.kinds.values()) kindRoutes(app, cloud, kind, streams)
+    accessRoutes(app, cloud)
     edgeRoutes(app, cloud)
     actionRoutes(app, cloud)
     replicaRoutes(app, cloud, streams)

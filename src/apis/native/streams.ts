@@ -15,6 +15,8 @@ const REVOKED_CHECK_SECONDS = 2
 /** Between two signs of life on a quiet stream. */
 export const BEAT_SECONDS = 15
 
+type Needs = { readonly right: Right; readonly action: string }
+
 /** The open streams of one scope: counted, ended with their connection, their credential or the server. */
 export type Streams = {
   readonly log: Log
@@ -22,7 +24,7 @@ export type Streams = {
    * `connection` is what emits `close` when the client is gone: the response, or the WebSocket. It also ends when the caller
    * has no longer the right it needs.
    */
-  open(request: FastifyRequest, connection: EventEmitter, needs?: Right): AbortSignal
+  open(request: FastifyRequest, connection: EventEmitter, needs?: Needs): AbortSignal
 }
 
 export function streamsOf(app: FastifyInstance, cloud: Cloud, log: Log): Streams {
@@ -31,7 +33,7 @@ export function streamsOf(app: FastifyInstance, cloud: Cloud, log: Log): Streams
   app.addHook('preClose', async () => ending.abort(new Error('the server is going down')))
   return {
     log,
-    open(request, connection, needs = 'read') {
+    open(request, connection, needs = { right: 'self', action: 'stream:read' }) {
       if (open >= STREAMS_MAX)
         throw new CloudError('rate_limited', `${STREAMS_MAX} streams are open here; close some`, {
           retryAfterSeconds: 10,
@@ -45,7 +47,7 @@ export function streamsOf(app: FastifyInstance, cloud: Cloud, log: Log): Streams
           (caller) => {
             try {
               if (!caller) throw new CloudError('unauthenticated', 'The credential was revoked')
-              authorise(caller, needs)
+              authorise(caller, needs.right, needs.action)
             } catch (error) {
               controller.abort(error)
             }

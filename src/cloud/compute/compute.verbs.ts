@@ -1,7 +1,7 @@
 import { cidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import type { Draft } from '#engine/draft.ts'
-import { authorise, ownTenant } from '#cloud/access.ts'
+import { authorise, authoriseFirst, ownTenant } from '#cloud/access.ts'
 import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
 import { fabricPool } from '#cloud/network/addresses.driver.ts'
 import { securityGroup } from '#cloud/network/security-group.kind.ts'
@@ -51,7 +51,7 @@ export async function createWorkload(
   pickExternal: PickExternal,
 ): Promise<Workload> {
   const { draft, caller, settings, pick } = context
-  authorise(caller, 'write')
+  authorise(caller, 'write', 'instance:launch', { kind: 'workload', name: input.name })
   const tenant = ownTenant(caller)
   const inVpc = await draft.get(vpc, tenant, input.vpc)
   if (!inVpc || inVpc.deletedAt !== undefined) throw new CloudError('not_found', 'VPC not found')
@@ -232,10 +232,15 @@ export async function resizeReplicas({ draft }: Pick<VerbContext, 'draft'>, it: 
   }
 }
 
-async function existing({ draft, caller }: VerbContext, id: string): Promise<Workload> {
-  authorise(caller, 'write')
+async function existing(
+  { draft, caller }: VerbContext,
+  id: string,
+  action = 'instance:update',
+): Promise<Workload> {
+  authoriseFirst(caller, 'write', action)
   const it = await draft.get(workload, ownTenant(caller), id)
   if (!it) throw new CloudError('not_found', 'Pod not found')
+  authorise(caller, 'write', action, it)
   return it
 }
 
@@ -244,7 +249,7 @@ const refuse = (message: string): never => {
 }
 
 export async function deleteWorkload(context: VerbContext, id: string): Promise<Workload> {
-  const it = await existing(context, id)
+  const it = await existing(context, id, 'instance:terminate')
   if (it.deletedAt === undefined) context.draft.mark(it, { follow: ['replica'] })
   return it
 }
@@ -316,10 +321,11 @@ export async function stopReplica(context: VerbContext, id: string): Promise<Rep
 }
 
 async function slotOf({ draft, caller }: VerbContext, id: string): Promise<{ it: Replica; of: Workload }> {
-  authorise(caller, 'write')
+  authoriseFirst(caller, 'write', 'instance:update')
   const it = await draft.get(replica, ownTenant(caller), id)
   const of = it && (await draft.get(workload, it.tenant, it.spec.workload))
   if (!of) throw new CloudError('not_found', 'Replica not found')
+  authorise(caller, 'write', 'instance:update', of)
   if (it.deletedAt !== undefined || of.deletedAt !== undefined) refuse('The replica is being deleted')
   return { it, of }
 }
@@ -392,7 +398,7 @@ export async function addRegistryCredential(
   { draft, caller }: VerbContext,
   input: { name: string; server: string; username: string; password: string },
 ): Promise<RegistryCredential> {
-  authorise(caller, 'write')
+  authorise(caller, 'write', 'registry_credential:create', { kind: 'registry-credential', name: input.name })
   const { name, ...spec } = input
   return draft.create(registryCredential, { tenant: ownTenant(caller), name, spec })
 }

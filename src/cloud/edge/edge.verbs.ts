@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { CloudError } from '#lib/errors.ts'
 import type { Draft } from '#engine/draft.ts'
 import { ALL, type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
-import { authorise, ownTenant } from '#cloud/access.ts'
+import { authorise, authoriseFirst, ownTenant } from '#cloud/access.ts'
 import { needPromise, type VerbContext } from '#cloud/context.ts'
 import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
 import { provider } from '#cloud/network/provider.kind.ts'
@@ -96,7 +96,10 @@ async function named(draft: Draft, pool: string, of: Workload): Promise<string> 
 
 export async function createTunnel(context: VerbContext, input: NewTunnel): Promise<Tunnel> {
   const { draft, caller } = context
-  authorise(caller, 'write')
+  authorise(caller, 'write', 'tunnel:create', {
+    kind: 'tunnel',
+    ...(input.name === undefined ? {} : { name: input.name }),
+  })
   needPromise(context, 'fabric', 'tunnels')
   const tenant = ownTenant(caller)
   const of = await draft.get(workload, tenant, input.workload)
@@ -132,9 +135,10 @@ export async function createTunnel(context: VerbContext, input: NewTunnel): Prom
 
 /** What a tenant asked to go is not there any more for a second asking: `not_found`. */
 export async function deleteTunnel({ draft, caller }: VerbContext, id: string): Promise<Tunnel> {
-  authorise(caller, 'write')
+  authoriseFirst(caller, 'write', 'tunnel:delete')
   const it = await draft.get(tunnel, ownTenant(caller), id)
   if (!it || it.deletedAt !== undefined) throw new CloudError('not_found', 'Tunnel not found')
+  authorise(caller, 'write', 'tunnel:delete', it)
   draft.mark(it)
   return it
 }
@@ -173,7 +177,7 @@ export async function createDomain(
   { draft, caller }: VerbContext,
   input: { readonly name: string; readonly labels?: Readonly<Record<string, string>> },
 ): Promise<Domain> {
-  authorise(caller, 'write')
+  authorise(caller, 'write', 'domain:create', { kind: 'domain', name: input.name })
   const name = input.name.toLowerCase()
   if (!new RegExp(HOSTNAME).test(name)) throw invalid('name', 'must be a domain name of at least two labels')
   const isAdmin = caller.scope === 'admin'
@@ -216,7 +220,7 @@ export async function createCertificate(
   },
 ): Promise<Certificate> {
   const { draft, caller } = context
-  authorise(caller, 'write')
+  authorise(caller, 'write', 'certificate:create', { kind: 'certificate', name: input.name })
   const tenant = ownTenant(caller)
   await checkCertificate(context, tenant, input.spec)
   const made = draft.create(certificate, { ...input, tenant })
@@ -250,7 +254,7 @@ export async function createServiceTunnel(
   } & Hostname,
 ): Promise<ServiceTunnel> {
   const { draft, caller, settings } = context
-  authorise(caller, 'operate')
+  authorise(caller, 'operate', 'service_tunnel:create')
   const { hostname } = await allowed(context, PLATFORM, input)
   await alone(draft, PLATFORM, hostname, () => false)
   const made = draft.create(serviceTunnel, {
@@ -275,7 +279,7 @@ export type NewRoute = {
 
 export async function createRoute(context: VerbContext, input: NewRoute): Promise<Route> {
   const { draft, caller } = context
-  authorise(caller, 'write')
+  authorise(caller, 'write', 'route:create', { kind: 'route', name: input.name })
   needPromise(context, 'fabric', 'routes')
   const tenant = ownTenant(caller)
   const inVpc = await draft.get(vpc, tenant, input.spec.vpc)

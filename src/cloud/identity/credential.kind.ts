@@ -16,7 +16,12 @@ export const credential = defineKind({
       scope: Type.Enum(['admin', 'tenant', 'workload']),
       /** Id of the user, tenant or workload it stands for. */
       subject: Type.String(),
+      /** Of one that stands for a tenant; a user has the role of the membership. */
       role: Type.Enum([...ROLES]),
+      /** The tenant that a user's own key acts in: it belongs to the installation, so that it outlives its tenants. */
+      current: Type.Optional(Type.String()),
+      /** Made by a login: the oldest of these go when there are too many. */
+      login: Type.Optional(Type.Boolean()),
       /** Milliseconds since 1970; absent: until revoked. */
       expiresAt: Type.Optional(Type.Integer()),
     },

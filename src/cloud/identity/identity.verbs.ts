@@ -5,6 +5,7 @@ import { authorise, ownTenant } from '#cloud/access.ts'
 import { quotaPool, type VerbContext } from '#cloud/context.ts'
 import { domain, type Domain } from '#cloud/edge/domain.kind.ts'
 import { credential, type Credential } from './credential.kind.ts'
+import { tenantsOf } from './membership.ts'
 import { hashPassword, hashToken, newToken } from './secrets.ts'
 import { tenant, type Tenant } from './tenant.kind.ts'
 import { type Role, user, type User } from './user.kind.ts'
@@ -16,7 +17,7 @@ export async function createTenant(
   { draft, caller, settings }: VerbContext,
   input: { name: string; description: string | null; password?: string },
 ): Promise<{ tenant: Tenant; token: string }> {
-  authorise(caller, 'operate')
+  authorise(caller, 'operate', 'tenant:create')
   const made = draft.create(tenant, {
     tenant: PLATFORM,
     name: input.name,
@@ -45,7 +46,7 @@ export async function createTenant(
 }
 
 /** Sets the store's pools to the tenant's quotas; lower than what is used is allowed: nothing new fits then. */
-function setQuotas(draft: Draft, it: Tenant): void {
+export function setQuotas(draft: Draft, it: Tenant): void {
   for (const [what, max] of Object.entries(it.spec.quotas))
     draft.pool(quotaPool(it.id, what as keyof Tenant['spec']['quotas']), max, it.id)
 }
@@ -65,7 +66,7 @@ export function tenantChanged({ draft, caller }: VerbContext, before: Tenant, no
 
 /** Everything the tenant owns goes along. */
 export async function deleteTenant({ draft, caller }: VerbContext, id: string): Promise<Tenant> {
-  authorise(caller, 'operate')
+  authorise(caller, 'operate', 'tenant:delete')
   const it = await draft.get(tenant, PLATFORM, id)
   if (!it) throw new CloudError('not_found', 'Tenant not found')
   draft.mark(it)
@@ -77,7 +78,7 @@ export async function addDomain(
   tenantId: string,
   name: string,
 ): Promise<Domain> {
-  authorise(caller, 'operate')
+  authorise(caller, 'operate', 'domain:create')
   const owner = await draft.get(tenant, PLATFORM, tenantId)
   if (!owner || owner.deletedAt !== undefined) throw new CloudError('not_found', 'Tenant not found')
   return draft.create(domain, { tenant: tenantId, name: name.toLowerCase(), spec: { proof: 'admin' } })
@@ -93,6 +94,7 @@ export function issue(
     role: Role
     name: string
     expiresAt?: number
+    login?: boolean
   },
 ): { credential: Credential; token: string } {
   const token = newToken(input.scope === 'admin' ? 'adm' : 'tnt')
@@ -105,6 +107,7 @@ export function issue(
       subject: input.subject,
       role: input.role,
       ...(input.expiresAt === undefined ? {} : { expiresAt: input.expiresAt }),
+      ...(input.login ? { login: true } : {}),
     },
   })
   return { credential: made, token }
@@ -112,19 +115,29 @@ export function issue(
 
 /** A login's credential; the oldest go when a user has more than a named number. */
 export async function issueForUser(draft: Draft, it: User): Promise<string> {
+  const name = `${it.name} login`
+  await dropOldLogins(draft, it)
+  if (it.spec.admin)
+    return issue(draft, { scope: 'admin', subject: it.id, role: 'owner', name, login: true }).token
+  const id = await homeOf(draft, it)
+  return issue(draft, { scope: 'tenant', subject: it.id, tenant: id, role: 'viewer', name, login: true })
+    .token
+}
+
+/** Makes room for one more login's credential. */
+export async function dropOldLogins(draft: Draft, it: User): Promise<void> {
   const had = (
     await draft.list(credential, { tenant: ALL, terms: [`subject:${it.id}`], deleted: false })
-  ).filter((old) => old.name !== FIRST_CREDENTIAL)
+  ).filter((old) => old.spec.login === true || old.name === `${it.name} login`)
   for (const old of had.slice(0, Math.max(0, had.length - CREDENTIALS_PER_USER_MAX + 1))) draft.mark(old)
-  if (it.spec.admin)
-    return issue(draft, { scope: 'admin', subject: it.id, role: 'owner', name: `${it.name} login` }).token
-  for (const { tenant: id, role } of it.spec.memberships) {
-    const of = await draft.get(tenant, PLATFORM, id)
-    if (of && of.deletedAt === undefined)
-      return issue(draft, { scope: 'tenant', subject: it.id, tenant: id, role, name: `${it.name} login` })
-        .token
-  }
-  throw new CloudError('forbidden', 'This user belongs to no tenant')
+}
+
+/** The tenant that a user's login acts in: the one chosen last, else the first; `forbidden` for a user without any. */
+export async function homeOf(draft: Draft, it: User): Promise<string> {
+  const all = await tenantsOf(draft, it)
+  const home = all.find((id) => id === it.spec.defaultTenant) ?? all[0]
+  if (home === undefined) throw new CloudError('forbidden', 'This user belongs to no tenant')
+  return home
 }
 
 /** A further credential of the caller's tenant, for a script or a colleague; only its owners and administrators give one. */
@@ -132,7 +145,7 @@ export function issueCredential(
   { draft, caller }: VerbContext,
   input: { name: string; role: Role; expiresAt?: number },
 ): { credential: Credential; token: string } {
-  authorise(caller, 'own')
+  authorise(caller, 'own', 'identity:create')
   const of = ownTenant(caller)
   if (input.expiresAt !== undefined && input.expiresAt <= draft.now)
     throw new CloudError('invalid', 'must be in the future', { field: 'spec.expiresAt' })
@@ -144,7 +157,7 @@ export async function createUser(
   { draft, caller }: VerbContext,
   input: { name: string; password: string; admin: boolean; memberships: User['spec']['memberships'] },
 ): Promise<User> {
-  authorise(caller, 'operate')
+  authorise(caller, 'operate', 'user:create')
   for (const it of input.memberships) {
     const of = await draft.get(tenant, PLATFORM, it.tenant)
     if (!of || of.deletedAt !== undefined) throw new CloudError('not_found', `Tenant ${it.tenant} not found`)
@@ -157,8 +170,7 @@ export async function createUser(
   })
 }
 
-/** Name of the credential made at the first start; logins never displace it. */
-export const FIRST_CREDENTIAL = 'first start'
+const FIRST_CREDENTIAL = 'first start'
 
 /** The installation's first administrator. */
 export function createAdmin(

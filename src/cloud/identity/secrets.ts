@@ -38,5 +38,12 @@ const base64 = (bytes: Buffer): string => bytes.toString('base64').replaceAll('=
 export const newToken = (prefix: 'adm' | 'tnt'): string =>
   `${prefix}_${randomBytes(32).toString('base64url')}`
 
+/** A key in thecloud's form: 128 random bits. */
+export const newKey = (): string => `thecloud_${randomBytes(16).toString('hex')}`
+
+/** A service account's secret, and what resets a password. */
+export const newServiceSecret = (): string => `sa_${randomBytes(32).toString('hex')}`
+export const newResetToken = (): string => randomBytes(32).toString('hex')
+
 /** What is kept of a token. */
 export const hashToken = (token: string): string => hash('sha256', token)

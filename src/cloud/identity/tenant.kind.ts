@@ -26,6 +26,11 @@ export const tenant = defineKind({
       quotas: Quotas,
       /** While set its callers may look and change nothing; what it has runs on. An administrator sets and clears it. */
       suspended: Type.Boolean(),
+      /** What people call it, where its name is a slug. */
+      title: Type.Optional(Type.String({ maxLength: 200 })),
+      /** Id of the user who made it. */
+      founder: Type.Optional(Type.String()),
+      plan: Type.Optional(Type.Enum(['free', 'pro', 'enterprise'])),
     },
     { additionalProperties: false },
   ),

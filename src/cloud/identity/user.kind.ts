@@ -15,10 +15,16 @@ export const user = defineKind({
       passwordHash: Type.String(),
       /** Runs the installation: may name every tenant. */
       admin: Type.Boolean(),
-      /** Tenants the user belongs to, each with a role. */
+      /** Tenants the user was made for, each with a role; a membership is one more. */
       memberships: Type.Array(
         Type.Object({ tenant: Type.String(), role: Type.Enum([...ROLES]) }, { additionalProperties: false }),
       ),
+      /** What the person is called; the user name by default. */
+      fullName: Type.Optional(Type.String({ maxLength: 100 })),
+      /** Name of a role that counts in every tenant the user belongs to, given by an administrator. */
+      role: Type.Optional(Type.String({ minLength: 1, maxLength: 100 })),
+      /** The tenant that a new login acts in; else the first. */
+      defaultTenant: Type.Optional(Type.String()),
     },
     { additionalProperties: false },
   ),

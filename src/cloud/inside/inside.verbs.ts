@@ -33,7 +33,7 @@ export async function createNetwork(
   input: Named & { readonly members: readonly { readonly vpc: string }[] },
 ): Promise<Network> {
   const { members, ...named } = input
-  authorise(context.caller, 'write')
+  authorise(context.caller, 'write', 'network:create', { kind: 'network', name: input.name })
   const tenant = ownTenant(context.caller)
   const spec = { members: await checkMembers(context, members) }
   return context.draft.create(network, { tenant, ...named, spec })
@@ -68,7 +68,7 @@ export async function createVariable(
   context: VerbContext,
   input: Named & { readonly spec: ScopedVariable['spec'] },
 ): Promise<ScopedVariable> {
-  authorise(context.caller, 'write')
+  authorise(context.caller, 'write', 'scoped_variable:create', { kind: 'scoped-variable', name: input.name })
   const tenant = ownTenant(context.caller)
   await needVpc(context, input.spec.vpc)
   await checkVariable(context, input.name, input.spec)
@@ -80,7 +80,7 @@ export function createIntegration(
   { draft, caller }: VerbContext,
   input: Named & { readonly spec: Integration['spec'] },
 ): Integration {
-  authorise(caller, 'write')
+  authorise(caller, 'write', 'integration:create', { kind: 'integration', name: input.name })
   return draft.create(integration, { tenant: ownTenant(caller), ...input })
 }
 
@@ -89,7 +89,7 @@ export async function createVpnUser(
   context: VerbContext,
   input: Named & { readonly vpc: string; readonly passwordHash: string },
 ): Promise<VpnUser> {
-  authorise(context.caller, 'write')
+  authorise(context.caller, 'write', 'vpn_user:create', { kind: 'vpn-user', name: input.name })
   const { vpc: of, passwordHash, ...named } = input
   await needVpc(context, of)
   return context.draft.create(vpnUser, {

@@ -1,7 +1,7 @@
 import { cidr, type Cidr, contains, formatCidr, isUsable, overlaps, parseCidr, parseIpv4 } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import { ALL, PLATFORM } from '#engine/resource.ts'
-import { authorise, ownTenant } from '#cloud/access.ts'
+import { authorise, authoriseFirst, ownTenant } from '#cloud/access.ts'
 import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
 import { randomRange6, vpcIndexMax } from './addresses.driver.ts'
 import { network as joiner } from '#cloud/inside/network.kind.ts'
@@ -21,7 +21,7 @@ export async function createVpc(
     'vpn' | 'deployments'
   >,
 ): Promise<Vpc> {
-  authorise(caller, 'write')
+  authorise(caller, 'write', 'vpc:create', { kind: 'vpc', name: input.name })
   const tenant = ownTenant(caller)
   const index = await pick.index(draft, 'vpc-index', vpcIndexMax(settings.fabric))
   if (index === undefined)
@@ -56,8 +56,9 @@ export async function deleteVpc(
   id: string,
   how: { hold?: readonly string[] } = {},
 ): Promise<Vpc> {
-  authorise(caller, 'write')
+  authoriseFirst(caller, 'write', 'vpc:delete')
   const it = await existing({ draft, caller }, id)
+  authorise(caller, 'write', 'vpc:delete', it)
   const joining = { tenant: it.tenant, terms: [`vpc:${it.id}`], deleted: false }
   for (const joined of await draft.list(joiner, joining))
     draft.edit(joiner, joined, {
@@ -72,7 +73,7 @@ export async function createSubnet(
   input: { vpc: string; name: string; cidr: string; gateway: string; labels?: Record<string, string> },
 ): Promise<Subnet> {
   const { draft, caller, settings, pick } = context
-  authorise(caller, 'write')
+  authorise(caller, 'write', 'vpc:update', { kind: 'subnet', name: input.name })
   const tenant = ownTenant(caller)
   const range = subnetRange(input.cidr, settings.fabric)
   const gateway = parseIpv4(input.gateway)
@@ -171,7 +172,7 @@ export async function putProvider(
   { draft, caller }: VerbContext,
   input: Omit<Provider['spec'], 'cloudflareToken'> & { cloudflareToken?: string },
 ): Promise<{ provider: Provider; created: boolean }> {
-  authorise(caller, 'operate')
+  authorise(caller, 'operate', 'provider:update')
   const external = network(input.externalCidr, 'externalCidr')
   const peering = network(input.peeringCidr, 'peeringCidr')
   const gateway = parseIpv4(input.externalGateway)

@@ -46,7 +46,7 @@ export async function createSecurityGroup(
   context: VerbContext,
   input: Given<SecurityGroup>,
 ): Promise<SecurityGroup> {
-  authorise(context.caller, 'write')
+  authorise(context.caller, 'write', 'sg:create', { kind: 'security-group', name: input.name })
   const tenant = ownTenant(context.caller)
   if (!(await context.draft.get(vpc, tenant, input.spec.vpc)))
     throw new CloudError('not_found', 'VPC not found')
@@ -79,7 +79,7 @@ export async function checkRoutes(
 }
 
 export async function createRouteTable(context: VerbContext, input: Given<RouteTable>): Promise<RouteTable> {
-  authorise(context.caller, 'write')
+  authorise(context.caller, 'write', 'vpc:update', { kind: 'route-table', name: input.name })
   const tenant = ownTenant(context.caller)
   if (!(await context.draft.get(vpc, tenant, input.spec.vpc)))
     throw new CloudError('not_found', 'VPC not found')

@@ -1,0 +1,36 @@
+import { CloudError } from '#lib/errors.ts'
+
+/** Buckets remembered at most; the one that was asked longest ago goes first. */
+const BUCKETS_MAX = 100_000
+
+/** Lets through so many per second, and a burst of so many at once; per key. */
+export type Rates = {
+  /** Throws `rate_limited` with the seconds to wait when the key has nothing left. */
+  take(key: string): void
+}
+
+/** Token buckets, contract A9; `perSecond` 0 lets everything through. */
+export function createRates(
+  now: () => number,
+  { perSecond, burst }: { readonly perSecond: number; readonly burst: number },
+): Rates {
+  const buckets = new Map<string, { left: number; at: number }>()
+  return {
+    take(key) {
+      if (perSecond <= 0) return
+      const at = now()
+      const had = buckets.get(key) ?? { left: burst, at }
+      // A clock that was set back fills nothing.
+      const left = Math.min(burst, had.left + (Math.max(0, at - had.at) / 1000) * perSecond)
+      buckets.delete(key)
+      buckets.set(key, { left: left < 1 ? left : left - 1, at })
+      const [oldest] = buckets.keys()
+      if (buckets.size > BUCKETS_MAX && oldest !== undefined) buckets.delete(oldest)
+      if (left >= 1) return
+      const retryAfterSeconds = Math.ceil((1 - left) / perSecond)
+      throw new CloudError('rate_limited', `Too many requests; try again in ${retryAfterSeconds} s`, {
+        retryAfterSeconds,
+      })
+    },
+  }
+}

@@ -1,0 +1,68 @@
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  RawReplyDefaultExpression,
+  RawRequestDefaultExpression,
+  RawServerDefault,
+} from 'fastify'
+import Type, { type TSchema, type TSchemaOptions } from 'typebox'
+
+/** A scope whose routes take their types from their schemas. */
+export type App = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>
+
+export const Uuid = Type.String({ format: 'uuid' })
+export const Timestamp = Type.String({ format: 'date-time', description: 'UTC, RFC 3339.' })
+export const Email = Type.String({ format: 'email', maxLength: 255 })
+/** A path value that is an id, or a name within the tenant. */
+export const IdOrName = Type.String({ minLength: 1, maxLength: 255, description: 'UUID or resource name.' })
+export const Text = (maxLength: number, options: TSchemaOptions = {}) =>
+  Type.String({ minLength: 1, maxLength, ...options })
+export const Message = <T extends string>(text: T) => Type.Object({ message: Type.Literal(text) })
+export const Status = <T extends string>(text: T) => Type.Object({ status: Type.Literal(text) })
+
+/** An id member that is not set (contract A7): never an empty text. */
+export const NIL = '00000000-0000-0000-0000-000000000000'
+
+export const timestamp = (ms: number): string => new Date(ms).toISOString()
+/** A moment to the second, as `meta` has it. */
+export const toSecond = (ms: number): string => timestamp(ms).replace(/\.\d+Z$/, 'Z')
+
+type Node = {
+  readonly type?: string
+  readonly format?: string
+  readonly required?: readonly string[]
+  readonly properties?: Readonly<Record<string, Node>>
+  readonly items?: Node
+}
+
+/** Whether a member that may be left out was left out: null, and for texts what the client sends when nothing was set. */
+function isUnset(value: unknown, node: Node): boolean {
+  if (value === null) return true
+  if (node.type !== 'string') return false
+  return value === '' || (node.format === 'uuid' && value === NIL)
+}
+
+/**
+ * A body as its schema means it (contract A1, C3): members that the client did not set are gone, however it says so. Maps
+ * with members of any name keep what they hold, since there an empty value has a meaning.
+ */
+export function withoutUnset(schema: TSchema, value: unknown): unknown {
+  const { properties, items, required = [] } = schema as Node
+  if (Array.isArray(value) && items) return value.map((it) => withoutUnset(items as TSchema, it))
+  if (value === null || typeof value !== 'object' || !properties) return value
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([name, it]) => {
+      const node = properties[name]
+      if (!node) return [[name, it]]
+      if (!required.includes(name) && isUnset(it, node)) return []
+      return [[name, withoutUnset(node as TSchema, it)]]
+    }),
+  )
+}

@@ -1,0 +1,49 @@
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import { answerErrors } from '#apis/errors.ts'
+import type { Dialect } from '#apis/http.ts'
+import type { Reference } from '#apis/reference.ts'
+import { authRoutes } from './auth.ts'
+import { doors as doorsOf } from './doors.ts'
+import { shapeOf } from './errors.ts'
+import { commonHeaders } from './headers.ts'
+import { keyRoutes } from './keys.ts'
+import type { Frame } from './operation.ts'
+import { systemRoutes } from './system.ts'
+import { tenantRoutes } from './tenants.ts'
+
+const reference: Reference = {
+  description: `Instances, networks, storage and identity of users and their tenants.
+
+Successful answers are \`{"data": …, "meta": …}\`; the members of a single object are repeated beside \`data\`. Refusals are \`{"error": {"type", "message", "code"}, "meta"}\`. Lists are arrays in \`data\`, and nested pages where the query asks with \`limit\` or \`offset\`.
+
+Send an API key in \`X-API-Key\`, or a service account's token in \`Authorization: Bearer\`. \`X-Tenant-ID\` chooses a tenant for one request. Null means absent, unknown members are ignored, ids are UUIDs; where a path takes a name too, the id is tried first.`,
+  tags: ['System', 'Auth', 'API keys', 'Tenants'].map((name) => ({ name })),
+  securitySchemes: {
+    ApiKeyAuth: {
+      type: 'apiKey',
+      in: 'header',
+      name: 'X-API-Key',
+      description: '`thecloud_` and 32 hex digits.',
+    },
+    BearerAuth: { type: 'http', scheme: 'bearer' },
+  },
+  security: ['ApiKeyAuth', 'BearerAuth'],
+}
+
+/** The dialect of users of a cloud like the big ones; its own command line and SDK work with it. */
+export const thecloud: Dialect = {
+  name: 'thecloud',
+  title: 'The Cloud API',
+  reference,
+  async register(plain, cloud, mount) {
+    plain.addHook('onRequest', commonHeaders)
+    answerErrors(plain, mount, shapeOf(mount.clock))
+    const doors = doorsOf(cloud, mount.clock)
+    plain.addHook('onRequest', async (request) => {
+      if (!request.is404) await doors.enter(request)
+    })
+    const app = plain.withTypeProvider<TypeBoxTypeProvider>()
+    const frame: Frame = { app, cloud, clock: mount.clock, doors }
+    for (const routes of [systemRoutes, authRoutes, keyRoutes, tenantRoutes]) routes(frame)
+  },
+}

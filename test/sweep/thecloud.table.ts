@@ -1,0 +1,66 @@
+import type { SweptDialect } from './dialect.ts'
+import { NEWCOMER } from './given.ts'
+
+/** What says who may act in a tenant: for its owners. */
+const OWN = /^\/(auth\/keys|rbac|iam)(\/|$)|\/members$/
+
+export const thecloud: SweptDialect = {
+  name: 'thecloud',
+  contract: {
+    file: new URL('../contracts/thecloud.json', import.meta.url),
+    except: ({ tags }) => !['Auth', 'API keys', 'Tenants'].includes(tags[0] ?? ''),
+  },
+  headers: (_, token) => ({ 'x-api-key': token }),
+  inTenant: (tenant) => ({ 'x-tenant-id': tenant }),
+  need({ key, method, path, security }) {
+    if (security.length === 0) return 'open'
+    if (key === 'GET /auth/keys') return 'read'
+    if (OWN.test(path)) return 'own'
+    if (path.endsWith('/switch')) return 'self'
+    return method === 'GET' ? 'read' : 'write'
+  },
+  statuses: { unauthenticated: 401, forbidden: 403, foreign: [404, 403, 400] },
+  refusal: {
+    type: 'object',
+    required: ['error', 'meta'],
+    properties: {
+      error: {
+        type: 'object',
+        required: ['type', 'message', 'code'],
+        properties: {
+          type: { type: 'string', minLength: 1 },
+          message: { type: 'string', minLength: 1 },
+          code: { type: 'string', minLength: 1 },
+        },
+        additionalProperties: false,
+      },
+      meta: {
+        type: 'object',
+        required: ['request_id', 'timestamp'],
+        properties: { request_id: { type: 'string' }, timestamp: { type: 'string' } },
+        additionalProperties: false,
+      },
+    },
+    additionalProperties: false,
+  },
+  messageOf: (body) => (body as { error?: { message?: unknown } }).error?.message,
+  known: ({ ids }) => ({
+    newcomer: NEWCOMER,
+    'tenants id': ids['tenant'] ?? '',
+    '/auth/keys/{id} id': ids['credential'] ?? '',
+    '/auth/keys/{id}/rotate id': ids['credential'] ?? '',
+    '/auth/keys/{id}/regenerate id': ids['credential'] ?? '',
+  }),
+  bodies: {
+    'POST /auth/register': (_, unique) => ({
+      email: `${unique}@example.com`,
+      password: 'a good password',
+      name: unique,
+    }),
+    'POST /tenants': (_, unique) => ({ name: unique, slug: unique }),
+    'POST /tenants/{id}/members': ({ newcomer = '' }) => ({ role: 'developer', user_id: newcomer }),
+  },
+  // A tenant's token is nobody who could own another tenant; people are tried in src/apis/thecloud.
+  always: { 'POST /tenants': 403 },
+  logins: { 'POST /auth/login': (email, password) => ({ email, password }) },
+}
