@@ -45,6 +45,9 @@ const OPTIONS = {
   'allow-network': { type: 'string', multiple: true },
   fabric: { type: 'string' },
   'external-pool': { type: 'string' },
+  registration: { type: 'string' },
+  'request-rate': { type: 'string' },
+  'login-rate': { type: 'string' },
 } as const
 
 const FREE_PORT = '127.0.0.1:0'
@@ -131,6 +134,9 @@ type Values = {
   fabric?: string | undefined
   'external-pool'?: string | undefined
   'allow-network'?: string[] | undefined
+  registration?: string | undefined
+  'request-rate'?: string | undefined
+  'login-rate'?: string | undefined
 }
 
 function readSettings(values: Values): Settings {
@@ -156,7 +162,25 @@ function readSettings(values: Values): Settings {
     externalCidr: externalText,
     externalGateway: first(external),
     allowedNetworks: allowed,
+    registration: oneOf('registration', values.registration, ['open', 'closed'], 'open') === 'open',
+    rates: readRates(values),
     hostNetworks: values.network === 'docker-bridge' ? hostNetworks() : [],
+  }
+}
+
+function readRates(values: Values): Settings['rates'] {
+  const { perSecond, burst, loginsPerMinute } = DEFAULT_SETTINGS.rates
+  const read = (flag: 'request-rate' | 'login-rate', otherwise: number): number => {
+    const text = values[flag]
+    if (text === undefined) return otherwise
+    if (!/^\d{1,6}$/.test(text)) throw invalid(`--${flag}: must be a whole number, not ${text}`)
+    return Number(text)
+  }
+  const rate = read('request-rate', perSecond)
+  return {
+    perSecond: rate,
+    burst: rate === perSecond ? burst : 2 * rate,
+    loginsPerMinute: read('login-rate', loginsPerMinute),
   }
 }
 

@@ -61,6 +61,9 @@ export const CLOUD_OPTIONS = {
   'allow-network': { type: 'string', multiple: true },
   fabric: { type: 'string' },
   'external-pool': { type: 'string' },
+  registration: { type: 'string' },
+  'request-rate': { type: 'string' },
+  'login-rate': { type: 'string' },
 } as const
 
 export const CLOUD_OPTIONS_HELP = `  --network NAME         linux, or docker-bridge where Docker is all there is, for less (docs/network.md)
@@ -68,6 +71,9 @@ export const CLOUD_OPTIONS_HELP = `  --network NAME         linux, or docker-bri
   --fabric CIDR          the platform's own addresses between the host and VPCs
   --allow-network CIDR   a network of the host that VPCs may reach; repeatable
   --trusted-proxy CIDR   a proxy whose forwarded headers count; repeatable
+  --registration WHO     open, or closed: people then make no accounts for themselves
+  --request-rate N       requests a second of one key in thecloud's dialect, twice that at once; 0: no limit
+  --login-rate N         passwords that one address may try a minute there; 0: no limit
   --log-level LEVEL      debug, info, warn or error`
 
 /** The networks that containers of Docker can have. */

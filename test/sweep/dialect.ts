@@ -58,6 +58,8 @@ export type SweptDialect = {
   readonly secretForms?: Readonly<Record<string, (letters: string) => string>>
   /** The field of a kind's creation from which a secret of its spec comes, where it is called otherwise: `user passwordHash`. */
   readonly derivedSecrets?: Readonly<Record<string, string>>
+  /** Secrets that nobody types: the platform makes them. */
+  readonly madeSecrets?: readonly string[]
   /** Logins, by name and password. */
   readonly logins?: Readonly<Record<string, (username: string, password: string) => Json>>
 }

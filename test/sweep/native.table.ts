@@ -25,7 +25,7 @@ function need({ key, method, path, security }: Operation): Need {
   if (security.length === 0) return 'open'
   if (OPERATE.includes(key)) return 'operate'
   if (key === 'POST /access') return 'read'
-  if (path === '/message/{id}/text') return 'operate'
+  if (path === '/message/{id}/read') return 'operate'
   if (/^\/(user|message|provider|acme|service-tunnel)\/\{id\}/.test(path)) return 'hidden'
   if (OWN.includes(key)) return 'own'
   if (path === '/tenant/{id}' && method !== 'GET') return 'operate'
@@ -213,5 +213,6 @@ export const native: SweptDialect = {
   },
   derivedSecrets: { 'user passwordHash': 'spec.password', 'vpn-user passwordHash': 'spec.password' },
   logins: { 'POST /login': (username, password) => ({ username, password }) },
-  notSecret: [],
+  notSecret: ['spec.signingKey', 'spec.text'],
+  madeSecrets: ['service-account signingKey', 'message text'],
 }

@@ -20,6 +20,8 @@ export type CloudProcess = AsyncDisposable & {
 /** The cloud's own program with simulated drivers and everything in its log. */
 export async function startProcess(data: string): Promise<CloudProcess> {
   const args = ['--data', data, '--listen', '127.0.0.1:0', '--compute', 'simulated', '--network', 'simulated']
+  // A sweep asks more than a person would.
+  args.push('--request-rate', '0', '--login-rate', '0')
   const child = spawn(
     process.execPath,
     [join(ROOT, 'src/main.ts'), ...args, '--json', '--log-level', 'debug'],

@@ -54,13 +54,13 @@ export function accessRoutes(app: FastifyInstance, cloud: Cloud): void {
       return { ...decision, policy, statement: rest }
     },
   )
-  app.get<{ Params: { id: string } }>(
-    '/message/:id/text',
+  app.post<{ Params: { id: string } }>(
+    '/message/:id/read',
     {
       schema: {
         tags: ['message'],
         summary:
-          'The text of a message that waits in the outbox; it may hold a token, so the audit notes who read it',
+          'Read a message that waits in the outbox; it may hold a token, so the audit notes who read it',
         params: Type.Object({ id: Type.String() }),
         response: { 200: Type.Object({ text: Type.String() }), ...REFUSALS },
       },
