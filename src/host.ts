@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { systemClock } from '#lib/clock.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
@@ -75,6 +75,7 @@ async function main(args: readonly string[]): Promise<void> {
     network,
     clock: systemClock,
     log,
+    ...(socket === undefined ? {} : { instances: { folder: join(dirname(socket), 'instances'), owner } }),
     ...(prefix === undefined ? {} : { prefix }),
     ...(docker === undefined ? {} : { docker }),
   })

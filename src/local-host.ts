@@ -26,6 +26,11 @@ export type LocalHostOptions = {
   readonly prefix?: string
   /** Everything of the prefix is taken for ours, whichever folder's agent made it: only to purge it. */
   readonly takeOver?: boolean
+  /** Where replicas' own sockets are, and whose; in `directory`, and this account's, when absent. */
+  readonly instances?: {
+    readonly folder: string
+    readonly owner: { readonly uid: number; readonly gid: number }
+  }
   /** Docker's socket. */
   readonly docker?: string
   /** `linux` when absent. */
@@ -102,6 +107,7 @@ export async function localHost(options: LocalHostOptions): Promise<LocalHost> {
       instance: prefix,
       networks: attached.networks,
       links: network,
+      ...(options.instances ? { instances: options.instances } : {}),
       ...(attached.plugin ? { network: attached.plugin } : {}),
       takeOver: options.takeOver ?? false,
       seal,

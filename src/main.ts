@@ -27,6 +27,7 @@ import { simulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { simulatedFront } from '#drivers/simulated/front.ts'
 import { simulatedNetwork } from '#drivers/simulated/network.ts'
+import { openSockets, type SocketsOptions } from '#drivers/inside/sockets.ts'
 import { DIALECTS } from '#apis/dialects.ts'
 import { createHttp } from '#apis/http.ts'
 import { ensureCertificate } from '#apis/tls.ts'
@@ -63,10 +64,16 @@ async function main(args: readonly string[]): Promise<void> {
   await engine.check()
   const tls = join(config.data, 'tls')
   const authority = openAuthority({ folder: tls, clock })
-  const { drivers: host, close } = await openDrivers(config, await nextEpoch(store), log)
+  const { drivers: host, close, instances } = await openDrivers(config, await nextEpoch(store), log)
+  const sockets = openSockets({
+    ...instances,
+    clock,
+    log,
+  })
   const api = cloudflareApi(config.cloudflareApi)
   const drivers = {
     ...host,
+    sockets,
     issuers: { internal: internalIssuer(authority), acme: acmeDriver() },
     records: cloudflareRecords(api),
     cloudflare: cloudflareTunnels(api),
@@ -96,21 +103,27 @@ async function main(args: readonly string[]): Promise<void> {
         clock,
       }),
   })
+  // Before anything else asks for them: what runs connects again at once.
+  await sockets.serve(http.accept)
   const { port } = await http.listen(config.listen)
   for (const { dialect, address } of config.alone) await http.listen({ ...address, dialect })
   const running = cloud.run(stop)
   await announce(config, { ...config.listen, port })
   await running
   await http.close()
+  await sockets.close()
   await close()
 }
 
+type Opened = Closing & {
+  readonly drivers: Omit<Drivers, 'issuers' | 'records' | 'names' | 'cloudflare' | 'sockets'>
+  /** Where the folders of the replicas' own sockets are, and who makes one. */
+  readonly instances: Pick<SocketsOptions, 'folder' | 'make'>
+}
+
 /** Where the drivers are: simulated here, in this process, or behind the sockets of the host agent and the edge. */
-async function openDrivers(
-  config: Config,
-  epoch: number,
-  log: Log,
-): Promise<{ drivers: Omit<Drivers, 'issuers' | 'records' | 'names' | 'cloudflare'> } & Closing> {
+async function openDrivers(config: Config, epoch: number, log: Log): Promise<Opened> {
+  const instances = join(config.agent === undefined ? config.data : dirname(config.agent), 'instances')
   const simulated = config.compute === 'simulated' && config.network === 'simulated'
   if (simulated)
     return {
@@ -120,6 +133,10 @@ async function openDrivers(
         edge: simulatedEdge(),
         front: simulatedFront(),
         connector: simulatedConnector(),
+      },
+      instances: {
+        folder: instances,
+        make: async (replica) => await Promise.resolve(makeFolder(join(instances, replica))),
       },
       close: async () => await Promise.resolve(),
     }
@@ -143,6 +160,7 @@ async function openDrivers(
     const { network } = config
     const host = await localHost({
       directory: join(config.data, 'agent'),
+      instances: { folder: instances, owner: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 } },
       network: network === 'docker-bridge' ? network : 'linux',
       clock: systemClock,
       log,
@@ -177,7 +195,11 @@ async function openDrivers(
       await Promise.all([edge.close(), front.close(), connector.close()])
       await host.close()
     }
-    return { drivers: { network: host.network, compute: host.compute, edge, front, connector }, close }
+    return {
+      drivers: { network: host.network, compute: host.compute, edge, front, connector },
+      instances: { folder: instances, make: host.compute.prepare },
+      close,
+    }
   }
   if (config.agent === undefined || config.edge === undefined)
     throw new CloudError(
@@ -202,6 +224,7 @@ async function openDrivers(
       front: edge.front,
       connector: edge.connector,
     },
+    instances: { folder: instances, make: host.compute.prepare },
     close,
   }
 }

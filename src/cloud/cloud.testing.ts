@@ -16,6 +16,7 @@ import type { SimulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedDrivers } from '#drivers/simulated/drivers.ts'
 import type { simulatedEdge } from '#drivers/simulated/edge.ts'
 import type { simulatedFront } from '#drivers/simulated/front.ts'
+import type { SimulatedSockets } from '#drivers/simulated/sockets.ts'
 import type { Fault, simulatedNetwork } from '#drivers/simulated/network.ts'
 import type { Caller, Origin } from './access.ts'
 import type { CertificateIssuer, IssuedCertificate } from './edge/issuer.driver.ts'
@@ -31,6 +32,7 @@ export type TestCloud = AsyncDisposable & {
   readonly network: ReturnType<typeof simulatedNetwork>
   readonly edge: ReturnType<typeof simulatedEdge>
   readonly front: ReturnType<typeof simulatedFront>
+  readonly sockets: SimulatedSockets
   readonly world: SimulatedWorld
   /** A certificate and key for a name, as an operator would bring them. */
   sign(name: string): Promise<IssuedCertificate>
@@ -94,7 +96,7 @@ export async function testCloud(
     ...(how.fault ? { fault: how.fault } : {}),
     ...(how.promises ? { promises: how.promises } : {}),
   })
-  const { compute, network, edge, front, world } = drivers
+  const { compute, network, edge, front, sockets, world } = drivers
   const cloud = createCloud({
     engine,
     bulk,
@@ -122,6 +124,7 @@ export async function testCloud(
     network,
     edge,
     front,
+    sockets,
     world,
     sign: async (name) => await internal.issue([name], new AbortController().signal),
     admin,

@@ -77,6 +77,7 @@ import { user, type User } from './identity/user.kind.ts'
 import { createInside, type Inside, type Instance } from './inside/inside.ts'
 import { integration } from './inside/integration.kind.ts'
 import { network } from './inside/network.kind.ts'
+import { createOutfits } from './inside/outfit.ts'
 import { scopedVariable } from './inside/scoped-variable.kind.ts'
 import { METRICS, metricOf, SNAPSHOTS, snapshotOf } from './inside/telemetry.ts'
 import { LOGINS, loginOf } from './inside/vpn.ts'
@@ -394,6 +395,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       reconcile: reconcileReplica({
         compute: drivers.compute,
         containers,
+        outfits: createOutfits(drivers.sockets),
         network: routers,
         front: fronts,
         drainSeconds: settings.drainSeconds,

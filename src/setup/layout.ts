@@ -39,6 +39,8 @@ export const folderLayout = (data: string): Layout => ({
 export const agentSocket = (it: Layout): string => join(it.run, 'agent.sock')
 /** In a folder of the edge's own, since it may not write beside root's socket. */
 export const edgeSocket = (it: Layout): string => join(it.run, 'edge', 'edge.sock')
+/** Beside the agent's socket, where both processes look for it: of the workloads' own sockets. */
+export const instancesFolder = (it: Layout): string => join(it.run, 'instances')
 export const agentData = (it: Layout): string => join(it.data, 'agent')
 export const edgeData = (it: Layout): string => join(it.data, 'edge')
 export const cloudData = (it: Layout): string => join(it.data, 'cloud')
@@ -83,4 +85,6 @@ export function makeFolders(it: Layout, users: { readonly cloud: User; readonly 
   }
   // Set-gid: the socket that the edge makes there belongs to the cloud's group.
   folder(join(it.run, 'edge'), 0o2750, users.edge.uid, users.cloud.gid)
+  // Only root puts folders there; the cloud passes to those that are its own.
+  folder(instancesFolder(it), 0o750, 0, users.cloud.gid)
 }

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { run } from './command.ts'
-import { agentSocket, cloudData, edgeData } from './layout.ts'
+import { agentSocket, cloudData, edgeData, instancesFolder } from './layout.ts'
 import { capabilitiesOf, type Cloudware, commandsOf, environmentOf } from './programs.ts'
 
 const UNITS = '/etc/systemd/system'
@@ -72,11 +72,12 @@ export function renderUnits(it: Cloudware): Record<string, string> {
       // Its standard output is for a terminal and may hold credentials.
       service:
         `${environment(it, 'cloud')}${start(commands.cloud)}StandardOutput=null\n${capabilities(allowed.cloud)}` +
-        withoutRoot(users.cloud.name, writable(cloudData(layout), 'cloud')),
+        withoutRoot(users.cloud.name, writable(cloudData(layout), 'cloud', instancesFolder(layout))),
     }),
     [TMPFILES]:
       `d ${layout.run} 0711 root root\n` +
-      `d ${join(layout.run, 'edge')} 2750 ${users.edge.name} ${users.cloud.name}\n`,
+      `d ${join(layout.run, 'edge')} 2750 ${users.edge.name} ${users.cloud.name}\n` +
+      `d ${instancesFolder(layout)} 0750 root ${users.cloud.name}\n`,
   }
 }
 

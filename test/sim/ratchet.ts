@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ComputeDriver } from '#cloud/compute/compute.driver.ts'
+import type { SocketsDriver } from '#cloud/inside/sockets.driver.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'
 import type { NetworkDriver } from '#cloud/network/network.driver.ts'
 
@@ -11,6 +12,7 @@ type Verbs<D> = { readonly [K in keyof D as D[K] extends (...args: never[]) => u
 // Every verb of every driver that the cloud has; a new one does not compile until it stands here.
 const compute: Verbs<ComputeDriver> = {
   missing: true,
+  prepare: true,
   apply: true,
   observe: true,
   list: true,
@@ -37,7 +39,8 @@ const network: Verbs<NetworkDriver> = {
   ...audited,
 }
 const edge: Verbs<EdgeDriver> = { apply: true, remove: true, list: true, ...audited }
-const DRIVERS: Readonly<Record<string, Readonly<Record<string, true>>>> = { compute, network, edge }
+const sockets: Verbs<SocketsDriver> = { ensure: true, remove: true, list: true }
+const DRIVERS: Readonly<Record<string, Readonly<Record<string, true>>>> = { compute, network, edge, sockets }
 
 const ROOT = join(import.meta.dirname, '../..')
 const UNTRIED = join(import.meta.dirname, 'untried.json')

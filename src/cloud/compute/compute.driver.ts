@@ -14,6 +14,19 @@ export type HealthCheck = {
   readonly startSeconds: number
 }
 
+/** A file that a container finds at `/var/run/cycle/<name>`, read-only. */
+export type InsideFile = {
+  /** A folder and a name in it: `metadata/…`, `tls/…` or `variables/…`. */
+  readonly name: string
+  /** In base64. */
+  readonly content: string
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  /** Where in the container it is found too; a change is used at its next start. */
+  readonly at?: string
+}
+
 /** One container as it should be. Everything in it is checked again by the host agent's closed set of rules. */
 export type ContainerWish = {
   /** Id of the replica. */
@@ -41,6 +54,11 @@ export type ContainerWish = {
   readonly capabilities: readonly string[]
   /** A directory the host keeps for `volume`, mounted at `path`; made when absent. */
   readonly mounts: readonly { readonly volume: string; readonly path: string; readonly readOnly: boolean }[]
+  /**
+   * It finds at `/var/run/cycle` what is its replica's own: the folder that `prepare` made, as `api`, and these files. A
+   * change of their contents reaches a running container. Absent: it finds nothing there.
+   */
+  readonly inside?: { readonly files: readonly InsideFile[] }
   readonly health?: HealthCheck
   /** Start it again when it ends (with a backoff). Off: it ends once, and is started again only when Docker or the host went down under it. */
   readonly healing: boolean
@@ -116,6 +134,11 @@ export type SeenImage = {
 export interface ComputeDriver extends Audited {
   /** Sentences naming what the host lacks to run containers; empty when it can. */
   missing(signal: AbortSignal): Promise<readonly string[]>
+  /**
+   * Makes the folder of the host for a replica's own socket, which the cloud's account may write: before that is made, and
+   * so before `apply`. Goes with `remove`.
+   */
+  prepare(id: string, signal: AbortSignal): Promise<void>
   /** Keeps the wish and works towards it, also while the cloud is away. Fields other than cpu and memory of a running attempt are used at its next start. */
   apply(wish: ContainerWish, signal: AbortSignal): Promise<void>
   observe(id: string, signal: AbortSignal): Promise<SeenContainer | undefined>

@@ -5,7 +5,7 @@ import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#
 import { provider } from '#cloud/network/provider.kind.ts'
 import { vpc, type Vpc } from '#cloud/network/vpc.kind.ts'
 import { meter, type ReplicaClass } from '#cloud/observe/usage.kind.ts'
-import type { ComputeDriver, HealthCheck, SeenContainer } from './compute.driver.ts'
+import type { ComputeDriver, ContainerWish, HealthCheck, SeenContainer } from './compute.driver.ts'
 import { type Containers, registryFor, wishOf, withNames } from './containers.ts'
 import { attemptOf, isCurrent, type Replica } from './replica.kind.ts'
 import { isStable } from './state.ts'
@@ -59,8 +59,15 @@ function createDrain(network: AttachmentView, front: FrontView, drainSeconds: nu
   }
 }
 
+/** What compute asks for a replica's container: what it finds of its own, beside what its workload says. */
+export type OutfitView = {
+  fit(wish: ContainerWish, signal: AbortSignal): Promise<ContainerWish>
+  remove(replica: string, signal: AbortSignal): Promise<void>
+}
+
 export type ReplicaTools = {
   readonly compute: ComputeDriver
+  readonly outfits: OutfitView
   readonly containers: Containers
   readonly network: AttachmentView
   readonly front: FrontView
@@ -72,7 +79,7 @@ export type ReplicaTools = {
 
 /** Keeps one slot's container like its workload. */
 export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
-  const { compute, containers, network, namedByDocker } = tools
+  const { compute, containers, network, namedByDocker, outfits } = tools
   const drain = createDrain(network, tools.front, tools.drainSeconds)
   /** Lets it end what it has begun, then its container go; undefined once nothing runs. */
   const emptied = async (
@@ -101,6 +108,7 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
         const reason = `its network has not let go of it: ${await routerOf(inVpc, why)}`
         return again(SOON_MS, reason, released(draft, it))
       }
+      await outfits.remove(it.id, signal)
       containers.forget(it.id)
       drain.forget(it.id)
       return gone
@@ -135,7 +143,8 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
       return again(SOON_MS, `a container of attempt ${seen.attempt} is in the place of ${attemptOf(it)}`)
     }
     try {
-      await containers.apply(wish, await registryFor(draft, of), signal)
+      const fitted = await outfits.fit(wish, signal)
+      await containers.apply(fitted, await registryFor(draft, of), signal)
     } catch (error) {
       // What is gone must not be taken for ready only because nothing can be put in its place.
       if (!it.status.ready || seen?.state === 'running') throw error

@@ -15,6 +15,7 @@ import { serviceTunnel } from '#cloud/edge/service-tunnel.kind.ts'
 import { tunnel } from '#cloud/edge/tunnel.kind.ts'
 import { tenant } from '#cloud/identity/tenant.kind.ts'
 import type { FrontDriver } from '#cloud/edge/front.driver.ts'
+import type { SocketsDriver } from '#cloud/inside/sockets.driver.ts'
 import type { NetworkDriver } from '#cloud/network/network.driver.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
 import {
@@ -34,6 +35,7 @@ export type Drivers = {
   readonly compute: ComputeDriver
   readonly edge: EdgeDriver
   readonly front: FrontDriver
+  readonly sockets: SocketsDriver
   readonly issuers: Issuers
   readonly records: TxtRecords
   readonly cloudflare: CloudflareDriver
@@ -184,6 +186,7 @@ async function mend(
   for (const it of leaks) {
     if (it.by !== 'removal') continue
     if (it.kind === 'vpc') await drivers.network.remove(it.id, signal)
+    else if (it.thing === 'socket' && it.kind === 'replica') await drivers.sockets.remove(it.id, signal)
     else if (it.kind === 'replica') await drivers.compute.remove(it.id, signal)
     else if (it.kind === 'volume') await drivers.compute.removeVolume(it.id, signal)
     else if (it.kind === 'zone') await drivers.edge.remove(it.id, signal)
@@ -194,17 +197,18 @@ async function mend(
 }
 
 async function observe(drivers: Drivers, signal: AbortSignal): Promise<Reality> {
-  const [routers, containers, volumes, zones, served, network, compute, edge] = await Promise.all([
+  const [routers, containers, volumes, sockets, zones, served, network, compute, edge] = await Promise.all([
     drivers.network.list(signal),
     drivers.compute.list(signal),
     drivers.compute.volumes(signal),
+    drivers.sockets.list(signal),
     drivers.edge.list(signal),
     drivers.front.list(signal),
     findingsOf(drivers.network, signal),
     findingsOf(drivers.compute, signal),
     findingsOf(drivers.edge, signal),
   ])
-  return { routers, containers, volumes, zones, ...served, findings: { network, compute, edge } }
+  return { routers, containers, volumes, sockets, zones, ...served, findings: { network, compute, edge } }
 }
 
 async function readRecords(engine: Engine): Promise<Records> {

@@ -36,6 +36,8 @@ export type Reality = {
   readonly routers: readonly SeenVpc[]
   readonly containers: readonly SeenContainer[]
   readonly volumes: readonly string[]
+  /** Replicas whose own sockets answer. */
+  readonly sockets: readonly string[]
   readonly zones: readonly { readonly vpc: string }[]
   readonly fronts: readonly { readonly vpc: string }[]
   readonly certificates: readonly { readonly id: string }[]
@@ -58,6 +60,7 @@ export const NO_REALITY: Reality = {
   routers: [],
   containers: [],
   volumes: [],
+  sockets: [],
   zones: [],
   fronts: [],
   certificates: [],
@@ -151,6 +154,8 @@ export function compare(real: Reality, records: Records): Leak[] {
   }
   for (const id of real.volumes)
     if (!workloads.has(id)) leaks.push(orphan('volume', id, 'volume', 'a volume whose workload is gone'))
+  for (const id of real.sockets)
+    if (!replicas.has(id)) leaks.push(orphan('replica', id, 'socket', 'a socket that no replica has'))
   for (const it of real.zones)
     if (!vpcs.has(it.vpc)) leaks.push(orphan('zone', it.vpc, 'zone', 'names of a VPC that is gone'))
   const leading = leadingInto(records)
@@ -183,8 +188,10 @@ export function compare(real: Reality, records: Records): Leak[] {
   missing('zone', vpcs, new Set(real.zones.map((it) => it.vpc)))
   const served = [...records.certificates].filter(([, it]) => isServed(it as Certificate))
   missing('certificate', new Map(served), new Set(real.certificates.map((it) => it.id)))
-  const running = [...replicas].filter(([, it]) => (it as Replica).spec.stopped !== true)
-  missing('container', new Map(running), new Set(real.containers.map((it) => it.id)))
+  const wanted = [...replicas].filter(([, it]) => (it as Replica).spec.stopped !== true)
+  missing('container', new Map(wanted), new Set(real.containers.map((it) => it.id)))
+  const running = wanted.filter(([, it]) => (it as Replica).status.phase === 'running')
+  missing('socket', new Map(running), new Set(real.sockets))
   for (const part of ['network', 'compute', 'edge'] as const)
     for (const it of real.findings[part]) leaks.push(found(part, it))
   return leaks

@@ -4,6 +4,7 @@ import type { Finding, Repair } from '#cloud/observe/finding.driver.ts'
 import { isUuid } from '#lib/ids.ts'
 import type { Links } from './attach.ts'
 import { LABEL, resolvConf } from './container.ts'
+import { INSIDE, type Instances } from './instances.ts'
 import type { DockerApi } from './docker.ts'
 import type { Networks } from './networks.ts'
 import type { Owner } from './owner.ts'
@@ -14,6 +15,8 @@ import type { Wishes } from './wishes.ts'
 
 /** A file that is written and moved into place is there within this time. */
 const FILE_MS_MAX = 60_000
+/** A line of a mount at or below `INSIDE` whose folder on the host is gone. */
+const GONE_FOLDER = /\/\/deleted \S*\/run\/cycle(\/api)? /
 /** The name that Docker gives a container's first link. */
 const CONTAINERS_LINK = 'eth0'
 
@@ -21,6 +24,7 @@ export type AuditOptions = {
   readonly api: DockerApi
   readonly wishes: Wishes
   readonly networks: Networks
+  readonly instances: Pick<Instances, 'list' | 'remove'>
   readonly plugin: Pick<NetworkPlugin, 'endpoints' | 'look'> | undefined
   readonly links: Links
   readonly owner: Owner
@@ -131,6 +135,46 @@ const resolvFiles: Part = async ({ folders, wishes, ids, real, steps }) => {
   return found
 }
 
+/** Folders of replicas' own sockets and files that neither a wish nor a container has; one without is there before its wish. */
+const instanceFolders: Part = async ({ instances, ids, now }) => {
+  const folders = await instances.list()
+  const known = new Set(ids())
+  return folders
+    .filter((it) => !known.has(it.id) && now() - it.sinceMs > FILE_MS_MAX)
+    .map(({ id, path, sinceMs }) => ({
+      finding: {
+        what: 'orphan',
+        thing: 'file',
+        detail: `${path} of a container that is gone`,
+        ...of(id),
+        since: sinceMs,
+        mend: 'driver',
+      },
+      fix: () => instances.remove(id),
+    }))
+}
+
+/** Running containers whose folder of the socket was removed under them: they go on seeing the one that is gone. */
+const lostFolders: Part = async ({ wishes, real }) => {
+  const found: Repair[] = []
+  for (const { wish, removing } of wishes.all()) {
+    const it = real(wish.id)
+    if (removing || !wish.inside || it?.status !== 'running' || it.pid <= 0) continue
+    const mounts = await readFile(`/proc/${it.pid}/mountinfo`, 'utf8').catch(() => '')
+    if (!GONE_FOLDER.test(mounts)) continue
+    found.push({
+      finding: {
+        what: 'drift',
+        thing: 'mount',
+        detail: `the container of ${wish.name} sees a folder at ${INSIDE} that was removed`,
+        ...of(wish.id),
+        mend: { command: `arcus restart ${wish.workload}` },
+      },
+    })
+  }
+  return found
+}
+
 /** Files of wishes that cannot be read, and what a process left that ended while it wrote one. */
 const wishFiles: Part = async ({ folders, wishes, now }) => {
   const found: Repair[] = []
@@ -210,6 +254,8 @@ const PARTS: readonly Part[] = [
   strayNetworks,
   strayEndpoints,
   resolvFiles,
+  instanceFolders,
+  lostFolders,
   wishFiles,
   lostLinks,
   strayMounts,

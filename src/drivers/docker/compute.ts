@@ -4,6 +4,7 @@ import type {
   ComputeDriver,
   ContainerEvent,
   ContainerWish,
+  InsideFile,
   LogEntry,
   SeenContainer,
 } from '#cloud/compute/compute.driver.ts'
@@ -17,6 +18,7 @@ import { type Convergence, converge } from './converge.ts'
 import { type DockerApi, type RegistryLogin, dockerApi } from './docker.ts'
 import { startExec } from './exec.ts'
 import { createFetches } from './fetches.ts'
+import { type Instances, openInstances } from './instances.ts'
 import { openImages } from './images.ts'
 import { entriesOf, placeOf, sinceOf } from './logs.ts'
 import { missingInDocker } from './missing.ts'
@@ -42,6 +44,11 @@ export type DockerComputeOptions = {
   readonly directory: string
   /** Folder of the volumes; `directory`/volumes when left out. */
   readonly volumes?: string
+  /** Where replicas' own sockets are made and whose they are to be; below `directory`, and this account's, when left out. */
+  readonly instances?: {
+    readonly folder: string
+    readonly owner: { readonly uid: number; readonly gid: number }
+  }
   /** Marks and begins the names of everything made in Docker: two installations on one Docker don't see each other's. */
   readonly instance: string
   /** Name of our network plugin in Docker, or the networks that Docker has without one. */
@@ -70,6 +77,11 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
   const wishes = await openWishes(join(options.directory, 'wishes'), log)
   const images = await openImages(api, options.directory)
   const volumes = await openVolumes(options.volumes ?? join(options.directory, 'volumes'))
+  const instances = await openInstances({
+    sockets: options.instances?.folder ?? join(options.directory, 'instances'),
+    owner: options.instances?.owner ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
+    files: join(options.directory, 'inside'),
+  })
   const owner = await openOwner(options.directory, options.takeOver)
   const networks =
     'plugin' in options.networks
@@ -84,7 +96,9 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
       images,
       networks,
       volumes,
+      instances,
       links: options.links,
+      filesOf: (wish) => filesOf(wish, options.seal),
       login: (wish) => loginOf(wish, options.seal),
       instance,
       owner,
@@ -118,6 +132,7 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
     await wishes.forget(id)
     await reachable(signal)
     if (it.real(id)) it.discard(id)
+    else await instances.remove(id)
   }
 
   const look = async (signal: AbortSignal): Promise<readonly Repair[]> => {
@@ -129,6 +144,7 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
         api,
         wishes,
         networks,
+        instances,
         links: options.links,
         plugin: options.network,
         owner,
@@ -148,6 +164,9 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
       log.warn('what was found cannot be mended', { ...finding, error }),
     ),
     missing: () => missingInDocker(api),
+    async prepare(id) {
+      await instances.prepare(id)
+    },
     async apply(wish) {
       const why = refusal(wish, limits)
       if (why !== undefined) throw new CloudError('invalid', `the host does not run this container: ${why}`)
@@ -209,8 +228,8 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
     async purge(signal) {
       // Nothing to ask Docker for where there never was one.
       if (wishes.all().length || (await it.session.opened(CONNECT_MS, signal))) await reachable(signal)
-      else return removeAll(volumes)
-      await purge(api, { it, wishes, volumes, networks, clock }, signal)
+      else return removeAll(volumes, instances)
+      await purge(api, { it, wishes, volumes, instances, networks, clock }, signal)
     },
     async close() {
       stop.abort()
@@ -233,6 +252,7 @@ async function hasInit(): Promise<boolean> {
 }
 
 const bindingOf = (id: string): string => `container ${id} registry`
+const filesBinding = (id: string): string => `container ${id} files`
 
 function loginOf({ id, registry }: KeptWish, seal: Seal): RegistryLogin | undefined {
   if (!registry) return undefined
@@ -240,22 +260,42 @@ function loginOf({ id, registry }: KeptWish, seal: Seal): RegistryLogin | undefi
   return { serveraddress, username, password: seal.open(sealed, bindingOf(id)) }
 }
 
-/** Sealed anew only when the password is another one, so that the same wish is the same text. */
+function filesOf({ id, inside }: KeptWish, seal: Seal): readonly InsideFile[] | undefined {
+  if (!inside) return undefined
+  const contents = JSON.parse(seal.open(inside.sealed, filesBinding(id))) as readonly string[]
+  return inside.files.map((it, at) => ({ ...it, content: contents[at] ?? '' }))
+}
+
 function keptOf(wish: ContainerWish, before: KeptWish | undefined, seal: Seal): KeptWish {
-  const { registry, ...rest } = wish
-  if (!registry) return rest
-  const { password, server, username } = registry
-  const sealed = before?.registry?.sealed
-  const same = sealed !== undefined && opens(sealed, password, wish.id, seal)
+  const { registry, inside, ...rest } = wish
+  const sealed = (plain: string, binding: string, held: string | undefined): string =>
+    held !== undefined && opens(held, plain, binding, seal) ? held : seal.seal(plain, binding)
+  const contents = JSON.stringify(inside?.files.map((it) => it.content))
   return {
     ...rest,
-    registry: { server, username, sealed: same ? sealed : seal.seal(password, bindingOf(wish.id)) },
+    ...(registry && {
+      registry: {
+        server: registry.server,
+        username: registry.username,
+        sealed: sealed(registry.password, bindingOf(wish.id), before?.registry?.sealed),
+      },
+    }),
+    ...(inside && {
+      inside: {
+        files: inside.files.map((it) => {
+          const { content: _, ...rest } = it
+          return rest
+        }),
+        sealed: sealed(contents, filesBinding(wish.id), before?.inside?.sealed),
+      },
+    }),
   }
 }
 
-function opens(sealed: string, password: string, id: string, seal: Seal): boolean {
+/** Sealed anew only when it is another text, so that the same wish is the same text. */
+function opens(sealed: string, plain: string, binding: string, seal: Seal): boolean {
   try {
-    return seal.open(sealed, bindingOf(id)) === password
+    return seal.open(sealed, binding) === plain
   } catch {
     return false
   }
@@ -275,6 +315,8 @@ async function applyWish(wishes: Wishes, seal: Seal, it: Convergence, wish: Cont
   const next: Held = newer ? { wish: kept, starts: 0 } : { ...held, wish: kept }
   if (JSON.stringify(next) === JSON.stringify(held)) return it.wake(wish.id)
   await wishes.put(next)
+  // A running container is given the files at once; one that is still to start is given them then.
+  if (!newer && kept.inside && it.real(wish.id)) await it.steps.writeInside(kept)
   it.renew(wish.id, { stopFetch: newer })
 }
 
@@ -354,13 +396,14 @@ type Purged = {
   readonly it: Convergence
   readonly wishes: Wishes
   readonly volumes: Volumes
+  readonly instances: Instances
   readonly networks: Networks
   readonly clock: Clock
 }
 
 async function purge(
   api: DockerApi,
-  { it, wishes, volumes, networks, clock }: Purged,
+  { it, wishes, volumes, instances, networks, clock }: Purged,
   signal: AbortSignal,
 ): Promise<void> {
   for (const held of wishes.all()) {
@@ -385,9 +428,10 @@ async function purge(
     await clock.sleep(POLL_MS, signal)
   }
   for (const subnet of await networks.list()) await networks.alone(subnet, () => networks.remove(subnet))
-  await removeAll(volumes)
+  await removeAll(volumes, instances)
 }
 
-async function removeAll(volumes: Volumes): Promise<void> {
+async function removeAll(volumes: Volumes, instances: Instances): Promise<void> {
+  for (const { id } of await instances.list()) await instances.remove(id)
   for (const volume of await volumes.list()) await volumes.remove(volume)
 }

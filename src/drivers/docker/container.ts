@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { ContainerCreateOptions, EndpointSettings } from 'dockerode'
 import { VPC_DNS_ADDRESS } from '#cloud/network/network.driver.ts'
 import type { HeldAttachment } from './attach.ts'
+import type { Instances } from './instances.ts'
 import type { KeptWish } from './wishes.ts'
 
 /**
@@ -76,7 +77,10 @@ export function recipeOf(wish: KeptWish, attached: HeldAttachment): string {
   const { cpuMillicores: _, memoryMib: __, healing: ___, stopGraceSeconds: ____, ...fixed } = wish
   const health = wish.health?.check.type === 'command' ? wish.health : undefined
   const { address, address6, mac, subnet } = attached.plan
-  const text = JSON.stringify([{ ...fixed, health, attempt: 0, registry: 0 }, address, address6, mac, subnet])
+  // Files are written while it runs; where they are mounted is fixed.
+  const inside = wish.inside?.files.flatMap(({ name, at }) => (at === undefined ? [] : [name, at]))
+  const parts = { ...fixed, health, attempt: 0, registry: 0, inside }
+  const text = JSON.stringify([parts, address, address6, mac, subnet])
   return createHash('sha256').update(text).digest('hex').slice(0, 32)
 }
 
@@ -105,6 +109,8 @@ export type Recipe = {
   readonly resolvConfPath: string
   /** Host path of a volume by its id. */
   readonly volumePath: (volume: string) => string
+  /** What the container finds of its replica's own, if its wish says so. */
+  readonly instances: Pick<Instances, 'mounts'>
   /** Docker has an init process to reap what the workload leaves behind. */
   readonly init: boolean
 }
@@ -170,6 +176,9 @@ export function createOptions(recipe: Recipe): ContainerCreateOptions {
       Mounts: [
         ...(resolver === 'vpc' ? [bind(recipe.resolvConfPath, '/etc/resolv.conf', true)] : []),
         ...wish.mounts.map((it) => bind(recipe.volumePath(it.volume), it.path, it.readOnly)),
+        ...(wish.inside ? recipe.instances.mounts(wish.id, wish.inside.files) : []).map((it) =>
+          bind(it.source, it.target, true),
+        ),
       ],
     },
     NetworkingConfig: {

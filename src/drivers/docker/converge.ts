@@ -28,7 +28,7 @@ export type ConvergeOptions = Omit<StepsOptions, 'tracks' | 'stays'> & {
 /** Works, container by container, until Docker shows what the wishes say; alone, whoever is away. */
 export type Convergence = {
   readonly session: Session
-  readonly steps: Pick<Steps, 'release' | 'writeResolvConf'>
+  readonly steps: Pick<Steps, 'release' | 'writeResolvConf' | 'writeInside'>
   /** Looks at it now. */
   wake(id: string): void
   /** Its wish changed or was withdrawn: what failed before counts no more. */

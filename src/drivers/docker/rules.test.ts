@@ -3,8 +3,11 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { ContainerWish } from '#cloud/compute/compute.driver.ts'
 import { CAPABILITIES, createOptions } from './container.ts'
+import { mountsOf } from './instances.ts'
 import { DEFAULT_LIMITS, refusal, refusalOfImage } from './rules.ts'
 import { testAttachment, testWish } from './wish.testing.ts'
+
+const FOLDERS = { sockets: '/state/sockets', files: '/state/inside' }
 
 const refused = (change: object): string | undefined =>
   refusal({ ...testWish(), ...change } as unknown, DEFAULT_LIMITS)
@@ -139,13 +142,33 @@ describe('the rules of the host agent', () => {
           }),
           { maxLength: 2 },
         ),
+        inside: fc.record({
+          files: fc.array(
+            fc.record(
+              {
+                name: fc.oneof(
+                  fc.constantFrom('variables/a', 'metadata/environment.json', 'tls/x.pem'),
+                  fc.constantFrom('variables/../../b', 'tls/..', '/etc/passwd', 'api/api.sock', 'tls'),
+                ),
+                content: fc.constantFrom('', 'YQ==', '%'),
+                mode: fc.constantFrom(0o400, 0o777, 0o4755),
+                uid: fc.constantFrom(0, 1000, -1),
+                gid: fc.constant(0),
+                at: fc.constantFrom('/etc/app.conf', '/proc/1', '/run/cycle/api', '/a/../b', 'x'),
+              },
+              { requiredKeys: ['name', 'content', 'mode', 'uid', 'gid'] },
+            ),
+            { maxLength: 2 },
+          ),
+        }),
       },
       { requiredKeys: [] },
     )
     fc.assert(
       fc.property(changes, (change) => {
-        const { registry: _, ...wish } = testWish(change)
-        if (refusal(wish, DEFAULT_LIMITS) !== undefined) return
+        const { registry: _, inside, ...plain } = testWish(change)
+        if (refusal({ ...plain, ...(inside && { inside }) }, DEFAULT_LIMITS) !== undefined) return
+        const wish = { ...plain, ...(inside && { inside: { ...inside, sealed: '' } }) }
         const { HostConfig: host } = createOptions({
           instance: 'arcus',
           owner: 'somebody',
@@ -154,6 +177,7 @@ describe('the rules of the host agent', () => {
           joining: { endpoint: {}, resolver: 'vpc', ipv6: true },
           resolvConfPath: '/state/resolv/x',
           volumePath: (volume) => `/state/volumes/${volume}`,
+          instances: { mounts: (id, files) => mountsOf(FOLDERS, id, files) },
           init: true,
         })
         assert.ok(host)
@@ -164,7 +188,9 @@ describe('the rules of the host agent', () => {
         assert.equal(host.Privileged, false)
         assert.deepEqual(host.SecurityOpt, ['no-new-privileges'])
         for (const mount of host.Mounts ?? []) {
-          assert.match(mount.Source, /^\/state\/(resolv\/x|volumes\/[0-9a-f-]{36})$/)
+          const own = `(inside/${wish.id}(/(metadata|tls|variables)/[\\w.]+)?|sockets/${wish.id})`
+          assert.match(mount.Source, new RegExp(`^/state/(resolv/x|volumes/[0-9a-f-]{36}|${own})$`))
+          assert.ok(mount.ReadOnly === true || mount.Source.startsWith('/state/volumes/'))
         }
         for (const key of [
           'PidMode',

@@ -4,6 +4,7 @@ import Type from 'typebox'
 import { Compile } from 'typebox/compile'
 import type { ContainerWish } from '#cloud/compute/compute.driver.ts'
 import { isUuid } from '#lib/ids.ts'
+import { INSIDE } from './instances.ts'
 
 /** What a host grants at most. The operator may widen it; a wish cannot. */
 export type Limits = {
@@ -13,6 +14,9 @@ export type Limits = {
   readonly memoryMibMax: number
   readonly pidsMax: number
   readonly mountsMax: number
+  /** Files of its replica's own, and all of their contents together. */
+  readonly filesMax: number
+  readonly fileBytesMax: number
   readonly envBytesMax: number
   readonly argumentBytesMax: number
   readonly stopGraceSecondsMax: number
@@ -24,6 +28,8 @@ export const DEFAULT_LIMITS: Limits = {
   memoryMibMax: 4_194_304,
   pidsMax: 65_536,
   mountsMax: 32,
+  filesMax: 256,
+  fileBytesMax: 4 * 1024 * 1024,
   envBytesMax: 1024 * 1024,
   argumentBytesMax: 128 * 1024,
   stopGraceSecondsMax: 3600,
@@ -36,6 +42,7 @@ const closed = { additionalProperties: false } as const
 const Text = Type.String()
 const Texts = Type.Array(Text)
 const Whole = Type.Integer({ minimum: 0 })
+const Account = Type.Integer({ minimum: 0, maximum: 65_535 })
 const Port = Type.Integer({ minimum: 1, maximum: 65_535 })
 
 /** The form of a wish; anything beyond it is refused, so that no option of a container can be slipped in. */
@@ -71,6 +78,26 @@ const Wish = Compile(
       pidsMax: Whole,
       capabilities: Texts,
       mounts: Type.Array(Type.Object({ volume: Text, path: Text, readOnly: Type.Boolean() }, closed)),
+      inside: Type.Optional(
+        Type.Object(
+          {
+            files: Type.Array(
+              Type.Object(
+                {
+                  name: Text,
+                  content: Text,
+                  mode: Type.Integer({ minimum: 0, maximum: 0o777 }),
+                  uid: Account,
+                  gid: Account,
+                  at: Type.Optional(Text),
+                },
+                closed,
+              ),
+            ),
+          },
+          closed,
+        ),
+      ),
       health: Type.Optional(
         Type.Object(
           {
@@ -118,6 +145,11 @@ const IMAGE = new RegExp(
 const IMAGE_ID = /^(?:sha256:)?[0-9a-f]{12,64}$/i
 const USER = /^[a-z0-9_.][a-z0-9_.-]*\$?(?::[a-z0-9_.][a-z0-9_.-]*\$?)?$/i
 const CAPABILITY = /^[A-Z][A-Z_]{1,30}$/
+/** One of three folders and a plain name in it, so that it leads nowhere else. */
+const INSIDE_FILE = /^(?:metadata|tls|variables)\/[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/
+const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/
+/** What is mounted at one, as it is usually the same place. */
+const INSIDE_MOUNTS = [INSIDE, '/run/cycle']
 /** Below these the container's view of the kernel and its own network files live. */
 const FORBIDDEN_MOUNTS = [
   '/proc',
@@ -145,6 +177,7 @@ export function refusal(wish: unknown, limits: Limits): string | undefined {
     refusalOfProcess(it, limits) ??
     refusalOfSizes(it, limits) ??
     refusalOfMounts(it, limits) ??
+    refusalOfFiles(it, limits) ??
     refusalOfHealth(it) ??
     refusalOfDns(it)
   )
@@ -212,12 +245,41 @@ function refusalOfMounts(it: ContainerWish, limits: Limits): string | undefined 
   const paths = new Set<string>()
   for (const { volume, path } of it.mounts) {
     if (!isUuid(volume)) return 'the volume of a mount must be a UUID'
-    if (!isPlainPath(path) || path === '/' || path.endsWith('/'))
-      return `'${path.slice(0, 100)}' is no path to mount at`
-    if (FORBIDDEN_MOUNTS.some((at) => path === at || path.startsWith(`${at}/`)))
-      return `nothing is mounted at ${path}`
+    const why = refusalOfPath(path)
+    if (why !== undefined) return why
     if (paths.has(path)) return `two mounts at ${path}`
     paths.add(path)
+  }
+  const own = it.inside ? [...paths].find((path) => isWithin(path, INSIDE_MOUNTS)) : undefined
+  return own === undefined ? undefined : `${own} is the workload's own: nothing else is mounted there`
+}
+
+const isWithin = (path: string, folders: readonly string[]): boolean =>
+  folders.some((at) => path === at || path.startsWith(`${at}/`))
+
+function refusalOfPath(path: string): string | undefined {
+  if (!isPlainPath(path) || path === '/' || path.endsWith('/'))
+    return `'${path.slice(0, 100)}' is no path to mount at`
+  return isWithin(path, FORBIDDEN_MOUNTS) ? `nothing is mounted at ${path}` : undefined
+}
+
+/** A wish names no place of the host: its files are its replica's own, and where they lie follows from its id. */
+function refusalOfFiles(it: ContainerWish, limits: Limits): string | undefined {
+  const files = it.inside?.files ?? []
+  if (files.length > limits.filesMax) return `more than ${limits.filesMax} files`
+  const bytes = files.reduce((sum, { content }) => sum + Math.ceil((content.length * 3) / 4), 0)
+  if (bytes > limits.fileBytesMax) return `its files are larger than ${limits.fileBytesMax} bytes together`
+  const taken = new Set<string>(it.mounts.map(({ path }) => path))
+  for (const { name, content, at } of files) {
+    if (!INSIDE_FILE.test(name)) return `'${name.slice(0, 200)}' is no name of a file`
+    if (!BASE64.test(content)) return `the content of ${name} is not base64`
+    for (const path of [name, ...(at === undefined ? [] : [at])]) {
+      if (taken.has(path)) return `two things at ${path}`
+      taken.add(path)
+    }
+    if (at === undefined) continue
+    const why = isWithin(at, INSIDE_MOUNTS) ? `nothing is mounted at ${at}` : refusalOfPath(at)
+    if (why !== undefined) return why
   }
   return undefined
 }

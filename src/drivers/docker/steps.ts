@@ -2,8 +2,10 @@ import { chmod, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CloudError } from '#lib/errors.ts'
 import type { Links } from './attach.ts'
+import type { InsideFile } from '#cloud/compute/compute.driver.ts'
 import { LABEL, containerName, createOptions, limitsOf, resolvConf } from './container.ts'
 import type { DockerApi, RegistryLogin } from './docker.ts'
+import type { Instances } from './instances.ts'
 import type { Images, Progress } from './images.ts'
 import type { Networks } from './networks.ts'
 import type { Owner } from './owner.ts'
@@ -22,9 +24,12 @@ export type StepsOptions = {
   readonly images: Images
   readonly networks: Networks
   readonly volumes: Volumes
+  readonly instances: Instances
   readonly links: Links
   /** The login of a wish for its registry, opened. */
   readonly login: (wish: KeptWish) => RegistryLogin | undefined
+  /** The files of a wish, with their contents opened; undefined when it has none of its replica's own. */
+  readonly filesOf: (wish: KeptWish) => readonly InsideFile[] | undefined
   readonly instance: string
   readonly owner: Owner
   /** Folder for the containers' resolv.conf files. */
@@ -42,6 +47,8 @@ export type Steps = {
   release(subnet: string): Promise<void>
   /** In place, since the container sees the file and not its name. */
   writeResolvConf(wish: KeptWish): Promise<void>
+  /** Has what the container finds of its replica's own be there and as its wish says. */
+  writeInside(wish: KeptWish): Promise<void>
 }
 
 export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
@@ -73,6 +80,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
     if (!attached) return
     for (const mount of wish.mounts) await options.volumes.ensure(mount.volume)
     await writeResolvConf(wish)
+    await writeInside(wish)
     const body = createOptions({
       instance,
       owner: options.owner.label,
@@ -81,6 +89,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
       joining: networks.joining(attached, wish),
       resolvConfPath: resolvPath(wish.id),
       volumePath: options.volumes.path,
+      instances: options.instances,
       init: await options.init(),
     })
     const runtimeId = await networks.using(attached.subnet.id, async () => {
@@ -98,10 +107,18 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
     await chmod(resolvPath(id), 0o644)
   }
 
+  const writeInside = async (wish: KeptWish): Promise<void> => {
+    const files = options.filesOf(wish)
+    if (!files) return
+    await options.instances.prepare(wish.id)
+    await options.instances.write(wish.id, files)
+  }
+
   const start = async (held: Held, runtimeId: string): Promise<void> => {
     const { id } = held.wish
     const attached = links.attachment(id)
     await writeResolvConf(held.wish)
+    await writeInside(held.wish)
     if (attached) await networks.using(attached.subnet.id, () => networks.ensure(attached))
     await slot(async () => {
       if (!(await options.stays())) throw new CloudError('unavailable', 'Docker is going down')
@@ -128,6 +145,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
 
   const forget = async (id: string, held: Held | undefined): Promise<void> => {
     await rm(resolvPath(id), { force: true })
+    await options.instances.remove(id)
     if (held) {
       await wishes.forget(id)
       await release(held.wish.subnet)
@@ -145,6 +163,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
   return {
     release,
     writeResolvConf,
+    writeInside,
     async take(id, held, step) {
       switch (step.do) {
         case 'fetch':

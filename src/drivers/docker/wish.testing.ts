@@ -43,7 +43,7 @@ export const testAttachment: HeldAttachment = {
 }
 
 export const testHeld = (change: Partial<Held> = {}, wish: Partial<ContainerWish> = {}): Held => {
-  const { registry: _, ...kept } = testWish(wish)
+  const { registry: _, inside: __, ...kept } = testWish(wish)
   return { wish: kept, starts: 0, ...change }
 }
 

@@ -1,6 +1,6 @@
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { ContainerWish } from '#cloud/compute/compute.driver.ts'
+import type { ContainerWish, InsideFile } from '#cloud/compute/compute.driver.ts'
 import { readIfThere, writeAtomically } from '#lib/files.ts'
 import { isUuid } from '#lib/ids.ts'
 import { messageOf } from '#lib/errors.ts'
@@ -12,8 +12,9 @@ export type Seal = {
   open(sealed: string, binding: string): string
 }
 
-/** A wish whose registry password is sealed. */
-export type KeptWish = Omit<ContainerWish, 'registry'> & {
+/** A wish whose registry password and contents of files are sealed. */
+export type KeptWish = Omit<ContainerWish, 'registry' | 'inside'> & {
+  readonly inside?: { readonly files: readonly Omit<InsideFile, 'content'>[]; readonly sealed: string }
   readonly registry?: { readonly server: string; readonly username: string; readonly sealed: string }
 }
 

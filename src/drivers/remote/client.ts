@@ -199,6 +199,7 @@ export function remoteDrivers(options: {
   }
   const compute: ComputeDriver = {
     missing: async (signal) => (await ask('compute/missing', [], signal)) as readonly string[],
+    prepare: async (id, signal) => void (await ask('compute/prepare', [id], signal)),
     apply: async (wish, signal) => void (await ask('compute/apply', [wish], signal)),
     observe: async (id, signal) =>
       (await ask('compute/observe', [id], signal)) as Awaited<ReturnType<ComputeDriver['observe']>>,

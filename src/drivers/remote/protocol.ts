@@ -4,7 +4,7 @@ import { CloudError, ERROR_CODES, type ErrorCode, type ErrorDetails } from '#lib
 // array, its result as JSON. Logs and events are lines of JSON; exec is an upgraded connection of frames.
 
 /** Grows when a verb changes; a neighbour one apart is served, so that the two processes can be upgraded in any order. */
-export const PROTOCOL = 2
+export const PROTOCOL = 3
 export const PROTOCOL_HEADER = 'arcus-protocol'
 /** Of the cloud's lease: each write carries it, and one older than the newest seen is refused. */
 export const EPOCH_HEADER = 'arcus-epoch'
@@ -31,6 +31,7 @@ export const VERBS = {
   'network/audit': 'read',
   'network/mend': 'write',
   'compute/missing': 'read',
+  'compute/prepare': 'write',
   'compute/apply': 'write',
   'compute/observe': 'read',
   'compute/list': 'read',

@@ -123,6 +123,7 @@ const verbsOf = (network: NetworkDriver, compute: ComputeDriver): Record<keyof t
   'network/audit': (_, signal) => network.audit(signal),
   'network/mend': (_, signal) => network.mend(signal),
   'compute/missing': (_, signal) => compute.missing(signal),
+  'compute/prepare': ([id], signal) => compute.prepare(idOf(id), signal),
   'compute/apply': ([wish], signal) => compute.apply(wish as ContainerWish, signal),
   'compute/observe': ([id], signal) => compute.observe(idOf(id), signal),
   'compute/list': (_, signal) => compute.list(signal),

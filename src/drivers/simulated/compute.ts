@@ -120,6 +120,9 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
       await fault('missing', '')
       return []
     },
+    async prepare(id) {
+      await fault('prepare', id)
+    },
     async apply(wish) {
       await fault('apply', wish.id)
       const held = find(wish.id)

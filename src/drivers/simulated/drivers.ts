@@ -5,6 +5,7 @@ import { simulatedWorld } from './authority.ts'
 import { simulatedCompute } from './compute.ts'
 import { simulatedEdge } from './edge.ts'
 import { simulatedFront } from './front.ts'
+import { simulatedSockets } from './sockets.ts'
 import { type Fault, simulatedNetwork } from './network.ts'
 
 /** A whole simulated machine and the world around it. `fault` is called before each verb as `<driver>.<verb>`. */
@@ -25,6 +26,7 @@ export function simulatedDrivers(options: {
   const network = simulatedNetwork(named('network'), options.promises)
   const edge = simulatedEdge(named('edge'))
   const front = simulatedFront(named('front'))
+  const sockets = simulatedSockets(named('sockets'))
   const answerAt = (hostname: string, token: string): string | undefined =>
     [...front.certificates.values()]
       .flatMap((it) => it.challenges)
@@ -35,6 +37,7 @@ export function simulatedDrivers(options: {
     network,
     edge,
     front,
+    sockets,
     world,
     issuers: { internal: signer, acme: world.acme },
     records: world,
