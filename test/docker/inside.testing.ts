@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict'
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import type { ContainerWish, ExecSession, LogEntry, SeenContainer } from '#cloud/compute/compute.driver.ts'
+import type {
+  ContainerWish,
+  ExecSession,
+  InsideFile,
+  LogEntry,
+  SeenContainer,
+} from '#cloud/compute/compute.driver.ts'
 import { systemClock } from '#lib/clock.ts'
 import { silentLog } from '#lib/log.ts'
+import { type Accept, openSockets } from '#drivers/inside/sockets.ts'
 import { type LocalHost, localHost } from '../../src/local-host.ts'
 import { CACHE_DEFAULT } from '../fixtures/build.ts'
 import { pushTo, startRegistry } from '../fixtures/registry.ts'
@@ -19,7 +28,7 @@ export function inside(): void {
     let folder: string
 
     before(async () => {
-      daemon = stack.use(await openDaemon('ati', 97))
+      daemon = stack.use(await openDaemon('ati', 97, ['idle:latest', 'arcus-probe:latest']))
       folder = stack.use(await scratch()).path
       host = await localHost({
         directory: folder,
@@ -177,6 +186,72 @@ export function inside(): void {
         await remove(reader)
         await host.compute.removeVolume(volume, never)
         assert.deepEqual(await host.compute.volumes(never), [])
+      })
+
+      test('its own socket and files, seen by any user, written by none, and by no other container', async (t) => {
+        const instances = join(folder, 'containers/instances')
+        const sockets = openSockets({
+          folder: instances,
+          make: host.compute.prepare,
+          clock: systemClock,
+          log: silentLog,
+        })
+        const answer: Accept = (socket, replica) => void socket.on('error', () => {}).end(`${replica}\n`)
+        t.after(() => sockets.close())
+        await sockets.serve(answer)
+        const file = (name: string, text: string, more: Partial<InsideFile> = {}): InsideFile => ({
+          name,
+          content: Buffer.from(text).toString('base64'),
+          mode: 0o440,
+          uid: 0,
+          gid: 4242,
+          ...more,
+        })
+        const files = [
+          file('variables/shared', 'one'),
+          file('variables/roots', 'secret', { mode: 0o400 }),
+          file('variables/placed', 'there', { at: '/etc/app/placed' }),
+        ]
+        const user = { user: '4242:4242', image: 'arcus-probe:latest', memoryMib: 128 }
+        const wishes = [
+          room.wish({ ...user, inside: { files } }),
+          room.wish({ ...user, inside: { files: [] } }),
+        ]
+        for (const it of wishes) {
+          await sockets.ensure(it.id, never)
+          await host.compute.apply(it, never)
+        }
+        const dial = `require('net').connect('/var/run/cycle/api/api.sock').pipe(process.stdout)`
+        const CONNECT = `node -e "${dial}"`
+        for (const it of wishes) {
+          await inState(it, 'running')
+          assert.equal(await ask(host.compute, it.id, CONNECT), it.id)
+          assert.equal(await ask(host.compute, it.id, 'ls /var/run/cycle/api'), 'api.sock')
+          for (const path of ['api/x', 'x', 'variables/x', 'metadata/x'])
+            await assert.rejects(ask(host.compute, it.id, `echo > /var/run/cycle/${path}`), /Read-only/)
+          await assert.rejects(ask(host.compute, it.id, 'rm /var/run/cycle/api/api.sock'), /Read-only/)
+        }
+        const [one, other] = wishes as [ContainerWish, ContainerWish]
+        const read = (path: string): Promise<string> => ask(host.compute, one.id, `cat ${path}`)
+        assert.equal(await read('/var/run/cycle/variables/shared'), 'one')
+        assert.equal(await read('/etc/app/placed'), 'there')
+        await assert.rejects(read('/var/run/cycle/variables/roots'), /Permission denied/)
+        assert.equal(await ask(host.compute, other.id, 'ls /var/run/cycle/variables'), '')
+        const before = await seen(one.id)
+        const changed = [file('variables/shared', 'two'), ...files.slice(2)]
+        await host.compute.apply({ ...one, inside: { files: changed } }, never)
+        assert.equal(await read('/var/run/cycle/variables/shared'), 'two')
+        assert.equal(await ask(host.compute, one.id, 'ls /var/run/cycle/variables'), 'placed\nshared')
+        // What made the sockets ends, and the next begins: the container goes on with the same mount.
+        await sockets.close()
+        await assert.rejects(ask(host.compute, one.id, CONNECT))
+        await sockets.serve(answer)
+        assert.equal(await ask(host.compute, one.id, CONNECT), one.id)
+        assert.equal((await seen(one.id))?.runtimeId, before?.runtimeId)
+        assert.deepEqual(await host.compute.audit(never), [])
+        for (const it of wishes) await remove(it)
+        assert.deepEqual(await readdir(instances), [])
+        assert.deepEqual(await readdir(join(folder, 'containers/inside')), [])
       })
 
       test('a command that is not there fails at once', async () => {
