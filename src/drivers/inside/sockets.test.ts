@@ -69,7 +69,7 @@ test('each socket says which replica it is, and lets every user in', async (t) =
   const folder = await folderOf(t)
   const sockets = await open(t, folder)
   const [a, b] = [ids.next(), ids.next()]
-  for (const it of [a, b, a]) await sockets.ensure(it, signal)
+  await Promise.all([a, b, a].map((it) => sockets.ensure(it, signal)))
   assert.equal(await said(pathOf(folder, a)), a)
   assert.equal(await said(pathOf(folder, b)), b)
   assert.equal((await stat(pathOf(folder, a))).mode & 0o777, 0o666)

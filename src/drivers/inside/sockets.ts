@@ -69,14 +69,19 @@ export function openSockets(options: SocketsOptions): Sockets {
   let root: FileHandle | undefined
 
   /** Linux refuses to bind long paths; through the open folder all are short. */
-  const through = async (replica: string): Promise<string> => {
-    if (root && (await root.stat()).nlink === 0) {
-      // Removed and made again since.
-      await root.close()
-      root = undefined
-    }
-    root ??= await open(folder, constants.O_RDONLY | constants.O_DIRECTORY)
-    return `/proc/self/fd/${root.fd}/${replica}`
+  const through = async (replica: string): Promise<string> =>
+    await inTurn('', async () => {
+      // It may have been removed and made again since.
+      const isGone = root !== undefined && (await root.stat()).nlink === 0
+      if (isGone) await closeRoot()
+      const opened = root ?? (await open(folder, constants.O_RDONLY | constants.O_DIRECTORY))
+      root = opened
+      return `/proc/self/fd/${opened.fd}/${replica}`
+    })
+  const closeRoot = async (): Promise<void> => {
+    const opened = root
+    root = undefined
+    await opened?.close()
   }
   const inodeOf = async (replica: string): Promise<bigint | undefined> => {
     const at = await stat(join(folder, replica, SOCKET), { bigint: true }).catch(() => undefined)
@@ -203,8 +208,7 @@ export function openSockets(options: SocketsOptions): Sockets {
     async close() {
       accept = undefined
       for (const replica of all.keys()) end(replica)
-      await root?.close()
-      root = undefined
+      await inTurn('', closeRoot)
     },
   }
 }
