@@ -77,7 +77,8 @@ import { user, type User } from './identity/user.kind.ts'
 import { createInside, type Inside, type Instance } from './inside/inside.ts'
 import { integration } from './inside/integration.kind.ts'
 import { network } from './inside/network.kind.ts'
-import { createOutfits } from './inside/outfit.ts'
+import { createOutfits, type Metadata } from './inside/outfit.ts'
+import { createRefresh } from './inside/refresh.ts'
 import { scopedVariable } from './inside/scoped-variable.kind.ts'
 import { METRICS, metricOf, SNAPSHOTS, snapshotOf } from './inside/telemetry.ts'
 import { LOGINS, loginOf } from './inside/vpn.ts'
@@ -115,6 +116,7 @@ export type {
   GivenVariable,
   Inside,
 } from './inside/inside.ts'
+export type { Metadata } from './inside/outfit.ts'
 export type { Drivers } from './observe/audit.ts'
 export type { Leak } from './observe/compare.ts'
 export type { GenericChange, NewGeneric, Verbs } from './verbs.ts'
@@ -158,6 +160,8 @@ const TRAFFIC_TOLD_EVERY_MS = 60_000
 const ACCESSES_EVERY_MS = 1_000
 const ACCESSES_PAGE = 2_000
 const ACCESSES_KEPT_MS = 7 * 86_400_000
+/** How soon what containers find of their replicas' own follows a change. */
+const OUTFITS_EVERY_MS = 1_000
 const EVENTS_RETRY_MS = 500
 const CHANGES_PAGE = 500
 const RECORDS_MAX = 1000
@@ -175,6 +179,8 @@ export type CloudOptions = {
   readonly settings: Settings
   readonly log: Log
   readonly version: { readonly version: string; readonly commit: string | null }
+  /** The document about its VPC that a container finds as a file; absent: none. */
+  readonly metadataOf?: (of: Metadata) => unknown
 }
 
 export type Cloud = {
@@ -353,7 +359,8 @@ export type RunningCloud = Cloud & {
   settle(withinMs?: number): Promise<void>
 }
 
-export function createCloud({ engine, bulk, drivers, settings, log, version }: CloudOptions): RunningCloud {
+export function createCloud(options: CloudOptions): RunningCloud {
+  const { engine, bulk, drivers, settings, log, version, metadataOf } = options
   const pick = createPicker()
   const promises = new Set(drivers.network.promises)
   const routers = createRouters(drivers.network, drivers.edge)
@@ -395,7 +402,12 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
       reconcile: reconcileReplica({
         compute: drivers.compute,
         containers,
-        outfits: createOutfits(drivers.sockets),
+        outfits: createOutfits({
+          engine,
+          sockets: drivers.sockets,
+          inside: () => inside,
+          ...(metadataOf ? { metadataOf } : {}),
+        }),
         network: routers,
         front: fronts,
         drainSeconds: settings.drainSeconds,
@@ -456,6 +468,7 @@ export function createCloud({ engine, bulk, drivers, settings, log, version }: C
   let accessCursor: string | undefined
   let isRunning = false
   const patrols: readonly Patrol[] = [
+    { name: 'outfits', everyMs: OUTFITS_EVERY_MS, run: createRefresh(engine, everything) },
     {
       name: 'audit',
       everyMs: AUDIT_EVERY_SECONDS * 1000,

@@ -61,7 +61,7 @@ function createDrain(network: AttachmentView, front: FrontView, drainSeconds: nu
 
 /** What compute asks for a replica's container: what it finds of its own, beside what its workload says. */
 export type OutfitView = {
-  fit(wish: ContainerWish, signal: AbortSignal): Promise<ContainerWish>
+  fit(wish: ContainerWish, it: Replica, signal: AbortSignal): Promise<ContainerWish>
   remove(replica: string, signal: AbortSignal): Promise<void>
 }
 
@@ -116,6 +116,7 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
     if (it.spec.stopped === true) {
       const busy = await emptied(it, inVpc, look)
       if (busy) return busy
+      await outfits.remove(it.id, look.signal)
       drain.forget(it.id)
       return settled(finished(draft, it, { ...it.status, phase: 'stopped', attempt: attemptOf(it) }))
     }
@@ -143,7 +144,7 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
       return again(SOON_MS, `a container of attempt ${seen.attempt} is in the place of ${attemptOf(it)}`)
     }
     try {
-      const fitted = await outfits.fit(wish, signal)
+      const fitted = await outfits.fit(wish, it, signal)
       await containers.apply(fitted, await registryFor(draft, of), signal)
     } catch (error) {
       // What is gone must not be taken for ready only because nothing can be put in its place.

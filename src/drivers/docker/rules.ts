@@ -146,7 +146,7 @@ const IMAGE_ID = /^(?:sha256:)?[0-9a-f]{12,64}$/i
 const USER = /^[a-z0-9_.][a-z0-9_.-]*\$?(?::[a-z0-9_.][a-z0-9_.-]*\$?)?$/i
 const CAPABILITY = /^[A-Z][A-Z_]{1,30}$/
 /** One of three folders and a plain name in it, so that it leads nowhere else. */
-const INSIDE_FILE = /^(?:metadata|tls|variables)\/[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/
+const INSIDE_FILE = /^(?:metadata|tls|variables)\/[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$/
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/
 /** What is mounted at one, as it is usually the same place. */
 const INSIDE_MOUNTS = [INSIDE, '/run/cycle']
