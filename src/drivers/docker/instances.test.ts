@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import assert from 'node:assert/strict'
 import {
   chmod,
@@ -55,6 +56,30 @@ test('the folder belongs to the cloud, what it lies in does not', { skip: self.u
   const [all, one] = [await stat(sockets), await stat(join(sockets, id))]
   assert.deepEqual([all.uid, all.gid, one.uid, one.gid], [0, 4321, 1234, 4321])
 })
+
+test(
+  'the cloud makes a socket in the folder, and nothing beside it or in its place',
+  { skip: self.uid !== 0 },
+  async (t) => {
+    const { folder, sockets, instances } = await world(t, { uid: 1234, gid: 4321 })
+    await chmod(folder, 0o711)
+    await instances.prepare(id)
+    const script = `
+      const { mkdirSync, renameSync, rmdirSync, symlinkSync, readdirSync } = require('node:fs')
+      const [all, own] = process.argv.slice(1)
+      const tried = [() => mkdirSync(all + '/x'), () => symlinkSync('/etc', all + '/y'), () => rmdirSync(own),
+        () => renameSync(own, all + '/z')].filter((it) => { try { it(); return true } catch { return false } })
+      require('node:net').createServer().listen(own + '/api.sock', () => {
+        console.log(JSON.stringify([tried.length, readdirSync(all)]))
+        process.exit()
+      })`
+    const as = ['--reuid=1234', '--regid=4321', '--clear-groups', process.execPath, '-e', script]
+    const seen = execFileSync('setpriv', [...as, sockets, join(sockets, id)], { encoding: 'utf8' })
+    assert.deepEqual(JSON.parse(seen), [0, [id]])
+    const stranger = ['--reuid=1235', '--regid=1235', '--clear-groups', 'ls', join(sockets, id)]
+    assert.throws(() => execFileSync('setpriv', stranger, { stdio: 'pipe' }), /Permission denied/)
+  },
+)
 
 test('a link or a file in the place of the folder is refused and left as it is', async (t) => {
   const { folder, sockets, instances } = await world(t)
