@@ -91,6 +91,21 @@ async function seed(env: Record<string, string> = {}): Promise<Seeded> {
   })
   await create('tunnel', { workload: target.workload, protocol: 'http', hostname: `tunnel.${domain}` })
   await create('route', { vpc: ids['vpc'] ?? '', hostname: `route.${domain}`, targets: [target] })
+  const vpc = ids['vpc'] ?? ''
+  await create('network', { members: [{ vpc }] })
+  await create('vpn-user', { vpc, password: aviary.plant("a seeded VPN user's password") })
+  await create('integration', {
+    vendor: 'somebody',
+    apiKey: aviary.plant("a seeded integration's key"),
+    secret: aviary.plant("a seeded integration's secret"),
+    base64Config: aviary.plant("a seeded integration's configuration"),
+  })
+  await create('scoped-variable', {
+    vpc,
+    scope: { global: true, workloads: [], names: [] },
+    access: { api: {} },
+    secret: aviary.plant("a seeded variable's secret"),
+  })
   const tokens = {
     owner: tenant['token'] ?? '',
     editor: await create('credential', { role: 'editor' }),

@@ -9,7 +9,7 @@ import { tunnel } from '#cloud/edge/tunnel.kind.ts'
 import { callerOf } from './caller.ts'
 import { REFUSALS } from './errors.ts'
 import { byReference } from './lookup.ts'
-import { type ById, Flag, isOn, PAGE_DEFAULT, PAGE_MAX, RefParams } from './schema.ts'
+import { type ById, RangeParams, rangeOf, RefParams } from './schema.ts'
 
 const Moment = Type.String({ format: 'date-time' })
 const Traffic = Type.Object({
@@ -36,18 +36,6 @@ const Traffic = Type.Object({
   ]),
 })
 
-const AccessParams = Type.Object(
-  {
-    from: Type.Optional(Moment),
-    to: Type.Optional(Moment),
-    after: Type.Optional(
-      Type.String({ maxLength: 64, description: 'The cursor of the last one seen, to go on.' }),
-    ),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: PAGE_MAX })),
-    newestFirst: Type.Optional(Flag),
-  },
-  { additionalProperties: false },
-)
 const Accesses = Type.Object({
   items: Type.Array(
     Type.Object({
@@ -106,28 +94,21 @@ function trafficRoute(app: FastifyInstance, cloud: Cloud, kind: AnyKind): void {
 }
 
 function accessRoute(app: FastifyInstance, cloud: Cloud, kind: AnyKind): void {
-  app.get<ById & { Querystring: Static<typeof AccessParams> }>(
+  app.get<ById & { Querystring: Static<typeof RangeParams> }>(
     `/${kind.name}/:id/accesses`,
     {
       schema: {
         tags: [kind.name],
         summary: `The access log of a ${kind.name}, oldest first; kept for 7 days`,
         params: RefParams,
-        querystring: AccessParams,
+        querystring: RangeParams,
         response: { 200: Accesses, ...REFUSALS },
       },
     },
     async (request) => {
-      const { from, to, newestFirst, limit = PAGE_DEFAULT, ...rest } = request.query
       const caller = callerOf(request)
       const { id } = await byReference(cloud, caller, kind, request.params.id)
-      const entries = await cloud.accesses(caller, kind, id, {
-        ...rest,
-        limit,
-        newestFirst: isOn(newestFirst),
-        ...(from === undefined ? {} : { from: Date.parse(from) }),
-        ...(to === undefined ? {} : { to: Date.parse(to) }),
-      })
+      const entries = await cloud.accesses(caller, kind, id, rangeOf(request.query))
       return {
         items: entries.map(({ route: _route, tenant: _tenant, at, ...entry }) => ({
           ...entry,

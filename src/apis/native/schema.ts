@@ -65,6 +65,33 @@ export const ListParams = Type.Object(
   closed,
 )
 
+/** Some of what is kept in order of time. */
+export const RangeParams = Type.Object(
+  {
+    from: Type.Optional(Type.String({ format: 'date-time', description: 'All that is kept by default.' })),
+    to: Type.Optional(Type.String({ format: 'date-time', description: 'The moment it ends before.' })),
+    after: Type.Optional(
+      Type.String({ maxLength: 64, description: 'The cursor of the last one seen, to go on.' }),
+    ),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: PAGE_MAX })),
+    newestFirst: Type.Optional(Flag),
+  },
+  closed,
+)
+export const rangeOf = ({
+  from,
+  to,
+  newestFirst,
+  limit = PAGE_DEFAULT,
+  ...rest
+}: Static<typeof RangeParams>) => ({
+  ...rest,
+  limit,
+  newestFirst: isOn(newestFirst),
+  ...(from === undefined ? {} : { from: Date.parse(from) }),
+  ...(to === undefined ? {} : { to: Date.parse(to) }),
+})
+
 export const WriteParams = Type.Object({ dryRun: Type.Optional(Flag) }, closed)
 /** A resource by id, name, or `<vpc>/<name>`. */
 export const RefParams = Type.Object({ id: Type.String({ minLength: 1, maxLength: 512 }) })

@@ -6,6 +6,7 @@ import { challenge, shape } from './errors.ts'
 import { credentialRoute } from './credentials.ts'
 import { edgeRoutes } from './edge.ts'
 import { identityRoutes } from './identity.ts'
+import { insideRoutes } from './inside.ts'
 import { kindListRoute, kindRoutes } from './kinds.ts'
 import { operationRoutes } from './operations.ts'
 import { replicaRoutes } from './replicas.ts'
@@ -42,6 +43,7 @@ export const native: Dialect = {
     accessRoutes(app, cloud)
     edgeRoutes(app, cloud)
     actionRoutes(app, cloud)
+    insideRoutes(app, cloud)
     replicaRoutes(app, cloud, streams)
   },
 }

@@ -193,6 +193,23 @@ export function computeConformance(name: string, open: () => Promise<ComputeBenc
       for (const entry of entries) assert.ok(entry.cursor && entry.at > 0 && entry.line)
     })
 
+    check(
+      'its image is there to be fetched again, and one that is nowhere fails',
+      async ({ driver, wish, until }, { running }) => {
+        const it = wish()
+        const here = { tenant: it.tenant, image: it.image, ...(it.registry ? { registry: it.registry } : {}) }
+        await driver.apply(it, never)
+        await running(it)
+        await driver.fetchImage(here, never)
+        assert.equal((await driver.observeImage(here, never)).state, 'present')
+        const nowhere = { tenant: it.tenant, image: 'localhost:1/missing/image:1' }
+        assert.equal((await driver.observeImage(nowhere, never)).state, 'absent')
+        await driver.fetchImage(nowhere, never)
+        await until('a failure', async () => (await driver.observeImage(nowhere, never)).state === 'failed')
+        assert.ok((await driver.observeImage(nowhere, never)).message)
+      },
+    )
+
     check('a command runs and gives what it writes and its code', async ({ driver, wish }, { running }) => {
       const it = wish()
       await driver.apply(it, never)

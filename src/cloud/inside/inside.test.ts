@@ -4,6 +4,7 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import type { AnyKind } from '#engine/resource.ts'
+import { CloudError } from '#lib/errors.ts'
 import { objectId, objectIdOf } from '#lib/object-id.ts'
 import type { Caller } from '#cloud/access.ts'
 import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
@@ -465,6 +466,28 @@ test('an image that a workload names is fetched, and stands among those of the t
     message: /no such image/,
   })
   await assert.rejects(fetched('somebody/else:1'), { code: 'not_found' })
+})
+
+test('a fetch of an image whose driver fails says so, and is there the next time', async () => {
+  let fails = ''
+  await using it = await testCloud({
+    fault: (verb) => {
+      if (verb === fails) throw new CloudError('unavailable', `${verb} fails`)
+    },
+  })
+  const acme = await site(it, 'acme')
+  const web = await acme.run('web', await acme.vpc('shop'))
+  await it.settle()
+  const caller = one(await acme.callers(web))
+  const fetch = async () =>
+    await it.cloud.inside.fetchImage(caller, objectIdOf('nginx:latest'), AbortSignal.timeout(5000))
+  for (const verb of ['compute.fetchImage', 'compute.observeImage']) {
+    fails = verb
+    await assert.rejects(fetch(), { code: 'unavailable', message: `${verb} fails` })
+  }
+  await assert.rejects(it.cloud.inside.images(caller), { code: 'unavailable' })
+  fails = ''
+  assert.equal((await fetch()).reference, 'nginx:latest')
 })
 
 test('an integration is found by its name, slug, id or vendor, with its secrets', async () => {

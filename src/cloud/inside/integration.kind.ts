@@ -21,8 +21,8 @@ export const integration = defineKind({
       clientId: Text,
       apiKey: Type.Optional(Type.String({ maxLength: 8192 })),
       secret: Type.Optional(Type.String({ maxLength: 8192 })),
-      /** A whole configuration, base64. */
-      base64Config: Type.Optional(Type.String({ maxLength: 65_536, pattern: '^[A-Za-z0-9+/]*={0,2}$' })),
+      /** A whole configuration, base64 of either alphabet. */
+      base64Config: Type.Optional(Type.String({ maxLength: 65_536, pattern: '^[A-Za-z0-9+/=_-]*$' })),
       /** Whatever else there is to know; shown to whoever may look. */
       extra: Type.Optional(
         Type.Record(Type.String({ maxLength: 128 }), Type.String({ maxLength: 4096 }), { maxProperties: 64 }),
