@@ -1,6 +1,7 @@
 import { after, before, describe, test } from 'node:test'
 import { startCloud, type TestCloud } from './cloud.testing.ts'
 import { assertNothingLeft, hostSnapshot, makeOutside, type Outside } from './host.testing.ts'
+import { acmeScenario } from './scenarios/acme.ts'
 import { autoscalingScenario } from './scenarios/autoscaling.ts'
 import { identityScenarios } from './scenarios/identity.ts'
 import { networkScenarios, providerScenario } from './scenarios/networks.ts'
@@ -49,6 +50,7 @@ describe('Circloud', () => {
     tunnelScenarios(cloud)
     identityScenarios(cloud)
   })
+  acmeScenario(cloud)
   test('after all tenants are deleted nothing of them is left', async () => {
     const { call, admin, emptied } = cloud()
     const as = { admin: admin.token }

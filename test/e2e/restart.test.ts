@@ -5,6 +5,7 @@ import type { Pod, TestTenant } from './client.testing.ts'
 import { startCloud, type ProcessName, type TestCloud } from './cloud.testing.ts'
 import { assertNothingLeft, containersOf, hostSnapshot, run, stopDocker } from './host.testing.ts'
 import { askProbe, fetchFrom, listening } from './probe.testing.ts'
+import { type Tunnel, type Visitor, visitorOf } from './tunnel.testing.ts'
 import { always, eventually, everyStep } from './wait.testing.ts'
 
 // Every process of the cloud, and Docker, may go away alone: what runs goes on, and what went down comes back as it was.
@@ -21,6 +22,8 @@ describe('restarts', { concurrency: false }, () => {
   let web: Pod
   let plain: Pod
   let client: Pod
+  let visitor: Visitor
+  let hostname: string
 
   before(async () => {
     host = await hostSnapshot()
@@ -34,9 +37,16 @@ describe('restarts', { concurrency: false }, () => {
       tenant.pod(subnet, 'client').then((it) => tenant.running(it)),
     ])) as [Pod, Pod, Pod]
     await listening(web, plain, client)
+    const domain = `${tenant.name}.example.test`
+    await cloud.call('POST', `/tenants/${tenant.id}/domains`, 201, { domain }, { admin: cloud.admin.token })
+    const wanted = { subdomain: 'app', protocol_type: 'http', service_port: 80, domain }
+    hostname = (await tenant.call<Tunnel>('POST', `/tunnels?pod_id=${web.id}`, 201, wanted)).hostname
+    visitor = await visitorOf(cloud)
+    await eventually('its tunnel works', tunnelled, BACK_WITHIN_MS)
   })
   after(async () => {
     await everyStep(
+      () => visitor?.[Symbol.asyncDispose](),
       () => tenant?.remove(),
       () => cloud?.emptied(),
       () => cloud?.[Symbol.asyncDispose](),
@@ -46,8 +56,10 @@ describe('restarts', { concurrency: false }, () => {
 
   const served = async (): Promise<boolean> =>
     (await fetch(`http://${web.external_ip}/hostname`, { signal: AbortSignal.timeout(1000) })).ok
+  const tunnelled = async (): Promise<boolean> => (await visitor.get(hostname, '/hostname')).status === 200
   const works = async (): Promise<true> => {
     assert.ok(await served(), 'its external address')
+    assert.ok(await tunnelled(), 'its tunnel')
     for (const pod of [web, plain]) {
       for (const at of [pod.name, pod.dns_name, pod.vip, pod.ip_addresses[0]]) {
         assert.ok(await fetchFrom(client, `http://${at}/hostname`), `client reaches ${at}`)
@@ -108,7 +120,13 @@ describe('restarts', { concurrency: false }, () => {
           BRIEFLY_MS,
         )
         await always('traffic goes on', served, 500)
-      } else await always('traffic goes on', served, BRIEFLY_MS)
+      } else {
+        const load = visitor.load(hostname, '/hostname')
+        await always('traffic goes on', served, BRIEFLY_MS)
+        const { asked, failed } = await load.end()
+        assert.ok(asked > 0)
+        assert.deepEqual(failed, [], 'the tunnel goes on too')
+      }
       await eventually(
         `another ${name} process runs`,
         () => {
@@ -122,6 +140,21 @@ describe('restarts', { concurrency: false }, () => {
       assert.deepEqual(await started(), before, 'no container was touched')
     })
   }
+
+  test('the edge killed while the cloud says nothing: it serves the same tunnels from what it kept', async () => {
+    const before = await visitor.certificate(hostname)
+    const [silent, first] = [cloud.pid('cloud'), cloud.pid('edge')]
+    process.kill(silent, 'SIGSTOP')
+    try {
+      cloud.kill('edge')
+      await eventually('another edge runs', () => cloud.pid('edge') !== first, BACK_WITHIN_MS)
+      await eventually('the tunnel works', tunnelled, BACK_WITHIN_MS)
+      assert.equal((await visitor.certificate(hostname)).fingerprint256, before.fingerprint256)
+    } finally {
+      process.kill(silent, 'SIGCONT')
+    }
+    await recorded()
+  })
 
   test('the parent killed alone: the processes run on, and a new parent adopts them', async () => {
     const before = await started()
