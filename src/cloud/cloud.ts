@@ -158,7 +158,9 @@ const SAMPLES_KEPT_MS = 15 * 86_400_000
 const TRAFFIC_EVERY_MS = 5_000
 const TRAFFIC_TOLD_EVERY_MS = 60_000
 const ACCESSES_EVERY_MS = 1_000
-const ACCESSES_PAGE = 2_000
+const ACCESSES_PAGE = 1_000
+/** Pages of one second; what is beyond waits at the edge for the next. */
+const ACCESSES_PAGES_MAX = 5
 const ACCESSES_KEPT_MS = 7 * 86_400_000
 /** How soon what containers find of their replicas' own follows a change. */
 const OUTFITS_EVERY_MS = 1_000
@@ -507,10 +509,13 @@ export function createCloud(options: CloudOptions): RunningCloud {
       name: 'accesses',
       everyMs: ACCESSES_EVERY_MS,
       async run(signal) {
-        const page = await drivers.front.accesses(accessCursor, ACCESSES_PAGE, signal)
-        accessCursor = page.cursor
-        for (const { cursor: _cursor, route: subject, tenant: of, at, ...body } of page.entries)
-          bulk.append('access', { tenant: of, subject, at, body })
+        for (let pages = 0; pages < ACCESSES_PAGES_MAX; pages++) {
+          const page = await drivers.front.accesses(accessCursor, ACCESSES_PAGE, signal)
+          accessCursor = page.cursor
+          for (const { cursor: _cursor, route: subject, tenant: of, at, ...body } of page.entries)
+            bulk.append('access', { tenant: of, subject, at, body })
+          if (page.entries.length < ACCESSES_PAGE) break
+        }
         return []
       },
     },

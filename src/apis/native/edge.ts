@@ -2,10 +2,10 @@ import type { FastifyInstance } from 'fastify'
 import Type, { type Static } from 'typebox'
 import type { AnyKind } from '#engine/resource.ts'
 import type { Cloud } from '#cloud/cloud.ts'
-import { LATENCY_BUCKETS_MS } from '#cloud/edge/front.driver.ts'
+import { latencyBuckets } from '#cloud/edge/front.driver.ts'
 import { route } from '#cloud/edge/route.kind.ts'
 import { serviceTunnel } from '#cloud/edge/service-tunnel.kind.ts'
-import { tunnel } from '#cloud/edge/tunnel.kind.ts'
+import { LatencyBucket, tunnel } from '#cloud/edge/tunnel.kind.ts'
 import { callerOf } from './caller.ts'
 import { REFUSALS } from './errors.ts'
 import { byReference } from './lookup.ts'
@@ -25,12 +25,9 @@ const Traffic = Type.Object({
       sentBytes: Type.Integer(),
       active: Type.Integer({ description: 'Open now.' }),
       latencySumMs: Type.Number(),
-      latency: Type.Array(
-        Type.Object({
-          upToMs: Type.Union([Type.Number(), Type.Null()], { description: 'Null for what took longer.' }),
-          count: Type.Integer({ description: 'Not cumulative.' }),
-        }),
-      ),
+      latency: Type.Array(LatencyBucket, {
+        description: 'Answers by how long they took, not cumulative; `upToMs` is null for what took longer.',
+      }),
     }),
     Type.Null(),
   ]),
@@ -86,7 +83,7 @@ function trafficRoute(app: FastifyInstance, cloud: Cloud, kind: AnyKind): void {
         traffic: {
           ...rest,
           since: new Date(since).toISOString(),
-          latency: latency.map((count, at) => ({ upToMs: LATENCY_BUCKETS_MS[at] ?? null, count })),
+          latency: latencyBuckets(latency),
         },
       }
     },

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { CloudError, isCloudError } from '#lib/errors.ts'
 import { PROVIDER, testCloud } from '#cloud/cloud.testing.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
@@ -11,9 +12,28 @@ import { certificate } from './certificate.kind.ts'
 import { route } from './route.kind.ts'
 import { serviceTunnel } from './service-tunnel.kind.ts'
 import { tunnel } from './tunnel.kind.ts'
-import { CLOUDFLARE, routesOf, tunnelTo, world } from './edge.testing.ts'
+import { CLOUDFLARE, routesOf, tunnelTo, type World, world } from './edge.testing.ts'
 
 const DAY_MS = 86_400_000
+
+type Accesses = Awaited<ReturnType<World['cloud']['accesses']>>
+
+/** Runs the cloud, with what it does on a timer, until something is so. */
+async function patrolled(it: World, isSo: () => Promise<boolean>): Promise<void> {
+  const stop = new AbortController()
+  const running = it.cloud.run(stop.signal)
+  try {
+    for (let tries = 0; !(await isSo()); tries++) {
+      assert.ok(tries < 400, 'not in time')
+      await it.clock.advance(1000)
+      // The store writes in a thread of its own.
+      await sleep(5)
+    }
+  } finally {
+    stop.abort()
+    await running
+  }
+}
 
 test('a tunnel leads to every ready replica, with a certificate of its own', async () => {
   await using it = await world()
@@ -113,6 +133,50 @@ test('a restart goes through the replicas one by one, so that one always answers
   await it.settle()
   const attempts = it.web.status.replicas.map((one) => it.compute.wishes.get(one.id)?.attempt)
   assert.deepEqual([fewest, attempts], [1, [2, 2]])
+})
+
+test('what went through a tunnel is told in its status, in the metrics and, once, in its log', async () => {
+  await using it = await world()
+  const { id } = await tunnelTo(it)
+  await it.settle()
+  const [counted] = await it.front.traffic(AbortSignal.timeout(1000))
+  assert.ok(counted)
+  const statuses = { '1': 0, '2': 6, '3': 0, '4': 1, '5': 2 }
+  const latency = counted.latency.map((_, at) => (at === 3 ? 8 : at === 13 ? 1 : 0))
+  it.front.counted.set(id, { ...counted, requests: 9, statuses, latency, latencySumMs: 12_064, active: 1 })
+  const access = { route: id, tenant: it.web.tenant, client: '192.0.2.1', hostname: 'app.acme.example' }
+  for (let at = 0; at < 2500; at++)
+    it.front.visit({ ...access, at: it.clock.now() + at, receivedBytes: 0, sentBytes: 3, durationMs: 4 })
+  const counts = async () => (await it.cloud.get(it.acme, tunnel, id)).status.traffic
+  const logged = async (after?: string): Promise<Accesses> =>
+    await it.cloud.accesses(it.acme, tunnel, id, { limit: 1000, ...(after === undefined ? {} : { after }) })
+  await patrolled(it, async () => (await counts())?.requests === 9)
+  const told = await counts()
+  assert.deepEqual([told?.faults, told?.active, told?.latencySumMs], [2, 1, 12_064])
+  assert.deepEqual(told?.statuses, statuses)
+  assert.deepEqual(
+    told?.latency?.filter((one) => one.count > 0),
+    [
+      { upToMs: 10, count: 8 },
+      { upToMs: null, count: 1 },
+    ],
+  )
+  const metrics = await it.cloud.metrics()
+  for (const line of [
+    `arcus_edge_requests_total{route="${id}"} 9`,
+    `arcus_edge_responses_total{route="${id}",status="5xx"} 2`,
+    `arcus_edge_request_duration_seconds_bucket{route="${id}",le="0.01"} 8`,
+    `arcus_edge_request_duration_seconds_bucket{route="${id}",le="+Inf"} 9`,
+    `arcus_edge_request_duration_seconds_count{route="${id}"} 9`,
+  ])
+    assert.ok(metrics.split('\n').includes(line), `${line}\n${metrics}`)
+  const all: Accesses[number][] = []
+  for (let page = await logged(); page.length; page = await logged(page.at(-1)?.cursor)) all.push(...page)
+  assert.equal(all.length, 2500)
+  assert.equal(all[0]?.client, '192.0.2.1')
+  // They are kept for 7 days.
+  await it.settle(9 * DAY_MS)
+  await patrolled(it, async () => !(await logged()).length)
 })
 
 test('a certificate is renewed at two thirds of its life, before anybody sees it end', async () => {

@@ -67,6 +67,12 @@ export type FrontCertificate = {
 /** Upper ends of the latency histogram's buckets, in milliseconds; one more bucket counts what took longer. */
 export const LATENCY_BUCKETS_MS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000] as const
 
+/** The counts of a latency histogram beside the upper ends of their buckets; null for the last, which has none. */
+export const latencyBuckets = (
+  counts: RouteTraffic['latency'],
+): { readonly upToMs: number | null; readonly count: number }[] =>
+  counts.map((count, at) => ({ upToMs: LATENCY_BUCKETS_MS[at] ?? null, count }))
+
 /** Counters of one route since the edge started (`since`); they begin at 0 again after its restart. */
 export type RouteTraffic = {
   readonly route: string
@@ -121,7 +127,10 @@ export interface FrontDriver {
   traffic(signal: AbortSignal): Promise<readonly RouteTraffic[]>
   /** Connections and requests open now by origin, those whose origin left the table too: what draining waits for. */
   open(signal: AbortSignal): Promise<Readonly<Record<string, number>>>
-  /** Access log entries after a cursor (undefined: what is kept), oldest first; the edge keeps a bounded number. */
+  /**
+   * Access log entries after a cursor, oldest first; the edge keeps a bounded number. Undefined: those that no cursor was
+   * given back for yet, so that a cloud that was started anew reads none twice that it had asked beyond.
+   */
   accesses(
     after: string | undefined,
     limit: number,

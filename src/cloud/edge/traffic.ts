@@ -1,4 +1,4 @@
-import { type FrontDriver, LATENCY_BUCKETS_MS, type RouteTraffic } from './front.driver.ts'
+import { type FrontDriver, latencyBuckets, type RouteTraffic } from './front.driver.ts'
 import type { Tunnel } from './tunnel.kind.ts'
 
 /** What the edge last counted for each route. Only a memory: empty until it was asked. */
@@ -14,9 +14,12 @@ export const totalOf = (it: RouteTraffic): NonNullable<Tunnel['status']['traffic
   since: it.since,
   requests: it.requests,
   faults: it.statuses[5],
+  statuses: { ...it.statuses },
   receivedBytes: it.receivedBytes,
   sentBytes: it.sentBytes,
   active: it.active,
+  latencySumMs: it.latencySumMs,
+  latency: latencyBuckets(it.latency),
 })
 
 export function createTraffic(front: FrontDriver): Traffic {
@@ -103,10 +106,9 @@ function render(all: readonly RouteTraffic[]): string {
 
 function latencyOf(it: RouteTraffic): (readonly [string, string, number])[] {
   let sum = 0
-  const buckets = it.latency.map((count, at) => {
-    const le = LATENCY_BUCKETS_MS[at]
+  const buckets = latencyBuckets(it.latency).map(({ upToMs, count }) => {
     sum += count
-    return ['_bucket', `route="${it.route}",le="${le === undefined ? '+Inf' : le / 1000}"`, sum] as const
+    return ['_bucket', `route="${it.route}",le="${upToMs === null ? '+Inf' : upToMs / 1000}"`, sum] as const
   })
   const route = `route="${it.route}"`
   return [...buckets, ['_sum', route, it.latencySumMs / 1000], ['_count', route, sum]]

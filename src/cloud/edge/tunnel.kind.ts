@@ -13,6 +13,12 @@ export const TunnelState = Type.Enum(['pending', 'active', 'error'])
 /** A DNS name in lower case, of at least two labels. */
 export const HOSTNAME = '^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\\.)+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$'
 
+/** Answers that took up to so long, and longer than the bucket before; null for the rest. */
+export const LatencyBucket = Type.Object({
+  upToMs: Type.Union([Type.Number(), Type.Null()]),
+  count: Type.Integer(),
+})
+
 export const tunnelStatus = Type.Object({
   state: TunnelState,
   message: Type.Optional(Type.String()),
@@ -25,9 +31,14 @@ export const tunnelStatus = Type.Object({
       requests: Type.Integer(),
       /** Answers 500 to 599. */
       faults: Type.Integer(),
+      /** Answers by class of status: `2` counts 200 to 299. HTTP only. */
+      statuses: Type.Optional(Type.Record(Type.String(), Type.Integer())),
       receivedBytes: Type.Integer(),
       sentBytes: Type.Integer(),
       active: Type.Integer(),
+      latencySumMs: Type.Optional(Type.Number()),
+      /** Answers by how long they took; not cumulative. */
+      latency: Type.Optional(Type.Array(LatencyBucket)),
     }),
   ),
 })

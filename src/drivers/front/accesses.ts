@@ -8,7 +8,10 @@ const PAGE_MAX = 1000
 /** The last accesses, a bounded number of them; a cursor says up to where a reader has read. */
 export type Accesses = {
   add(access: Noted): void
-  /** Those after the cursor, oldest first. One that is not of this run, or whose next is gone, starts at the oldest kept. */
+  /**
+   * Those after the cursor, oldest first. One that is not of this run, or whose next is gone, starts at the oldest kept.
+   * What is before a cursor was taken: without one, a reader that was started anew goes on with what is left.
+   */
   after(
     cursor: string | undefined,
     limit: number,
@@ -19,6 +22,7 @@ export type Accesses = {
 export function createAccesses(run: string, entriesMax: number): Accesses {
   const ring: (Noted | undefined)[] = []
   let total = 0
+  let taken = 0
   return {
     add(access) {
       ring[total++ % entriesMax] = access
@@ -27,7 +31,8 @@ export function createAccesses(run: string, entriesMax: number): Accesses {
       const [of, at] = (cursor ?? '').split('.')
       const oldest = Math.max(0, total - entriesMax)
       const read = of === run && /^\d+$/.test(at ?? '') ? Number(at) : 0
-      const from = Math.min(Math.max(read, oldest), total)
+      taken = Math.min(Math.max(taken, read), total)
+      const from = Math.min(Math.max(cursor === undefined ? taken : read, oldest), total)
       const to = Math.min(total, from + Math.min(limit, PAGE_MAX))
       const entries: Access[] = []
       for (let it = from; it < to; it++) {

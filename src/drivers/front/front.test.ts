@@ -276,6 +276,9 @@ test('counts and logs what was asked, without queries', async () => {
     rest.entries.map((it) => [it.path, it.status]),
     [['/bad', 500]],
   )
+  // A reader that lost its cursor gets what it had not asked beyond; that of another run gets all.
+  const anew = await at.front.accesses(undefined, 10, signal())
+  assert.deepEqual(anew, rest)
   assert.deepEqual((await at.front.accesses('another.7', 10, signal())).entries.length, 2)
 })
 

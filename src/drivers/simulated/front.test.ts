@@ -35,4 +35,5 @@ test('a test sets what the front door counts and logs', async () => {
     [...first.entries, ...second.entries].map((it) => it.at),
     [1, 2, 3],
   )
+  assert.deepEqual(await front.accesses(undefined, 2, signal), second)
 })

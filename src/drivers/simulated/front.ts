@@ -58,6 +58,7 @@ export function simulatedFront(fault: Fault = () => {}): SimulatedFront {
   const fronts = new Map<string, Front>()
   const certificates = new Map<string, FrontCertificate>()
   const counted = new Map<string, RouteTraffic>()
+  let taken = 0
   const occupied = new Map<string, number>()
   const lacks: string[] = []
   const visits: Access[] = []
@@ -116,8 +117,10 @@ export function simulatedFront(fault: Fault = () => {}): SimulatedFront {
     },
     async accesses(after, limit) {
       await fault('accesses', '')
-      const newer = visits.filter((it) => Number(it.cursor) > Number(after ?? 0)).slice(0, limit)
-      return { entries: newer, cursor: newer.at(-1)?.cursor ?? after ?? '0' }
+      taken = Math.max(taken, Number(after ?? 0))
+      const read = Number(after ?? taken)
+      const newer = visits.filter((it) => Number(it.cursor) > read).slice(0, limit)
+      return { entries: newer, cursor: newer.at(-1)?.cursor ?? String(read) }
     },
   }
 }
