@@ -164,6 +164,26 @@ test('slow headers, slow handshakes and slow bodies are ended', async () => {
   await once(silent.resume(), 'close', { signal: signal() })
 })
 
+test('a client that reads nothing of its answer is left, and the origin with it', async () => {
+  let left = false
+  await using origin = await backend((_, response) => {
+    response.once('close', () => (left = true))
+    const chunk = Buffer.alloc(65_536)
+    const more = (): void => {
+      while (!left) if (!response.write(chunk)) return void response.once('drain', more)
+    }
+    more()
+  })
+  await using at = await stage({ limits: { stalledMsMax: 300 } })
+  await at.route({ plain: true, origins: [origin.as('a')] })
+  const socket = connectTcp(at.http, '127.0.0.1')
+  socket.write(`GET / HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`)
+  await until('the origin is let go', () => left)
+  const [entry] = (await at.front.accesses(undefined, 1, signal())).entries
+  assert.equal(entry?.fault, 'the client left')
+  socket.destroy()
+})
+
 test('one client has so many connections and no more, and the others go on', async () => {
   await using it = await witnessed({ limits: { connectionsPerClientMax: 3 } })
   const held = [await secure(it.at), await secure(it.at), await secure(it.at)]
@@ -234,6 +254,10 @@ for (const [what, headers, body = ''] of [
   ['a name in upper case', usual([['X-Upper', '1']])],
   ['another host', usual([['host', 'other.example.com']])],
   [
+    'the host of another connection',
+    usual().map(([name, value]) => [name, name === ':authority' ? 'other.example.com' : value] as const),
+  ],
+  [
     'a line break in the path',
     usual().map(
       ([name, value]) => [name, name === ':path' ? `/a HTTP/1.1\r\nHost: x\r\n\r\n` : value] as const,
@@ -281,6 +305,37 @@ for (const [what, headers, body = ''] of [
     socket.destroy()
   })
 }
+
+test('a connection of HTTP/2 that asks for nothing is ended, however it keeps itself busy', async () => {
+  await using it = await witnessed({ limits: { keepAliveMsMax: 300 } })
+  const headers = literal(usual([['x-long', 'x'.repeat(100)]]))
+  for (const trickle of [
+    // Headers that never end, and pings.
+    (at: number) => (at ? headers.subarray(at, at + 1) : frame(1, END_HEADERS, 1, headers).subarray(0, 10)),
+    () => frame(6, 0, 0, Buffer.alloc(8)),
+  ]) {
+    const socket = await secure(it.at, HOST, 'h2')
+    socket.on('error', () => {})
+    socket.write(Buffer.concat([Buffer.from(PREFACE), frame(4, 0, 0, Buffer.alloc(0))]))
+    let at = 0
+    const timer = setInterval(() => socket.write(trickle(at++)), 40)
+    try {
+      await once(socket.resume(), 'close', { signal: signal() })
+    } finally {
+      clearInterval(timer)
+      socket.destroy()
+    }
+  }
+  const busy = await secure(it.at, HOST, 'h2')
+  busy.write(Buffer.concat([Buffer.from(PREFACE), frame(4, 0, 0, Buffer.alloc(0))]))
+  busy.write(frame(1, END_HEADERS, 1, literal(usual())))
+  const timer = setInterval(() => busy.write(frame(0, 0, 1, Buffer.from('abcd'))), 40)
+  await new Promise((resolve) => setTimeout(resolve, 700))
+  clearInterval(timer)
+  busy.write(frame(0, END_STREAM, 1, Buffer.from('end')))
+  await until('a slow request was served', () => it.asked[0]?.body.endsWith('end'))
+  busy.destroy()
+})
 
 test('frames made by hand are served when nothing is wrong with them', async () => {
   const it = shared

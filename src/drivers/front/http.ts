@@ -171,6 +171,21 @@ function createVersion1(limits: FrontLimits, onExchange: OnExchange, onUpgrade: 
   return server
 }
 
+/** Ends a session that has had no request for so long, whatever else it sends: pings, headers that never end. */
+function endWhenUnused(session: ServerHttp2Session, unusedMsMax: number): void {
+  let streams = 0
+  const wait = () => setTimeout(() => session.destroy(), unusedMsMax).unref()
+  let unused = wait()
+  session.on('stream', (stream) => {
+    clearTimeout(unused)
+    streams++
+    stream.once('close', () => {
+      if (--streams === 0 && !session.destroyed) unused = wait()
+    })
+  })
+  session.once('close', () => clearTimeout(unused))
+}
+
 function createVersion2(
   limits: FrontLimits,
   sessions: Set<ServerHttp2Session>,
@@ -186,6 +201,7 @@ function createVersion2(
     sessions.add(session)
     session.once('close', () => sessions.delete(session))
     session.setTimeout(limits.idleMsMax, () => session.destroy())
+    endWhenUnused(session, limits.keepAliveMsMax)
   })
   server.on('sessionError', () => {})
   server.on('stream', (it, headers, flags, rawHeaders) => {
