@@ -20,7 +20,7 @@ import { cloudflareRecords } from '#drivers/cloudflare/records.ts'
 import { cloudflareTunnels } from '#drivers/cloudflare/tunnels.ts'
 import { acmeDriver } from '#drivers/issuer/acme.ts'
 import { internalIssuer } from '#drivers/issuer/internal.ts'
-import { systemNames } from '#drivers/names/system.ts'
+import { systemNames, textsAt } from '#drivers/names/system.ts'
 import { simulatedConnector } from '#drivers/simulated/authority.ts'
 import { EVERY_PROMISE } from '#cloud/network/promises.driver.ts'
 import { simulatedCompute } from '#drivers/simulated/compute.ts'
@@ -75,7 +75,7 @@ async function main(args: readonly string[]): Promise<void> {
     ...host,
     sockets,
     issuers: { internal: internalIssuer(authority), acme: acmeDriver() },
-    records: cloudflareRecords(api),
+    records: cloudflareRecords(api, clock, textsAt),
     cloudflare: cloudflareTunnels(api),
     names: systemNames(),
   }

@@ -37,7 +37,7 @@ export type Cloudware = {
 }
 
 /** Variables of the environment that the processes get; others may be secrets of whoever calls. */
-const SETTINGS = ['ARCUS_LOG', 'ARCUS_DOCKER']
+const SETTINGS = ['ARCUS_LOG', 'ARCUS_DOCKER', 'ARCUS_CLOUDFLARE_API']
 
 export const settingsOf = (env: Readonly<Record<string, string | undefined>>): Record<string, string> =>
   Object.fromEntries(SETTINGS.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])))

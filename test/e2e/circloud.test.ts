@@ -1,7 +1,8 @@
 import { after, before, describe, test } from 'node:test'
+import { type Cloudflare, cloudflare } from '#drivers/cloudflare/cloudflare.testing.ts'
 import { startCloud, type TestCloud } from './cloud.testing.ts'
 import { assertNothingLeft, hostSnapshot, makeOutside, type Outside } from './host.testing.ts'
-import { acmeScenario } from './scenarios/acme.ts'
+import { ACME_ZONE, acmeScenario } from './scenarios/acme.ts'
 import { autoscalingScenario } from './scenarios/autoscaling.ts'
 import { identityScenarios } from './scenarios/identity.ts'
 import { networkScenarios, providerScenario } from './scenarios/networks.ts'
@@ -18,6 +19,7 @@ const AT_ONCE = 4
 describe('Circloud', () => {
   let started: TestCloud | undefined
   let outside: Outside | undefined
+  let provider: Cloudflare | undefined
   let host: Set<string>
   const cloud = (): TestCloud => {
     if (!started) throw new Error('the cloud did not start')
@@ -30,11 +32,13 @@ describe('Circloud', () => {
   before(async () => {
     host = await hostSnapshot()
     outside = await makeOutside('api')
-    started = await startCloud()
+    provider = await cloudflare(ACME_ZONE)
+    started = await startCloud({ cloudflareApi: provider.base })
   })
   after(async () => {
     await everyStep(
       () => started?.[Symbol.asyncDispose](),
+      () => provider?.[Symbol.asyncDispose](),
       () => outside?.[Symbol.asyncDispose](),
       () => assertNothingLeft(host),
     )
@@ -50,7 +54,10 @@ describe('Circloud', () => {
     tunnelScenarios(cloud)
     identityScenarios(cloud)
   })
-  acmeScenario(cloud)
+  acmeScenario(cloud, () => {
+    if (!provider) throw new Error('there is no provider of DNS')
+    return provider
+  })
   test('after all tenants are deleted nothing of them is left', async () => {
     const { call, admin, emptied } = cloud()
     const as = { admin: admin.token }

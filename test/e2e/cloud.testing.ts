@@ -31,6 +31,8 @@ export type CloudOptions = {
   port?: number
   /** Ports of the front door; free ones when absent. */
   front?: FrontPorts
+  /** Where Cloudflare's API is asked; nowhere that answers when absent. */
+  cloudflareApi?: string
 }
 export type FrontPorts = { readonly http: number; readonly https: number }
 /** The front door's own address, so that no client takes one of its ports meanwhile. */
@@ -156,7 +158,8 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
   const front = options.front ?? (await freeFront())
   args.push('--http', `${FRONT_ADDRESS}:${front.http}`, '--https', `${FRONT_ADDRESS}:${front.https}`)
   if (options.inProcess) args.push('--in-process')
-  const child = spawn(ARCUS, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
+  const env = { ...process.env, ARCUS_CLOUDFLARE_API: options.cloudflareApi ?? 'http://127.0.0.1:9' }
+  const child = spawn(ARCUS, args, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
   const log: string[] = []
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   const { url, admin } = await readyLine(child, log)

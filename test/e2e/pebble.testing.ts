@@ -1,14 +1,15 @@
 import { spawn } from 'node:child_process'
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type Answer, decode, encode } from 'dns-packet'
 import { openAuthority } from '#lib/authority.ts'
 import { systemClock } from '#lib/clock.ts'
 import { freePorts, FRONT_ADDRESS } from './cloud.testing.ts'
-import { listenIn } from './host.testing.ts'
 import { eventually } from './wait.testing.ts'
 
 const READY_MS_MAX = 15_000
@@ -40,8 +41,40 @@ function getText(url: string, ca: string): Promise<string> {
   })
 }
 
-/** Debian's pebble behind a door that can be shut; it proves every name at `httpPort` of `address`. */
-export async function startPebble(httpPort: number, address = FRONT_ADDRESS): Promise<AcmeAuthority> {
+/** The TXT records of a name at this moment. */
+export type Texts = (name: string) => readonly string[]
+
+/** DNS of a world in which every name has one address. */
+async function serveNames(port: number, address: string, texts: Texts): Promise<AsyncDisposable> {
+  const socket = createSocket('udp4')
+  socket.on('message', (text, from) => {
+    const { id = 0, questions = [] } = decode(text)
+    const answers = questions.flatMap(({ type, name }): Answer[] =>
+      type === 'A'
+        ? [{ type, name, ttl: 1, data: address }]
+        : type === 'TXT'
+          ? texts(name).map((data) => ({ type, name, ttl: 1, data }))
+          : [],
+    )
+    // Authoritative.
+    socket.send(encode({ type: 'response', id, flags: 1 << 10, questions, answers }), from.port, from.address)
+  })
+  await once(socket.bind(port, FRONT_ADDRESS), 'listening')
+  return {
+    async [Symbol.asyncDispose]() {
+      await once(socket.close(), 'close')
+    },
+  }
+}
+
+/**
+ * Debian's pebble behind a door that can be shut; it proves every name at `httpPort` of `address`, or by its TXT records.
+ */
+export async function startPebble(
+  httpPort: number,
+  address = FRONT_ADDRESS,
+  texts: Texts = () => [],
+): Promise<AcmeAuthority> {
   const folder = mkdtempSync(join(tmpdir(), 'arcus-pebble-'))
   const [listen, management, door, dns, unused] = (await freePorts(5)) as [
     number,
@@ -69,12 +102,7 @@ export async function startPebble(httpPort: number, address = FRONT_ADDRESS): Pr
       externalAccountBindingRequired: false,
     },
   }
-  const names = await listenIn(undefined, {
-    do: 'dns-listen',
-    host: FRONT_ADDRESS,
-    port: dns,
-    address,
-  })
+  const names = await serveNames(dns, address, texts)
   const child = spawn(
     'pebble',
     ['-config', file('config.json', JSON.stringify(config)), '-dnsserver', `${FRONT_ADDRESS}:${dns}`],

@@ -60,6 +60,17 @@ test('an authority signs over HTTP-01 at the front door, which serves it by name
   }
 
   await assert.rejects(order(['*.example.net']), /offers no http-01 for/)
+  const told: number[] = []
+  const nowhere: Publish = async (challenges) => {
+    told.push(challenges.length)
+    if (challenges.length) await Promise.reject(new Error('no place for it'))
+  }
+  const names = ['unpublished.example.net']
+  await assert.rejects(
+    driver.issue(account, { names, challenge: 'http-01' }, nowhere, signal()),
+    /no place for it/,
+  )
+  assert.deepEqual(told, [1, 0], 'what may be half published is taken away')
   pebble.shut()
   await assert.rejects(order([HOSTNAME]), /the authority took no order: .*ECONNREFUSED/)
   await pebble.open()

@@ -197,10 +197,16 @@ export function reconcileCertificate({
           ),
         )
       const inDns = (all: readonly Challenge[]) => all.filter((one) => one.type === 'dns-01')
-      for (const one of inDns(before))
-        await records.remove(await accessOf(look), one.record, one.value, look.signal)
-      for (const one of inDns(challenges))
-        await records.put(await accessOf(look), one.record, one.value, look.signal)
+      const [left, wanted] = [inDns(before), inDns(challenges)]
+      if (left.length + wanted.length === 0) return
+      const access = await accessOf(look)
+      for (const one of left) await records.remove(access, one.record, one.value, look.signal)
+      // Together, since each may take a while to be seen; none is under way any more when they are taken away.
+      const done = await Promise.allSettled(
+        wanted.map((one) => records.put(access, one.record, one.value, look.signal)),
+      )
+      const failed = done.find((one) => one.status === 'rejected')
+      if (failed) throw failed.reason as Error
     }
   }
 

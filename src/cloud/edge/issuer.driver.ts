@@ -54,7 +54,7 @@ export type DnsAccess = { readonly token: string }
 
 /** DNS records of zones that somebody else serves. */
 export interface TxtRecords {
-  /** Adds a value to a name; done when the provider took it. */
+  /** Adds a value to a name; done when DNS answers with it, or the provider took it and DNS is slow to follow. */
   put(access: DnsAccess, record: string, value: string, signal: AbortSignal): Promise<void>
   /** Fine when it is not there. */
   remove(access: DnsAccess, record: string, value: string, signal: AbortSignal): Promise<void>

@@ -1,111 +1,22 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { systemClock } from '#lib/clock.ts'
+import { simulatedClock, systemClock } from '#lib/clock.ts'
 import { isCloudError } from '#lib/errors.ts'
 import { jsonLog, silentLog } from '#lib/log.ts'
 import { createKeyring } from '#engine/secrets.ts'
 import { cloudflareApi } from './api.ts'
+import { ACCOUNT, cloudflare, TOKEN } from './cloudflare.testing.ts'
 import { openConnector } from './connector.ts'
 import { cloudflareRecords } from './records.ts'
 import { cloudflareTunnels } from './tunnels.ts'
 
-const TOKEN = 'cf-secret-token'
-const ACCOUNT = 'acc-1'
 const access = { accountId: ACCOUNT, token: TOKEN }
 const signal = new AbortController().signal
-
-type Row = Record<string, unknown> & { id: string }
-type Cloudflare = AsyncDisposable & {
-  readonly base: string
-  readonly tunnels: Row[]
-  readonly records: Row[]
-  readonly configs: Map<string, unknown>
-  /** The next answers in place of the right ones. */
-  readonly faults: { status: number; headers?: Record<string, string>; body?: unknown }[]
-}
-
-/** A server that speaks the part of Cloudflare's documented API that is used. */
-async function cloudflare(): Promise<Cloudflare> {
-  const [tunnels, records]: [Row[], Row[]] = [[], []]
-  const configs = new Map<string, unknown>()
-  const faults: Cloudflare['faults'] = []
-  let count = 0
-  const answer = (method: string, url: URL, body: Record<string, unknown>): [number, unknown] => {
-    const { pathname: path, searchParams: query } = url
-    const cfd = `/accounts/${ACCOUNT}/cfd_tunnel`
-    if (path === '/zones')
-      return [200, query.get('name') === 'cloud.example' ? [{ id: 'zone-1', name: 'cloud.example' }] : []]
-    if (path === cfd && method === 'GET')
-      return [200, tunnels.filter((it) => String(it['name']).startsWith(query.get('name') ?? ''))]
-    if (path === cfd && method === 'POST') {
-      const made = { ...body, id: `tunnel-${++count}` }
-      tunnels.push(made)
-      return [200, made]
-    }
-    const [, id = '', what = ''] = /^\/accounts\/acc-1\/cfd_tunnel\/([^/]+)\/(\w+)$/.exec(path) ?? []
-    if (what === 'token') return [200, `token-of-${id}`]
-    if (what === 'configurations' && method === 'PUT') {
-      configs.set(id, body['config'])
-      return [200, {}]
-    }
-    if (path === '/zones/zone-1/dns_records' && method === 'GET') {
-      const type = query.get('type')
-      return [200, records.filter((it) => it['name'] === query.get('name') && (!type || it['type'] === type))]
-    }
-    if (path === '/zones/zone-1/dns_records' && method === 'POST') {
-      const made = { ...body, id: `record-${++count}` }
-      records.push(made)
-      return [200, made]
-    }
-    const at = records.findIndex((it) => path === `/zones/zone-1/dns_records/${it.id}`)
-    if (at >= 0 && method === 'DELETE') return [200, records.splice(at, 1)[0]]
-    return [404, undefined]
-  }
-  const server = createServer((request, response) => {
-    void (async () => {
-      const chunks: Buffer[] = []
-      for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk)
-      const text = Buffer.concat(chunks).toString()
-      const send = (status: number, body: unknown, headers: Record<string, string> = {}): void =>
-        void response
-          .writeHead(status, { 'content-type': 'application/json', ...headers })
-          .end(JSON.stringify(body))
-      const fault = faults.shift()
-      if (fault)
-        return send(
-          fault.status,
-          fault.body ?? { success: false, errors: [{ code: 10_000, message: 'on purpose' }] },
-          fault.headers,
-        )
-      if (request.headers.authorization !== `Bearer ${TOKEN}`)
-        return send(403, { success: false, errors: [{ code: 9109, message: 'Invalid access token' }] })
-      const url = new URL(request.url ?? '/', 'http://cloudflare')
-      const [status, result] = answer(request.method ?? '', url, text ? JSON.parse(text) : {})
-      send(status, { success: status === 200, errors: [], result })
-    })()
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    base: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    tunnels,
-    records,
-    configs,
-    faults,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections()
-      server.close()
-      await once(server, 'close')
-    },
-  }
-}
+const nowhere = async (): Promise<readonly string[]> => await Promise.reject(new Error('no such server'))
 
 test('one tunnel of an installation is made once and found again', async () => {
   await using it = await cloudflare()
@@ -171,7 +82,7 @@ test('a hostname is pointed at the tunnel, and only our own record is taken away
 
 test('TXT records are put and removed by value', async () => {
   await using it = await cloudflare()
-  const records = cloudflareRecords(cloudflareApi(it.base))
+  const records = cloudflareRecords(cloudflareApi(it.base), systemClock, nowhere)
   const name = '_acme-challenge.app.cloud.example'
   for (const value of ['one', 'two', 'one']) await records.put({ token: TOKEN }, name, value, signal)
   assert.equal(it.records.length, 2)
@@ -180,6 +91,39 @@ test('TXT records are put and removed by value', async () => {
     it.records.map((one) => one['content']),
     ['"two"'],
   )
+})
+
+test('a record that was put is waited for at the name servers of its zone that answer, and not for ever', async () => {
+  await using it = await cloudflare()
+  it.nameServers.push('quick.example', 'slow.example', 'mute.example')
+  const clock = simulatedClock()
+  const asked = new Map<string, number>()
+  let slowUntil = 3
+  const records = cloudflareRecords(cloudflareApi(it.base), clock, async (server, record) => {
+    const times = (asked.get(server) ?? 0) + 1
+    asked.set(server, times)
+    if (server === 'mute.example') return await nowhere()
+    return server === 'quick.example' || times > slowUntil ? it.texts(record) : []
+  })
+  const put = async (value: string): Promise<number> => {
+    const [since, done] = [clock.now(), records.put({ token: TOKEN }, 'app.cloud.example', value, signal)]
+    const over = new AbortController()
+    void done.finally(() => over.abort())
+    while (!over.signal.aborted) {
+      await sleep(1)
+      if (clock.nextMs() !== undefined) await clock.advance(1000)
+    }
+    await done
+    return clock.now() - since
+  }
+  assert.equal(await put('one'), 3000)
+  assert.deepEqual(Object.fromEntries(asked), {
+    'quick.example': 1,
+    'slow.example': 4,
+    'mute.example': 1,
+  })
+  slowUntil = Infinity
+  assert.equal(await put('two'), 30_000)
 })
 
 test("refusals carry Cloudflare's words and never the token", async () => {

@@ -156,8 +156,8 @@ async function prove(
   step: Step,
 ): Promise<void> {
   if (!asked.length) return
-  await publish(asked.map((it) => it.shown))
   try {
+    await publish(asked.map((it) => it.shown))
     for (const it of asked) await step('refused an answer', client.completeChallenge(it))
     for (const it of asked)
       await step(`did not accept that ${it.shown.hostname} is ours`, client.waitForValidStatus(it))

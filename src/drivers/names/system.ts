@@ -1,4 +1,4 @@
-import { Resolver } from 'node:dns/promises'
+import { lookup, Resolver } from 'node:dns/promises'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import type { NamesDriver } from '#cloud/edge/names.driver.ts'
 
@@ -23,3 +23,11 @@ export const systemNames = (servers: readonly string[] = []): NamesDriver => ({
     }
   },
 })
+
+/** TXT records of a name as one name server has them, that is asked by its own name. `unavailable` when it does not answer. */
+export async function textsAt(server: string, name: string, signal: AbortSignal): Promise<readonly string[]> {
+  const { address } = await lookup(server).catch((error: unknown) => {
+    throw new CloudError('unavailable', `DNS does not know ${server}: ${messageOf(error)}`, {}, error)
+  })
+  return await systemNames([address]).txt(name, signal)
+}

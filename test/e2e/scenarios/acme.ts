@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { TestCloud } from '../cloud.testing.ts'
-import { listening } from '../probe.testing.ts'
+import { type Cloudflare, TOKEN } from '#drivers/cloudflare/cloudflare.testing.ts'
+import { FRONT_ADDRESS, type TestCloud } from '../cloud.testing.ts'
 import { startPebble } from '../pebble.testing.ts'
+import { listening } from '../probe.testing.ts'
 import { type Tunnel, visitorOf } from '../tunnel.testing.ts'
 import { eventually } from '../wait.testing.ts'
+import { PROVIDER } from './networks.ts'
 
 const ISSUED_WITHIN_MS = 30_000
 const TOLD_WITHIN_MS = 20_000
+/** What the provider of DNS serves. */
+export const ACME_ZONE = 'example.net'
 
 type Shown<Status> = { readonly id: string; readonly name: string; readonly status: Status }
 type Certificate = Shown<{
@@ -20,14 +24,14 @@ type Certificate = Shown<{
 }>
 
 /** Alone, since every tunnel made meanwhile gets its certificate from this authority. */
-export function acmeScenario(cloud: () => TestCloud): void {
-  test('certificates by ACME: issued, served by name, not renewed and why, renewed', async () => {
+export function acmeScenario(cloud: () => TestCloud, provider: () => Cloudflare): void {
+  test('certificates by ACME: issued, served by name, not renewed and why, renewed, by DNS too', async () => {
     const { native, front, call, admin } = cloud()
-    await using pebble = await startPebble(front.http)
+    await using pebble = await startPebble(front.http, FRONT_ADDRESS, (name) => provider().texts(name))
     const spec = { directory: pebble.directory, trust: pebble.trust, challenge: 'http-01', byDefault: true }
     const account = await native<Shown<object>>('POST', '/acme', 201, { body: { name: 'pebble', spec } })
     const t = await cloud().tenant()
-    const as = { tenant: t.id }
+    const inTenant = { tenant: t.id }
     const pod = await t.running(await t.pod(await t.subnet(await t.vpc('production')), 'web'))
     await listening(pod)
     await using visitor = await visitorOf(cloud(), await pebble.root())
@@ -35,7 +39,7 @@ export function acmeScenario(cloud: () => TestCloud): void {
       await eventually(
         `certificate ${name} ${what}`,
         async () => {
-          const { items } = await native<{ items: Certificate[] }>('GET', '/certificate', 200, as)
+          const { items } = await native<{ items: Certificate[] }>('GET', '/certificate', 200, inTenant)
           const it = items.find((one) => one.name === name)
           return it && fits(it) ? it : assert.fail(JSON.stringify(items.map((one) => one.status)))
         },
@@ -56,23 +60,23 @@ export function acmeScenario(cloud: () => TestCloud): void {
     assert.ok(!JSON.stringify(own).includes('PRIVATE KEY'))
 
     // One made by hand, for a name and then for two while the authority is away.
-    const domain = `${t.name}.example.net`
+    const domain = `${t.name}.${ACME_ZONE}`
     const [one, two] = [`one.${domain}`, `two.${domain}`]
     await call('POST', `/tenants/${t.id}/domains`, 201, { domain }, { admin: admin.token })
     const { id } = await native<Certificate>('POST', '/certificate', 201, {
-      ...as,
+      ...inTenant,
       body: { name: 'by-hand', spec: { names: [one], source: 'acme' } },
     })
     const first = await certificate('by-hand', 'is issued', (it) => it.status.state === 'issued')
     await native('POST', '/tunnel', 201, {
-      ...as,
+      ...inTenant,
       body: { name: 'one', spec: { workload: pod.id, protocol: 'http', hostname: one, certificate: id } },
     })
     const shown = async (name: string, fingerprint?: string): Promise<boolean> =>
       (await visitor.certificate(name)).fingerprint256 === fingerprint
     await eventually('it is served', () => shown(one, first.status.fingerprint256), TOLD_WITHIN_MS)
     pebble.shut()
-    await native('PATCH', `/certificate/${id}`, 200, { ...as, body: { spec: { names: [one, two] } } })
+    await native('PATCH', `/certificate/${id}`, 200, { ...inTenant, body: { spec: { names: [one, two] } } })
     const failed = await certificate('by-hand', 'tells why', (it) => it.status.nextTryAt !== undefined)
     assert.equal(failed.status.state, 'issued')
     assert.match(
@@ -89,7 +93,7 @@ export function acmeScenario(cloud: () => TestCloud): void {
 
     // What the authority does not do is said in words.
     await native('POST', '/certificate', 201, {
-      ...as,
+      ...inTenant,
       body: { name: 'any', spec: { names: [`*.${domain}`], source: 'acme' } },
     })
     const refused = await certificate('any', 'is refused', (it) => it.status.state === 'error')
@@ -97,6 +101,37 @@ export function acmeScenario(cloud: () => TestCloud): void {
       refused.status.message ?? '',
       /^not issued: the authority offers no http-01 .* tried again in /,
     )
+
+    // What HTTP cannot prove, DNS does, in the zone that the provider's token opens.
+    const as = { admin: admin.token }
+    await call('POST', '/provider-config', 200, { ...PROVIDER, cloudflare_api_token: 'wrong' }, as)
+    await native('PATCH', `/acme/${account.id}`, 200, { body: { spec: { challenge: 'dns-01' } } })
+    await certificate('any', 'tells what the provider says', (it) =>
+      /Cloudflare refused: Invalid access token/.test(it.status.message ?? ''),
+    )
+    await call('POST', '/provider-config', 200, { ...PROVIDER, cloudflare_api_token: TOKEN }, as)
+    const any = await certificate('any', 'is issued', (it) => it.status.state === 'issued')
+    assert.deepEqual(provider().records, [], 'nothing is left in the zone')
+    await native('POST', '/route', 201, {
+      ...inTenant,
+      body: {
+        name: 'below',
+        spec: {
+          vpc: pod.vpc_id,
+          hostname: `*.${domain}`,
+          pathPrefix: '/',
+          stripPrefix: false,
+          protocol: 'http',
+          plain: false,
+          targets: [{ workload: pod.id, port: 80, weight: 1 }],
+          certificate: any.id,
+        },
+      },
+    })
+    await eventually('it is served', () => shown(`x.${domain}`, any.status.fingerprint256), TOLD_WITHIN_MS)
+    assert.equal((await visitor.get(`x.${domain}`)).status, 200)
+    assert.ok(!cloud().log().includes(TOKEN), 'the token is in no log')
+    await call('POST', '/provider-config', 200, PROVIDER, as)
     await native('DELETE', `/acme/${account.id}`, 202)
     await t.remove()
   })
