@@ -1,8 +1,8 @@
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { messageOf } from '#lib/errors.ts'
+import { parseWords } from '#setup/options.ts'
 import { BENCHES } from './benches.ts'
 import { type Bench, type Context, FULL, type Need, SMOKE } from './context.ts'
 import { engineVersion } from './engine.ts'
@@ -13,7 +13,7 @@ import { machine, table, writeBetweenMarks } from './table.ts'
 const NGINX = ['/usr/sbin/nginx', '/usr/bin/wrk']
 const USAGE = 2
 const README = join(import.meta.dirname, '../README.md')
-const HELP = `Usage: npm run bench -- [--json FILE] [--readme] [--smoke] [BENCH]...
+const HELP = `Usage: arcus bench [--json FILE] [--readme] [--smoke] [BENCH]...
 
 Measures Arcus side by side with something that does the same without it; the two take turns, and each figure is the
 median of several rounds. All benches, or those named:
@@ -33,14 +33,11 @@ type Asked = {
 }
 
 function read(): Asked | undefined {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      help: { type: 'boolean', short: 'h' },
-      json: { type: 'string' },
-      readme: { type: 'boolean' },
-      smoke: { type: 'boolean' },
-    },
+  const { values, positionals } = parseWords(process.argv.slice(2), {
+    help: { type: 'boolean', short: 'h' },
+    json: { type: 'string' },
+    readme: { type: 'boolean' },
+    smoke: { type: 'boolean' },
   })
   if (values.help) return undefined
   const unknown = positionals.filter((name) => !BENCHES.some((it) => it.name === name))
@@ -98,7 +95,7 @@ async function main(): Promise<number> {
   try {
     asked = read()
   } catch (error) {
-    console.error(`bench: ${messageOf(error)} (see \`npm run bench -- --help\`)`)
+    console.error(`arcus: ${messageOf(error)} (see \`arcus bench --help\`)`)
     return USAGE
   }
   if (!asked) {

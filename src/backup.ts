@@ -1,14 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { systemClock } from '#lib/clock.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import { copyDatabase } from '#engine/store.sqlite.copy.ts'
 import { pack } from '#setup/archive.ts'
 import { cloudFolder } from '#setup/layout.ts'
 import { runCommand } from '#setup/main.ts'
-import { DEFAULT_DATA, folderOption } from '#setup/options.ts'
+import { DEFAULT_DATA, folderOption, parseWords } from '#setup/options.ts'
 import { readRecord } from '#setup/record.ts'
 
 const HELP = `Usage: arcus backup FILE|FOLDER [--data DIR]
@@ -72,7 +71,10 @@ async function target(given: string): Promise<string> {
 }
 
 await runCommand('backup', async () => {
-  const { values, positionals } = readWords()
+  const { values, positionals } = parseWords(process.argv.slice(2), {
+    help: { type: 'boolean', short: 'h' },
+    data: { type: 'string' },
+  })
   if (values.help) return console.log(HELP)
   const [given, ...more] = positionals
   if (given === undefined || more.length > 0)
@@ -105,12 +107,3 @@ await runCommand('backup', async () => {
   }
   console.log(file)
 })
-
-function readWords() {
-  const options = { help: { type: 'boolean', short: 'h' }, data: { type: 'string' } } as const
-  try {
-    return parseArgs({ options, allowPositionals: true, strict: true })
-  } catch (error) {
-    throw new CloudError('invalid', messageOf(error).split('. ')[0] ?? 'bad options')
-  }
-}

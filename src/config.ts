@@ -1,8 +1,8 @@
-import { parseArgs } from 'node:util'
 import { CloudError } from '#lib/errors.ts'
 import { overlaps, parseCidr } from '#lib/cidr.ts'
 import type { LogLevel } from '#lib/log.ts'
 import { DEFAULT_SETTINGS, type Settings } from '#cloud/context.ts'
+import { parse } from '#setup/options.ts'
 import { hostRoutes } from '#setup/ranges.ts'
 
 export type Address = { readonly host: string; readonly port: number }
@@ -59,12 +59,7 @@ export function readConfig(
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
 ): Config {
-  let values
-  try {
-    values = parseArgs({ args: [...args], options: OPTIONS, strict: true }).values
-  } catch (error) {
-    throw invalid(error instanceof Error ? error.message : String(error))
-  }
+  const values = parse(args, OPTIONS)
   const listens = values.listen ?? (env['ARCUS_LISTEN'] ? [env['ARCUS_LISTEN']] : [])
   const named = listens.filter((it) => it.includes('='))
   const plain = listens.filter((it) => !it.includes('='))

@@ -5,7 +5,7 @@ import { availableParallelism, hostname } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { openAuthority } from '#lib/authority.ts'
 import { systemClock } from '#lib/clock.ts'
-import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
+import { CloudError, messageOf } from '#lib/errors.ts'
 import { writeAtomically } from '#lib/files.ts'
 import { createIds } from '#lib/ids.ts'
 import { jsonLog, type Log } from '#lib/log.ts'
@@ -31,16 +31,22 @@ import { openSockets, type SocketsOptions } from '#drivers/inside/sockets.ts'
 import { DIALECTS } from '#apis/dialects.ts'
 import { createHttp } from '#apis/http.ts'
 import { ensureCertificate } from '#apis/tls.ts'
+import { runCommand } from '#setup/main.ts'
 import { clashes, hostRoutes } from '#setup/ranges.ts'
 import { type Address, type Config, readConfig } from './config.ts'
 
 type Admin = { readonly username: string; readonly password: string; readonly token: string }
 type Closing = { close(): Promise<void> }
 
+const HELP = `The cloud process, which \`arcus up\` and \`arcus serve\` start; \`arcus serve --help\` lists its options.
+It takes --agent SOCKET and --edge SOCKET of the other two, or has them in itself by --in-process.`
+
 const adminFile = (data: string): string => join(data, 'admin.json')
 
 /** Runs the cloud process until it is told to stop. */
-async function main(args: readonly string[]): Promise<void> {
+async function main(): Promise<void> {
+  const args = process.argv.slice(2)
+  if (args.includes('--help') || args.includes('-h')) return console.log(HELP)
   const config = readConfig(args, process.env)
   const log = jsonLog(config.logLevel)
   const stop = untilSignalled()
@@ -154,9 +160,7 @@ async function openDrivers(config: Config, epoch: number, log: Log): Promise<Ope
   // Loaded only where they are used: they would be half of the start of a cloud without them.
   if (config.inProcess) {
     const { localHost } = await import('./local-host.ts')
-    const { localEdge } = await import('#drivers/edge/local.ts')
-    const { openConnector } = await import('#drivers/cloudflare/connector.ts')
-    const { localFront } = await import('#drivers/front/local.ts')
+    const { localEdge } = await import('./local-edge.ts')
     const { network } = config
     const host = await localHost({
       directory: join(config.data, 'agent'),
@@ -167,36 +171,21 @@ async function openDrivers(config: Config, epoch: number, log: Log): Promise<Ope
     })
     const folder = join(config.data, 'edge')
     makeFolder(folder)
-    const edge = await localEdge({
-      directory: folder,
-      listen: network === 'linux' ? { address: config.settings.resolver, port: 53 } : undefined,
-      clock: systemClock,
-      log,
-    })
-    const seal = createKeyring(await openMasterKey(join(folder, 'seal.key'), randomBytes))
     const at = ({ host: address, port }: Address) => ({ address, port })
-    const front = await localFront({
-      directory: join(folder, 'front'),
+    const { close: closeEdge, ...edge } = await localEdge({
+      directory: folder,
+      dns: network === 'linux' ? { address: config.settings.resolver, port: 53 } : undefined,
       http: at(config.front.http),
       https: at(config.front.https),
-      seal,
-      clock: systemClock,
-      log,
-    })
-    const connector = await openConnector({
-      program: 'cloudflared',
-      path: process.env['PATH'] ?? '',
-      file: join(folder, 'connector'),
-      seal,
       clock: systemClock,
       log,
     })
     const close = async (): Promise<void> => {
-      await Promise.all([edge.close(), front.close(), connector.close()])
+      await closeEdge()
       await host.close()
     }
     return {
-      drivers: { network: host.network, compute: host.compute, edge, front, connector },
+      drivers: { network: host.network, compute: host.compute, ...edge },
       instances: { folder: instances, make: host.compute.prepare },
       close,
     }
@@ -287,15 +276,5 @@ function untilSignalled(): AbortSignal {
   return controller.signal
 }
 
-try {
-  await main(process.argv.slice(2))
-  process.exit(0)
-} catch (error) {
-  const text = isCloudError(error)
-    ? error.message
-    : error instanceof Error
-      ? (error.stack ?? error.message)
-      : String(error)
-  process.stderr.write(`arcus: ${text}\n`)
-  process.exit(1)
-}
+await runCommand('serve', main)
+process.exit()

@@ -1,15 +1,14 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { chown, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
-import { CloudError, messageOf } from '#lib/errors.ts'
+import { CloudError } from '#lib/errors.ts'
 import { readIfThere } from '#lib/files.ts'
 import { damageOf, raiseGuard } from '#engine/store.sqlite.copy.ts'
 import { lockFolder } from '#engine/store.sqlite.open.ts'
 import { unpack } from '#setup/archive.ts'
 import { agentData, cloudData, folderLayout, type Layout, machineLayout } from '#setup/layout.ts'
 import { runCommand } from '#setup/main.ts'
-import { DEFAULT_DATA, folderOption } from '#setup/options.ts'
+import { DEFAULT_DATA, folderOption, parseWords } from '#setup/options.ts'
 import { readRecord } from '#setup/record.ts'
 import { CLOUD_USER, ensureUser, type User, userOrNumbers } from '#setup/users.ts'
 import { readPidFile } from '#supervise/identity.ts'
@@ -90,7 +89,10 @@ async function restore(file: string, layout: Layout, owner: User | undefined): P
 }
 
 await runCommand('restore', async () => {
-  const { values, positionals } = readWords()
+  const { values, positionals } = parseWords(process.argv.slice(2), {
+    help: { type: 'boolean', short: 'h' },
+    data: { type: 'string' },
+  })
   if (values.help) return console.log(HELP)
   const [given, ...more] = positionals
   if (given === undefined || more.length > 0) throw new CloudError('invalid', 'restore takes one FILE')
@@ -107,12 +109,3 @@ await runCommand('restore', async () => {
   await restore(file, layout, isRoot ? owner : undefined)
   console.log(cloudData(layout))
 })
-
-function readWords() {
-  const options = { help: { type: 'boolean', short: 'h' }, data: { type: 'string' } } as const
-  try {
-    return parseArgs({ options, allowPositionals: true, strict: true })
-  } catch (error) {
-    throw new CloudError('invalid', messageOf(error).split('. ')[0] ?? 'bad options')
-  }
-}

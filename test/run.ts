@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { messageOf } from '#lib/errors.ts'
+import { parseWords } from '#setup/options.ts'
 import { hostSnapshot } from './e2e/host.testing.ts'
 import {
   clean,
@@ -31,9 +31,9 @@ const ROOT = join(import.meta.dirname, '..')
 const say = (line: string): void => console.log(line)
 
 function read(): { suites: readonly Suite[]; soak: boolean } | undefined {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: { help: { type: 'boolean', short: 'h' }, soak: { type: 'boolean' } },
+  const { values, positionals } = parseWords(process.argv.slice(2), {
+    help: { type: 'boolean', short: 'h' },
+    soak: { type: 'boolean' },
   })
   if (values.help) return undefined
   const unknown = positionals.filter((name) => !SUITES.some((it) => it.name === name))

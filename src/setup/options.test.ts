@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { isCloudError } from '#lib/errors.ts'
-import { CLOUD_OPTIONS, cloudArguments, parse, parseListen, reachable } from './options.ts'
+import {
+  CLOUD_OPTIONS,
+  cloudArguments,
+  levelOption,
+  ownerOption,
+  parse,
+  parseListen,
+  reachable,
+} from './options.ts'
 
 describe('--listen', () => {
   test('takes a host or an address with a port, for all dialects or one', () => {
@@ -53,4 +61,16 @@ test('options of the cloud process are handed on word by word', () => {
     () => parse(['--nope'], CLOUD_OPTIONS),
     (error) => isCloudError(error, 'invalid'),
   )
+})
+
+test('accounts and levels are read, and nothing else', () => {
+  assert.deepEqual(ownerOption('0:65534'), { uid: 0, gid: 65_534 })
+  assert.deepEqual([levelOption(), levelOption('warn')], ['info', 'warn'])
+  for (const wrong of [
+    () => ownerOption('root'),
+    () => ownerOption('1:2:3'),
+    () => levelOption('loud'),
+    () => parse(['word'], CLOUD_OPTIONS),
+  ])
+    assert.throws(wrong, (error) => isCloudError(error, 'invalid'))
 })

@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { CloudError, messageOf } from '#lib/errors.ts'
+import type { LogLevel } from '#lib/log.ts'
 
 export const DEFAULT_DATA = '/var/lib/arcus'
 export const DEFAULT_LISTEN = '127.0.0.1:8080'
@@ -96,13 +97,36 @@ export const cloudArguments = (given: Given): string[] =>
 
 type Options = NonNullable<Parameters<typeof parseArgs>[0]>['options']
 
-/** Parses strictly; refused `invalid` with what is wrong. */
-export function parse<const T extends NonNullable<Options>>(args: readonly string[], options: T) {
+/** Parses options, and words beside them, strictly; refused `invalid` with what is wrong. */
+export function parseWords<const T extends NonNullable<Options>>(args: readonly string[], options: T) {
   try {
-    return parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values
+    return parseArgs({ args: [...args], options, strict: true, allowPositionals: true })
   } catch (error) {
     throw usage(messageOf(error).split('. ')[0] ?? 'bad options')
   }
+}
+
+/** Parses options and nothing beside them. */
+export function parse<const T extends NonNullable<Options>>(args: readonly string[], options: T) {
+  const { values, positionals } = parseWords(args, options)
+  if (positionals.length > 0) throw usage(`Unexpected argument '${positionals[0]}'`)
+  return values
+}
+
+const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error']
+
+/** How much a process logs; refused `invalid` for what is no level. */
+export function levelOption(text = 'info'): LogLevel {
+  const level = LEVELS.find((it) => it === text)
+  if (!level) throw usage(`--log-level is one of ${LEVELS.join(', ')}, not ${text}`)
+  return level
+}
+
+/** The account that a process gives its socket to. */
+export function ownerOption(text: string): { readonly uid: number; readonly gid: number } {
+  const [, uid, gid] = /^(\d+):(\d+)$/.exec(text) ?? []
+  if (uid === undefined || gid === undefined) throw usage(`--owner takes UID:GID, not ${text}`)
+  return { uid: Number(uid), gid: Number(gid) }
 }
 
 export const folderOption = (text: string): string => {
