@@ -167,6 +167,7 @@ export function tunnelScenarios(cloud: () => TestCloud): void {
     )
     assert.deepEqual(await listed(t, '/tunnels'), all, 'nor any of its tunnels')
     await t.call('DELETE', `/pods/${pod.id}`, 204)
+    assert.deepEqual(await listed(t, '/tunnels'), [])
     await dead(visitor, shown.hostname)
     await t.remove()
   })
