@@ -19,7 +19,7 @@ export const totalOf = (it: RouteTraffic): NonNullable<Tunnel['status']['traffic
   sentBytes: it.sentBytes,
   active: it.active,
   latencySumMs: it.latencySumMs,
-  latency: latencyBuckets(it.latency),
+  latency: latencyBuckets(it.latency).filter((bucket) => bucket.count > 0),
 })
 
 export function createTraffic(front: FrontDriver): Traffic {

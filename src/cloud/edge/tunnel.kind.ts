@@ -13,7 +13,7 @@ export const TunnelState = Type.Enum(['pending', 'active', 'error'])
 /** A DNS name in lower case, of at least two labels. */
 export const HOSTNAME = '^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\\.)+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$'
 
-/** Answers that took up to so long, and longer than the bucket before; null for the rest. */
+/** Answers that took up to so long and longer than the edge's next lower bucket; null for what took longer than all. */
 export const LatencyBucket = Type.Object({
   upToMs: Type.Union([Type.Number(), Type.Null()]),
   count: Type.Integer(),
@@ -37,7 +37,7 @@ export const tunnelStatus = Type.Object({
       sentBytes: Type.Integer(),
       active: Type.Integer(),
       latencySumMs: Type.Optional(Type.Number()),
-      /** Answers by how long they took; not cumulative. */
+      /** Answers by how long they took; not cumulative, empty buckets left out. */
       latency: Type.Optional(Type.Array(LatencyBucket)),
     }),
   ),
