@@ -110,6 +110,42 @@ describe('the rules of the host agent', () => {
     )
   })
 
+  test('its own files stay in its own folder, and lie nowhere that is not for mounts', () => {
+    const file = { name: 'variables/a', content: 'YQ==', mode: 0o444, uid: 0, gid: 0 }
+    const volume = { volume: testWish().id, readOnly: false }
+    const of = (change: object, more: object[] = []) => ({
+      inside: { files: [{ ...file, ...change }, ...more] },
+    })
+    assert.equal(refused(of({ at: '/etc/app/a' })), undefined)
+    for (const [bad, why] of [
+      [of({ name: 'variables/../../x' }), /no name of a file/],
+      [of({ name: 'api/api.sock' }), /no name of a file/],
+      [of({ content: 'no base64!' }), /not base64/],
+      [of({ at: '/var/run/cycle/api' }), /nothing is mounted at/],
+      [of({ at: '/run/cycle/variables/b' }), /nothing is mounted at/],
+      [of({ at: '/proc/1' }), /nothing is mounted at/],
+      [of({ at: 'etc' }), /no path to mount at/],
+      [of({}, [file]), /two things at/],
+      [of({ at: '/a' }, [{ ...file, name: 'tls/b', at: '/a' }]), /two things at/],
+      [of({ mode: 0o4755 }), /wrong form/],
+      [of({ source: '/etc/shadow' }), /wrong form/],
+      [{ inside: { files: [], folder: '/etc' } }, /wrong form/],
+      [{ ...of({}), mounts: [{ ...volume, path: '/run/cycle' }] }, /the workload's own/],
+      [of({ content: 'YQ=='.repeat(2_000_000) }), /larger than/],
+    ] as const)
+      assert.match(refused(bad) ?? 'it passes', why)
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom('variables', 'tls', 'metadata', 'api', '..', '.', '', 'a')),
+        (parts) => {
+          if (refused(of({ name: parts.join('/') })) !== undefined) return
+          assert.equal(parts.length, 2)
+          assert.match(parts.join('/'), /^(metadata|tls|variables)\/[a-z]+$/)
+        },
+      ),
+    )
+  })
+
   test('whatever is no wish is refused and nothing throws', () => {
     fc.assert(fc.property(fc.anything(), (value) => assert.ok(refusal(value, DEFAULT_LIMITS))))
     const wish = testWish()
