@@ -37,6 +37,8 @@ export type Origin = {
   /** The client's address; forwarded headers are believed only from trusted proxies. */
   readonly address: string
   readonly requestId: string
+  /** What the client says it is. */
+  readonly userAgent?: string
 }
 
 /**

@@ -58,7 +58,7 @@ import { serviceTunnel } from './edge/service-tunnel.kind.ts'
 import { createTraffic } from './edge/traffic.ts'
 import { tunnel } from './edge/tunnel.kind.ts'
 import { type Accounts, createAccounts } from './identity/accounts.ts'
-import { type Authenticator, createAuthenticator, type Login, readsOf } from './identity/authenticate.ts'
+import { createAuthenticator, type Login, readsOf } from './identity/authenticate.ts'
 import { credential, type Credential } from './identity/credential.kind.ts'
 import { createAdmin } from './identity/identity.verbs.ts'
 import { createAttempts } from './identity/attempts.ts'
@@ -70,7 +70,7 @@ import { role } from './identity/role.kind.ts'
 import { hashPassword, verifyPassword } from './identity/secrets.ts'
 import { serviceAccount } from './identity/service-account.kind.ts'
 import { simulate, type Simulation } from './identity/simulate.ts'
-import { type Identity, whoIs } from './identity/whois.ts'
+import { type Identity, type Member, membersOf, namesOf, whoIs } from './identity/whois.ts'
 import { tenant, type Tenant } from './identity/tenant.kind.ts'
 import { createUses, USES_KEPT_MS } from './identity/uses.ts'
 import { user, type User } from './identity/user.kind.ts'
@@ -95,7 +95,7 @@ import { createAuditor, type Drivers } from './observe/audit.ts'
 import { AUDIT_EVERY_SECONDS, type Leak } from './observe/compare.ts'
 import { createHealth, type Health } from './observe/health.ts'
 import { createMetrics } from './observe/metrics.ts'
-import { type Usage, usageOf } from './observe/usage.ts'
+import { type Interval, intervalsBetween, type Usage, usageOf } from './observe/usage.ts'
 import { createVerbs, type Verbs } from './verbs.ts'
 
 export type {
@@ -118,7 +118,9 @@ export type {
 } from './inside/inside.ts'
 export type { Metadata } from './inside/outfit.ts'
 export type { Drivers } from './observe/audit.ts'
+export type { Interval } from './observe/usage.ts'
 export type { Leak } from './observe/compare.ts'
+export type { Repeatable } from './once.ts'
 export type { GenericChange, NewGeneric, Verbs } from './verbs.ts'
 export type { NewWorkload, WorkloadChange } from './compute/compute.verbs.ts'
 
@@ -194,7 +196,7 @@ export type Cloud = {
   /** Checks a password, limited per user name and address (`rate_limited`); gives a new token of that user. */
   login(input: Login, origin: Origin): Promise<{ user: User; token: string }>
   /** A token for a service account, see Authenticator. */
-  readonly grant: Authenticator['grant']
+  grant(id: string, secret: string, origin: Origin): Promise<{ token: string; seconds: number }>
   /** Registration, password and keys of people, before they are callers. */
   readonly accounts: Accounts
   readonly settings: Settings
@@ -202,6 +204,14 @@ export type Cloud = {
   whoIs(caller: Caller): Promise<Identity>
   /** The caller's own keys, oldest first, each with the moment it was last used (to the minute, kept 90 days). */
   ownKeys(caller: Caller): Promise<readonly { credential: Credential; lastUsed: number | undefined }[]>
+  /** What says who may act in the caller's tenant, with that of the installation that counts there; for its owners, oldest first. */
+  owned<S extends TSchema, T extends TSchema>(
+    caller: Caller,
+    kind: Kind<S, T>,
+    terms?: readonly string[],
+  ): Promise<readonly Resource<Static<S>, Static<T>>[]>
+  /** Members of the caller's tenant with the names of their roles; for its owners. Every user for an administrator that named none. */
+  members(caller: Caller): Promise<readonly Member[]>
   /** When a credential or secret last opened something. */
   lastUsed(id: string): Promise<number | undefined>
   /** Tenants that the caller belongs to, oldest membership first; all of them for an administrator. */
@@ -272,6 +282,10 @@ export type Cloud = {
       newestFirst?: boolean
     },
   ): Promise<{ readonly records: readonly StoredRecord[]; readonly next?: string }>
+  /** What was in use in the caller's tenant at any time between two moments, until now at most, oldest first; `to` absent while it goes on. */
+  intervals(caller: Caller, period: { from: number; to?: number }): Promise<readonly Interval[]>
+  /** Names of who acted, by id: those that are still known. */
+  actors(caller: Caller, ids: Iterable<string>): Promise<ReadonlyMap<string, string>>
   /** What the caller's tenant used between two moments in milliseconds since 1970, until now at most; `invalid` the wrong way round. */
   usage(caller: Caller, period: { from: number; to?: number }): Promise<Usage>
   /** The last sample of a replica, undefined before the first. */
@@ -591,18 +605,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
   const act: Cloud['act'] = async (caller, what, work, how = {}) =>
     await engine.transact(async (draft) => {
       const result = await work(createVerbs({ draft, caller, settings, pick, promises }))
-      draft.record({
-        stream: 'audit',
-        tenant: caller.tenant,
-        what,
-        body: {
-          subject: caller.subject,
-          credential: caller.credential,
-          dialect: caller.origin.dialect,
-          address: caller.origin.address,
-          requestId: caller.origin.requestId,
-        },
-      })
+      draft.record(audited(caller, what, result))
       return result
     }, how)
   const { inside, metrics: told } = createInside({
@@ -640,7 +643,11 @@ export function createCloud(options: CloudOptions): RunningCloud {
       return caller
     },
     login: authenticator.login,
-    grant: authenticator.grant,
+    async grant(id, secret, origin) {
+      const { secretId, ...granted } = await authenticator.grant(id, secret)
+      uses.note({ credential: secretId, origin })
+      return granted
+    },
     accounts,
     settings,
     whoIs: async (caller) => await whoIs(engine, caller),
@@ -651,6 +658,18 @@ export function createCloud(options: CloudOptions): RunningCloud {
         deleted: false,
       })
       return await Promise.all(keys.map(async (it) => ({ credential: it, lastUsed: await uses.last(it.id) })))
+    },
+    async owned(caller, kind, terms = []) {
+      authorise(caller, 'own', actionOf(kind.name, 'read'), { kind: kind.name })
+      const scopes = kind.name === role.name ? new Set([PLATFORM, caller.tenant]) : [caller.tenant]
+      const found = await Promise.all(
+        [...scopes].map(async (of) => await everything(kind, of, { terms, deleted: false })),
+      )
+      return visible(caller, found.flat()).map((it) => engine.redact(it))
+    },
+    async members(caller) {
+      authorise(caller, 'own', 'rbac:read')
+      return (await membersOf(engine, caller)).map((it) => ({ ...it, user: engine.redact(it.user) }))
     },
     lastUsed: uses.last,
     async ownTenants(caller) {
@@ -736,6 +755,14 @@ export function createCloud(options: CloudOptions): RunningCloud {
     async usage(caller, { from, to = Infinity }) {
       authorise(caller, 'read', 'accounting:read')
       return await usageOf(engine, recordsOf(caller), from, to)
+    },
+    async intervals(caller, { from, to = Infinity }) {
+      authorise(caller, 'read', 'accounting:read')
+      return await intervalsBetween(engine, recordsOf(caller), from, to)
+    },
+    async actors(caller, ids) {
+      authorise(caller, 'read', 'audit:read')
+      return await namesOf(engine, ids)
     },
     sample: (id) => samples.get(id),
     async history(caller, id, query) {
@@ -841,6 +868,28 @@ const taskerOf = ({ replica: { id }, tenant: of }: Instance): Caller => ({
 /** Whose records a caller may see: its own tenant's, or all for an administrator that named none. */
 const recordsOf = (caller: Caller): string =>
   caller.scope === 'admin' && caller.tenant === PLATFORM ? ALL : caller.tenant
+
+/** What the audit notes of an act: who did it, and to which resource, where that is what came of it. */
+function audited(caller: Caller, what: string, result: unknown): Omit<NewRecord, 'at'> {
+  const { dialect, address, requestId, userAgent } = caller.origin
+  const parts = [result, ...Object.values((result ?? {}) as object)] as (Partial<Resource> | undefined)[]
+  const about = parts.find((it) => it?.kind !== undefined && it.id !== undefined)
+  return {
+    stream: 'audit',
+    tenant: caller.tenant,
+    ...(about?.id === undefined ? {} : { subject: about.id }),
+    what,
+    body: {
+      subject: caller.subject,
+      credential: caller.credential,
+      dialect,
+      address,
+      requestId,
+      ...(userAgent === undefined || userAgent === '' ? {} : { userAgent }),
+      ...(about ? { kind: about.kind, name: about.name } : {}),
+    },
+  }
+}
 
 /** Those of a list that no policy hides from the caller. */
 const visible = <R extends Resource>(caller: Caller, items: readonly R[]): readonly R[] =>

@@ -40,6 +40,7 @@ import { subnet, type Subnet } from './network/subnet.kind.ts'
 import { vpc, type Vpc } from './network/vpc.kind.ts'
 import { actionOf, type Right, authorise, authoriseFirst, ownTenant, tenantFor } from './access.ts'
 import type { VerbContext } from './context.ts'
+import { once, type Repeatable } from './once.ts'
 
 export type NewGeneric = { name: string; labels?: Record<string, string>; spec: unknown }
 export type GenericChange = {
@@ -80,6 +81,13 @@ export type Verbs = {
   /** What the calling key sees from then on, in every dialect. */
   switchTenant(id: string): Promise<void>
   addMember(input: account.NewMember): Promise<Membership>
+  /** What `make` makes, once for the key of a client: see once.ts. */
+  once<S extends TSchema, T extends TSchema>(
+    what: string,
+    kind: Kind<S, T>,
+    given: Repeatable | undefined,
+    make: () => Promise<Resource<Static<S>, Static<T>>>,
+  ): Promise<Resource<Static<S>, Static<T>>>
   /** Roles, policies and service accounts of the caller's tenant: see iam.verbs.ts. */
   readonly iam: Iam
   createUser(input: {
@@ -190,6 +198,7 @@ export function createVerbs(context: VerbContext): Verbs {
     createOwnTenant: async (input) => await account.createOwnTenant(context, input),
     switchTenant: async (id) => await account.switchTenant(context, id),
     addMember: async (input) => await account.addMember(context, input),
+    once: async (what, kind, given, make) => await once(context, what, kind, given, make),
     iam: iamOf(context),
     createUser: async (input) => await identity.createUser(context, input),
     addDomain: async (id, domain) => await identity.addDomain(context, id, domain),

@@ -1,5 +1,29 @@
-import type { SweptDialect } from './dialect.ts'
+import type { Hands, SweptDialect } from './dialect.ts'
 import { NEWCOMER } from './given.ts'
+import type { Seeded } from './world.ts'
+
+/** Families of the contract that are served whole. */
+const SERVED = [
+  'Auth',
+  'API keys',
+  'Tenants',
+  'Roles',
+  'IAM',
+  'Service accounts',
+  'Audit',
+  'Events',
+  'Billing',
+]
+
+const STATEMENTS = [{ effect: 'Allow', action: ['vpc:read'], resource: ['*'] }]
+
+/** That the policy is attached to what it will be detached from. */
+const attached =
+  (kind: string) =>
+  async (hands: Hands, { tenant, ids }: Seeded): Promise<void> => {
+    const body = { spec: { attachedTo: [ids[kind] ?? ''] } }
+    await hands.native('PATCH', `/policy/${ids['policy']}`, { body, tenant: tenant.id })
+  }
 
 /** What says who may act in a tenant: for its owners. */
 const OWN = /^\/(auth\/keys|rbac|iam)(\/|$)|\/members$/
@@ -8,7 +32,7 @@ export const thecloud: SweptDialect = {
   name: 'thecloud',
   contract: {
     file: new URL('../contracts/thecloud.json', import.meta.url),
-    except: ({ tags }) => !['Auth', 'API keys', 'Tenants'].includes(tags[0] ?? ''),
+    except: ({ tags }) => !SERVED.includes(tags[0] ?? ''),
   },
   headers: (_, token) => ({ 'x-api-key': token }),
   inTenant: (tenant) => ({ 'x-tenant-id': tenant }),
@@ -47,6 +71,14 @@ export const thecloud: SweptDialect = {
   known: ({ ids }) => ({
     newcomer: NEWCOMER,
     'tenants id': ids['tenant'] ?? '',
+    'rbac id': ids['role'] ?? '',
+    permission: 'instance:read',
+    '/iam/policies/{id} id': ids['policy'] ?? '',
+    'iam id': ids['service-account'] ?? '',
+    policyId: ids['policy'] ?? '',
+    userId: ids['user'] ?? '',
+    user_identifier: ids['user'] ?? '',
+    secretId: ids['secret'] ?? '',
     '/auth/keys/{id} id': ids['credential'] ?? '',
     '/auth/keys/{id}/rotate id': ids['credential'] ?? '',
     '/auth/keys/{id}/regenerate id': ids['credential'] ?? '',
@@ -57,10 +89,18 @@ export const thecloud: SweptDialect = {
       password: 'a good password',
       name: unique,
     }),
+    'POST /iam/policies': (_, unique) => ({ name: unique, statements: STATEMENTS }),
+    'PUT /iam/policies/{id}': (_, unique) => ({ name: unique, statements: STATEMENTS }),
+    'POST /iam/service-accounts': (_, unique) => ({ name: unique, role: 'viewer' }),
+    'POST /rbac/bindings': ({ user_identifier = '' }) => ({ user_identifier, role_name: 'viewer' }),
     'POST /tenants': (_, unique) => ({ name: unique, slug: unique }),
     'POST /tenants/{id}/members': ({ newcomer = '' }) => ({ role: 'developer', user_id: newcomer }),
   },
   // A tenant's token is nobody who could own another tenant; people are tried in src/apis/thecloud.
   always: { 'POST /tenants': 403 },
+  before: {
+    'DELETE /iam/users/{userId}/policies/{policyId}': attached('user'),
+    'DELETE /iam/service-accounts/{id}/policies/{policyId}': attached('service-account'),
+  },
   logins: { 'POST /auth/login': (email, password) => ({ email, password }) },
 }

@@ -5,6 +5,7 @@ import type { Caller } from '#cloud/access.ts'
 import { testCloud, type TestCloud, testOrigin } from '#cloud/cloud.testing.ts'
 import { credential } from '#cloud/identity/credential.kind.ts'
 import { message } from '#cloud/identity/message.kind.ts'
+import { serviceAccount } from '#cloud/identity/service-account.kind.ts'
 import { type Role, user } from '#cloud/identity/user.kind.ts'
 import { hashToken, newToken } from '#cloud/identity/secrets.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
@@ -148,6 +149,8 @@ async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Pr
   await make('role', { permissions: ['instance:read'] })
   await make('policy', { statements: [{ effect: 'Deny', action: ['nothing:at-all'], resource: ['*'] }] })
   await make('service-account', { role: 'viewer' })
+  const account = await it.cloud.get(caller, serviceAccount, ids['service-account'] ?? '')
+  ids['secret'] = account.spec.secrets[0]?.id ?? ''
   await it.engine.transact(async (draft) => {
     const text = { to: 'somebody@example.com', subject: 'Hello', text: 'A text' }
     ids['message'] = draft.create(message, { tenant: PLATFORM, name: 'hello', spec: text }).id

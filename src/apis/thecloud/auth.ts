@@ -143,8 +143,9 @@ function tokenRoute(frame: Frame): void {
       expires_in: Type.Integer(),
     }),
     refuses: [401],
-    async run({ body, reply }) {
-      const { token, seconds } = await frame.cloud.grant(body.client_id, body.client_secret)
+    async run({ body, request, reply }) {
+      const origin = originOf(request)
+      const { token, seconds } = await frame.cloud.grant(body.client_id, body.client_secret, origin)
       void reply.header('cache-control', 'no-store')
       return { access_token: token, token_type: 'Bearer' as const, expires_in: seconds }
     },

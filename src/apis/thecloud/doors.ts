@@ -19,10 +19,13 @@ declare module 'fastify' {
   }
 }
 
+const USER_AGENT_LENGTH_MAX = 200
+
 export const originOf = (request: FastifyRequest): Origin => ({
   dialect: 'thecloud',
   address: clientAddress(request),
   requestId: request.id,
+  userAgent: (request.headers['user-agent'] ?? '').slice(0, USER_AGENT_LENGTH_MAX),
 })
 
 /** Who passes, and how often. */

@@ -55,7 +55,7 @@ function isUnset(value: unknown, node: Node): boolean {
  */
 export function withoutUnset(schema: TSchema, value: unknown): unknown {
   const { properties, items, required = [] } = schema as Node
-  if (Array.isArray(value) && items) return value.map((it) => withoutUnset(items as TSchema, it))
+  if (Array.isArray(value)) return items ? value.map((it) => withoutUnset(items as TSchema, it)) : value
   if (value === null || typeof value !== 'object' || !properties) return value
   return Object.fromEntries(
     Object.entries(value).flatMap(([name, it]) => {

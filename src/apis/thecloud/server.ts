@@ -5,9 +5,14 @@ import type { Reference } from '#apis/reference.ts'
 import { authRoutes } from './auth.ts'
 import { doors as doorsOf } from './doors.ts'
 import { shapeOf } from './errors.ts'
+import { billingRoutes } from './billing.ts'
 import { commonHeaders } from './headers.ts'
 import { keyRoutes } from './keys.ts'
 import type { Frame } from './operation.ts'
+import { policyRoutes } from './policies.ts'
+import { recordRoutes } from './records.ts'
+import { roleRoutes } from './roles.ts'
+import { serviceAccountRoutes } from './service-accounts.ts'
 import { systemRoutes } from './system.ts'
 import { tenantRoutes } from './tenants.ts'
 
@@ -17,7 +22,18 @@ const reference: Reference = {
 Successful answers are \`{"data": …, "meta": …}\`; the members of a single object are repeated beside \`data\`. Refusals are \`{"error": {"type", "message", "code"}, "meta"}\`. Lists are arrays in \`data\`, and nested pages where the query asks with \`limit\` or \`offset\`.
 
 Send an API key in \`X-API-Key\`, or a service account's token in \`Authorization: Bearer\`. \`X-Tenant-ID\` chooses a tenant for one request. Null means absent, unknown members are ignored, ids are UUIDs; where a path takes a name too, the id is tried first.`,
-  tags: ['System', 'Auth', 'API keys', 'Tenants'].map((name) => ({ name })),
+  tags: [
+    'System',
+    'Auth',
+    'API keys',
+    'Tenants',
+    'Roles',
+    'IAM',
+    'Service accounts',
+    'Audit',
+    'Events',
+    'Billing',
+  ].map((name) => ({ name })),
   securitySchemes: {
     ApiKeyAuth: {
       type: 'apiKey',
@@ -29,6 +45,19 @@ Send an API key in \`X-API-Key\`, or a service account's token in \`Authorizatio
   },
   security: ['ApiKeyAuth', 'BearerAuth'],
 }
+
+/** A file of routes each. */
+const ROUTES: readonly ((frame: Frame) => void)[] = [
+  systemRoutes,
+  authRoutes,
+  keyRoutes,
+  tenantRoutes,
+  roleRoutes,
+  policyRoutes,
+  serviceAccountRoutes,
+  recordRoutes,
+  billingRoutes,
+]
 
 /** The dialect of users of a cloud like the big ones; its own command line and SDK work with it. */
 export const thecloud: Dialect = {
@@ -44,6 +73,6 @@ export const thecloud: Dialect = {
     })
     const app = plain.withTypeProvider<TypeBoxTypeProvider>()
     const frame: Frame = { app, cloud, clock: mount.clock, doors }
-    for (const routes of [systemRoutes, authRoutes, keyRoutes, tenantRoutes]) routes(frame)
+    for (const routes of ROUTES) routes(frame)
   },
 }

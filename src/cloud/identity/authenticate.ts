@@ -29,7 +29,10 @@ export type Authenticator = {
   /** `unauthenticated` for a wrong name or password alike; `rate_limited` after too many. */
   login(input: Login, origin: Origin): Promise<{ user: User; token: string }>
   /** A token of an hour for a service account that shows one of its secrets; `unauthenticated` otherwise. */
-  grant(id: string, secret: string): Promise<{ readonly token: string; readonly seconds: number }>
+  grant(
+    id: string,
+    secret: string,
+  ): Promise<{ readonly token: string; readonly seconds: number; readonly secretId: string }>
 }
 
 type Known = Omit<Caller, 'origin' | 'access'> & { readonly access?: Omit<Access, 'at'> }
@@ -187,7 +190,7 @@ export function createAuthenticator(engine: Engine): Authenticator {
         .setIssuedAt(seconds)
         .setExpirationTime(seconds + TOKEN_SECONDS)
         .sign(keyOf(engine, it))
-      return { token, seconds: TOKEN_SECONDS }
+      return { token, seconds: TOKEN_SECONDS, secretId: used.id }
     },
   }
 }

@@ -12,7 +12,7 @@ const KEPT_UNDER = 'credentials'
 
 /** When credentials were last used: records in bulk, which a power cut may cost. */
 export type Uses = {
-  note(caller: Caller): void
+  note(use: Pick<Caller, 'credential' | 'origin'>): void
   last(id: string): Promise<number | undefined>
 }
 

@@ -71,10 +71,26 @@ export function sum(intervals: readonly Interval[], from: number, to: number): U
   return { from, to, replicas, externalAddresses: { milliseconds: addresses } }
 }
 
+/** Intervals of a tenant (or ALL) that touch a period, oldest first. */
+export async function intervalsBetween(
+  engine: Engine,
+  tenant: string,
+  from: number,
+  to: number,
+): Promise<Interval[]> {
+  return intervalsOf(await usageRecords(engine, tenant))
+    .filter((it) => it.from < to && (it.to ?? Infinity) > from)
+    .toSorted((a, b) => a.from - b.from)
+}
+
 /** What a tenant (or ALL) used between two moments, until now at most; `invalid` when they are the wrong way round. */
 export async function usageOf(engine: Engine, tenant: string, from: number, until: number): Promise<Usage> {
   const to = Math.min(until, engine.clock.now())
   if (from > to) throw new CloudError('invalid', 'must not be after the end', { field: 'from' })
+  return sum(intervalsOf(await usageRecords(engine, tenant)), from, to)
+}
+
+async function usageRecords(engine: Engine, tenant: string): Promise<StoredRecord[]> {
   const records: StoredRecord[] = []
   let after: string | undefined
   for (let page = 0; ; page++) {
@@ -90,5 +106,5 @@ export async function usageOf(engine: Engine, tenant: string, from: number, unti
     if (found.next === undefined) break
     after = found.next
   }
-  return sum(intervalsOf(records), from, to)
+  return records
 }

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import Type from 'typebox'
+import type { FastifyRequest } from 'fastify'
+import { vpc } from '#cloud/network/vpc.kind.ts'
+import { isPaged, pageOf } from './page.ts'
+import { byIdOrName } from './lookup.ts'
+import { NIL, withoutUnset } from './schema.ts'
+import { testDialect } from './thecloud.testing.ts'
+
+// What the official client sends and decodes (contract, section C).
+
+test('what the client did not set is absent, however it says so', () => {
+  const schema = Type.Object({
+    name: Type.String(),
+    vpc_id: Type.Optional(Type.String({ format: 'uuid' })),
+    key: Type.String({ format: 'uuid' }),
+    note: Type.Optional(Type.String()),
+    count: Type.Optional(Type.Integer()),
+    labels: Type.Optional(Type.Record(Type.String(), Type.String())),
+    rules: Type.Optional(Type.Array(Type.Object({ id: Type.Optional(Type.String({ format: 'uuid' })) }))),
+  })
+  assert.deepEqual(
+    withoutUnset(schema, {
+      name: '',
+      vpc_id: NIL,
+      key: NIL,
+      note: '',
+      count: null,
+      labels: { gone: '', kept: 'a' },
+      rules: [{ id: '', other: null }, { id: 'x' }],
+      unknown: null,
+    }),
+    {
+      name: '',
+      key: NIL,
+      labels: { gone: '', kept: 'a' },
+      rules: [{ other: null }, { id: 'x' }],
+      unknown: null,
+    },
+  )
+  for (const odd of [null, 5, 'text', [null]]) assert.deepEqual(withoutUnset(schema, odd), odd)
+})
+
+test('a list is flat, and a nested page where limit or offset is above zero', () => {
+  const asked = (query: object): FastifyRequest => ({ query }) as FastifyRequest
+  const all = Array.from({ length: 120 }, (_, at) => at)
+  for (const query of [{}, { limit: '0' }, { limit: '-1' }, { offset: '0' }, { limit: 'x' }])
+    assert.equal(isPaged(asked(query)), false, JSON.stringify(query))
+  assert.deepEqual(pageOf(asked({ limit: '2', offset: '1' }), all), {
+    data: [1, 2],
+    total_count: 120,
+    has_more: true,
+  })
+  assert.deepEqual(pageOf(asked({ offset: '119' }), all), { data: [119], total_count: 120, has_more: false })
+  assert.equal(pageOf(asked({ limit: '5000' }), all).data.length, 120)
+})
+
+test('the client decodes every answer: JSON, ids and times in their forms, lists that are never null', async () => {
+  await using it = await testDialect()
+  const ann = await it.person('ann')
+  for (const path of [
+    '/auth/me',
+    '/auth/keys',
+    '/tenants',
+    '/rbac/roles',
+    '/rbac/bindings',
+    '/iam/policies',
+    '/iam/service-accounts',
+    '/audit',
+    '/events',
+    '/billing/summary',
+    '/billing/usage',
+  ]) {
+    const { headers, body } = await ann.call('GET', path)
+    assert.match(String(headers['content-type']), /^application\/json/)
+    assert.notEqual(body.data, null, path)
+    const walk = (value: unknown, name = ''): void => {
+      if (value === null || typeof value !== 'object') {
+        if (/(^|_)id$/.test(name) && name !== 'request_id' && name !== 'resource_id')
+          assert.match(String(value), /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, `${path} ${name}`)
+        if (/_at$|_start$|_end$/.test(name))
+          assert.ok(!Number.isNaN(Date.parse(String(value))), `${path} ${name}`)
+      } else for (const [key, it] of Object.entries(value)) walk(it, Array.isArray(value) ? name : key)
+    }
+    walk(body)
+    for (const [key, value] of Object.entries((Array.isArray(body.data) ? {} : body.data) as object))
+      assert.deepEqual(body[key], value, `${path} repeats ${key}`)
+  }
+  // create-demo sends an empty key.
+  assert.equal((await it.ask('POST', '/auth/keys', { key: '', body: { name: 'demo' } })).status, 401)
+})
+
+test('a path takes an id, or a name that one alone has', async () => {
+  await using it = await testDialect()
+  const { cloud } = it.world
+  const { caller } = await it.world.tenant('acme')
+  const other = await it.world.tenant('other')
+  const made = await cloud.act(caller, 'test', (verbs) => verbs.createVpc({ name: 'prod', internet: true }))
+  const find = async (text: string, by = caller) => (await byIdOrName(cloud, by, vpc, text, 'VPC')).id
+  assert.equal(await find(made.id.toUpperCase()), made.id)
+  assert.equal(await find('prod'), made.id)
+  for (const text of ['none', NIL])
+    await assert.rejects(find(text), { code: 'not_found', message: 'VPC not found' })
+  await assert.rejects(find(made.id, other.caller), { code: 'not_found' })
+  await assert.rejects(find('prod', other.caller), { code: 'not_found' })
+  await cloud.act(caller, 'test', (verbs) => verbs.deleteVpc(made.id))
+  await assert.rejects(find(made.id), { code: 'not_found' }, 'what is on its way out is gone')
+})

@@ -1,0 +1,34 @@
+import type { Static, TSchema } from 'typebox'
+import type { Caller } from '#cloud/access.ts'
+import type { Cloud } from '#cloud/cloud.ts'
+import type { Kind } from '#engine/kind.ts'
+import type { Resource } from '#engine/resource.ts'
+import { CloudError, isCloudError } from '#lib/errors.ts'
+import { isUuid } from '#lib/ids.ts'
+
+/**
+ * The resource that a path value names (contract A7): by id first, then by its name in the tenant. One on its way out is
+ * not there any more. `not_found` in the words of `noun`, `invalid` for a name that several have.
+ */
+export async function byIdOrName<S extends TSchema, T extends TSchema>(
+  cloud: Cloud,
+  caller: Caller,
+  kind: Kind<S, T>,
+  text: string,
+  noun: string,
+): Promise<Resource<Static<S>, Static<T>>> {
+  const missing = new CloudError('not_found', `${noun} not found`)
+  if (isUuid(text)) {
+    try {
+      const it = await cloud.get(caller, kind, text.toLowerCase())
+      if (it.deletedAt === undefined) return it
+    } catch (error) {
+      if (!isCloudError(error, 'not_found')) throw error
+    }
+  }
+  const named = await cloud.list(caller, kind, { terms: [`name:${text}`], deleted: false, limit: 2 })
+  const [first, second] = named.items
+  if (!first) throw missing
+  if (second) throw new CloudError('invalid', `several have the name ${text}: use an id, such as ${first.id}`)
+  return first
+}
