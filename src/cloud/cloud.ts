@@ -24,6 +24,7 @@ import {
   authoriseFirst,
   decide,
   type Decision,
+  ownTenant,
   tenantFor,
 } from './access.ts'
 import type { ExecSession, LogEntry, Sample } from './compute/compute.driver.ts'
@@ -94,6 +95,7 @@ import { reconcilePart, reconcileProvider, reconcileVpc } from './network/vpc.re
 import { createAuditor, type Drivers } from './observe/audit.ts'
 import { AUDIT_EVERY_SECONDS, type Leak } from './observe/compare.ts'
 import { createHealth, type Health } from './observe/health.ts'
+import { createLogs, type LogQuery, type Logs, LOGS, LOGS_KEPT_MS } from './observe/logs.ts'
 import { createMetrics } from './observe/metrics.ts'
 import { type Interval, intervalsBetween, type Usage, usageOf } from './observe/usage.ts'
 import { createVerbs, type Verbs } from './verbs.ts'
@@ -118,6 +120,7 @@ export type {
 } from './inside/inside.ts'
 export type { Metadata } from './inside/outfit.ts'
 export type { Drivers } from './observe/audit.ts'
+export type { LogQuery, StoredLogLine } from './observe/logs.ts'
 export type { Interval } from './observe/usage.ts'
 export type { Leak } from './observe/compare.ts'
 export type { Repeatable } from './once.ts'
@@ -284,6 +287,8 @@ export type Cloud = {
   ): Promise<{ readonly records: readonly StoredRecord[]; readonly next?: string }>
   /** What was in use in the caller's tenant at any time between two moments, until now at most, oldest first; `to` absent while it goes on. */
   intervals(caller: Caller, period: { from: number; to?: number }): Promise<readonly Interval[]>
+  /** Kept lines of what the caller's resources said, newest first. */
+  searchLogs(caller: Caller, query: LogQuery): ReturnType<Logs['search']>
   /** Names of who acted, by id: those that are still known. */
   actors(caller: Caller, ids: Iterable<string>): Promise<ReadonlyMap<string, string>>
   /** What the caller's tenant used between two moments in milliseconds since 1970, until now at most; `invalid` the wrong way round. */
@@ -364,6 +369,8 @@ export const RECONCILED: readonly string[] = [
 
 /** The cloud with what keeps it running; only the main program and tests hold this much. */
 export type RunningCloud = Cloud & {
+  /** Keeps a line of what a resource said beyond the resource itself. */
+  readonly keepLog: Logs['keep']
   /** Makes the first administrator when there is none; `keep` is called with the credentials before they are committed. */
   bootstrap(
     keep: (admin: { username: string; password: string; token: string }) => Promise<void>,
@@ -389,6 +396,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
   const authenticator = createAuthenticator(engine)
   const accounts = createAccounts(engine, settings)
   const uses = createUses(bulk, engine.clock)
+  const keptLogs = createLogs(bulk, engine.clock)
   const health = createHealth(engine, drivers)
 
   const grow = async (of: Workload): Promise<void> =>
@@ -541,6 +549,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
         await engine.store.forget('audit', engine.clock.now() - AUDIT_KEPT_MS, 10_000)
         await engine.store.forget('event', engine.clock.now() - EVENTS_KEPT_MS, 10_000)
         await bulk.forget('metric', engine.clock.now() - SAMPLES_KEPT_MS)
+        await bulk.forget(LOGS, engine.clock.now() - LOGS_KEPT_MS)
         await bulk.forget('use', engine.clock.now() - USES_KEPT_MS)
         await bulk.forget('access', engine.clock.now() - ACCESSES_KEPT_MS)
         for (const told of [METRICS, SNAPSHOTS])
@@ -759,6 +768,12 @@ export function createCloud(options: CloudOptions): RunningCloud {
     async intervals(caller, { from, to = Infinity }) {
       authorise(caller, 'read', 'accounting:read')
       return await intervalsBetween(engine, recordsOf(caller), from, to)
+    },
+    keepLog: keptLogs.keep,
+    async searchLogs(caller, query) {
+      authorise(caller, 'read', 'instance:read')
+      authorise(caller, 'read', 'audit:read')
+      return await keptLogs.search(ownTenant(caller), query)
     },
     async actors(caller, ids) {
       authorise(caller, 'read', 'audit:read')

@@ -110,6 +110,15 @@ async function withoutRight(sweep: Sweep): Promise<void> {
   }
 }
 
+/** Those whom a policy denies it, although they own the tenant: every operation asks the same decision. */
+async function denied(sweep: Sweep): Promise<void> {
+  const { table, operation } = sweep
+  if (table.undeniable?.includes(operation.key)) return
+  const { forbidden, foreign } = table.statuses
+  const statuses = table.need(operation) === 'hidden' ? [forbidden, ...foreign] : [forbidden]
+  refused(sweep, await sweep.ask(victim.denied, victim), statuses, 'one whom a policy denies everything')
+}
+
 /** Another tenant's things: they are as if they were not there. */
 async function ofAnother(sweep: Sweep): Promise<void> {
   const { table, operation } = sweep
@@ -190,6 +199,7 @@ for (const { table, operations } of world.dialects)
       if (!open) {
         await withoutCredential(sweep)
         await withoutRight(sweep)
+        await denied(sweep)
         await ofAnother(sweep)
         await showsNothing(sweep)
       }

@@ -116,7 +116,7 @@ async function seed(env: Record<string, string> = {}): Promise<Seeded> {
     items: { id: string }[]
   }
   ids['replica'] = items[0]?.id ?? ''
-  return { tenant: { id, name }, ...tokens, ids, registryCredential, domain }
+  return { tenant: { id, name }, ...tokens, denied: '', ids, registryCredential, domain }
 }
 
 const swept = await Promise.all(

@@ -47,6 +47,8 @@ export type SweptDialect = {
   readonly queries?: Readonly<Record<string, (known: Known) => string>>
   /** Operations that are there to say no, to those who are entitled as well, with what they say. */
   readonly always?: Readonly<Record<string, number>>
+  /** Operations that no policy can deny, since they are about no resource or show nothing of those that are denied. */
+  readonly undeniable?: readonly string[]
   /** Operations over a WebSocket, whose refusals may come in its first frame. */
   readonly sockets?: readonly string[]
   /** Makes the world ready for the entitled call, where one of each kind is not enough. */

@@ -214,5 +214,6 @@ export const native: SweptDialect = {
   derivedSecrets: { 'user passwordHash': 'spec.password', 'vpn-user passwordHash': 'spec.password' },
   logins: { 'POST /login': (username, password) => ({ username, password }) },
   notSecret: ['spec.signingKey', 'spec.text'],
+  undeniable: ['GET /kinds', 'GET /whoami', 'GET /watch'],
   madeSecrets: ['service-account signingKey', 'message text'],
 }

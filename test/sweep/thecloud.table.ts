@@ -13,6 +13,7 @@ const SERVED = [
   'Audit',
   'Events',
   'Billing',
+  'Logs',
 ]
 
 const STATEMENTS = [{ effect: 'Allow', action: ['vpc:read'], resource: ['*'] }]
@@ -98,6 +99,7 @@ export const thecloud: SweptDialect = {
   },
   // A tenant's token is nobody who could own another tenant; people are tried in src/apis/thecloud.
   always: { 'POST /tenants': 403 },
+  undeniable: ['GET /auth/me'],
   before: {
     'DELETE /iam/users/{userId}/policies/{policyId}': attached('user'),
     'DELETE /iam/service-accounts/{id}/policies/{policyId}': attached('service-account'),

@@ -4,10 +4,12 @@ import { createHttp } from '#apis/http.ts'
 import type { Caller } from '#cloud/access.ts'
 import { testCloud, type TestCloud, testOrigin } from '#cloud/cloud.testing.ts'
 import { credential } from '#cloud/identity/credential.kind.ts'
+import { membership } from '#cloud/identity/membership.kind.ts'
 import { message } from '#cloud/identity/message.kind.ts'
+import { policy } from '#cloud/identity/policy.kind.ts'
 import { serviceAccount } from '#cloud/identity/service-account.kind.ts'
 import { type Role, user } from '#cloud/identity/user.kind.ts'
-import { hashToken, newToken } from '#cloud/identity/secrets.ts'
+import { hashToken, newKey, newToken } from '#cloud/identity/secrets.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import { vpnUser } from '#cloud/inside/vpn-user.kind.ts'
 import { ALL, type AnyKind, PLATFORM } from '#engine/resource.ts'
@@ -26,6 +28,8 @@ export type Seeded = {
   readonly owner: string
   readonly editor: string
   readonly viewer: string
+  /** Key of an owner of the tenant whom a policy denies everything. */
+  readonly denied: string
   /** Id of one resource by its kind. */
   readonly ids: Readonly<Record<string, string>>
   readonly registryCredential: string
@@ -156,6 +160,19 @@ async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Pr
     ids['message'] = draft.create(message, { tenant: PLATFORM, name: 'hello', spec: text }).id
     await Promise.resolve()
   })
+  const denied = await it.engine.transact(async (draft) => {
+    const spec = { passwordHash: 'none', admin: false, memberships: [] }
+    const of = draft.create(user, { tenant: PLATFORM, name: `denied-of-${name}@example.com`, spec })
+    const token = newKey()
+    const place = { user: of.id, role: 'owner' }
+    draft.create(membership, { tenant: id, name: of.name, spec: place })
+    const statements = [{ effect: 'Deny' as const, action: ['*'], resource: ['*'] }]
+    draft.create(policy, { tenant: id, name: of.name, spec: { statements, attachedTo: [of.id] } })
+    const key = { hash: hashToken(token), scope: 'tenant' as const, subject: of.id, role: 'viewer' as const }
+    draft.create(credential, { tenant: PLATFORM, name: 'key', spec: { ...key, current: id } })
+    await Promise.resolve()
+    return token
+  })
   await it.settle()
   const [slot] = await it.cloud.all(caller, replica)
   assert.ok(slot)
@@ -164,6 +181,7 @@ async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Pr
     tenant: { id, name },
     owner: token,
     ...tokens,
+    denied,
     ids,
     registryCredential: `registry-credential-of-${name}`,
     domain,

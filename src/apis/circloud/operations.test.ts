@@ -1,65 +1,14 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { contractNamed, type Document, fieldsOf, jsonOf, operationsIn } from '#apis/contract.testing.ts'
 import { testDialect } from './circloud.testing.ts'
 
 const NOBODY = '00000000-0000-7000-8000-000000000000'
 
-type Schema = {
-  $ref?: string
-  allOf?: Schema[]
-  anyOf?: Schema[]
-  oneOf?: Schema[]
-  items?: Schema
-  properties?: Record<string, Schema>
-  required?: string[]
-}
-type Operation = {
-  operationId: string
-  summary: string
-  tags: string[]
-  security?: Record<string, unknown>[]
-  requestBody?: { content: Record<string, { schema: Schema }> }
-  responses: Record<string, { content?: Record<string, { schema: Schema }> }>
-}
-type Document = {
-  paths: Record<string, Record<string, Operation>>
-  components: { schemas: Record<string, Schema> }
-}
-
-const contract = JSON.parse(
-  readFileSync(new URL('../../../test/contracts/circloud.json', import.meta.url), 'utf8'),
-) as Document
+const contract = contractNamed('circloud')
 
 // Tunnels come with the edge; until then their operations are unknown paths.
-const operations = (of: Document) =>
-  Object.entries(of.paths).flatMap(([path, item]) =>
-    ['get', 'post', 'patch', 'delete'].flatMap((method) => {
-      const operation = item[method]
-      return operation && !operation.tags.includes('tunnels')
-        ? [{ method: method.toUpperCase(), path, operation }]
-        : []
-    }),
-  )
-
-/** Every field of a schema, each with whether it is required. */
-function fieldsOf(of: Document, schema: Schema | undefined, prefix = ''): Record<string, boolean> {
-  if (!schema) return {}
-  if (schema.$ref) return fieldsOf(of, of.components.schemas[schema.$ref.split('/').at(-1) ?? ''], prefix)
-  const parts = [...(schema.allOf ?? []), ...(schema.anyOf ?? []), ...(schema.oneOf ?? [])]
-  return Object.assign(
-    {},
-    ...parts.map((it) => fieldsOf(of, it, prefix)),
-    fieldsOf(of, schema.items, `${prefix}[].`),
-    ...Object.entries(schema.properties ?? {}).map(([name, child]) => ({
-      [prefix + name]: schema.required?.includes(name) ?? false,
-      ...fieldsOf(of, child, `${prefix}${name}.`),
-    })),
-  ) as Record<string, boolean>
-}
-
-const jsonOf = (it: { content?: Record<string, { schema: Schema }> } | undefined): Schema | undefined =>
-  it?.content?.['application/json']?.schema
+const operations = (of: Document) => operationsIn(of).filter((it) => !it.operation.tags.includes('tunnels'))
 
 /** Refusals that the contract has no case for: what another dialect made stands in the way. */
 const BEYOND: Readonly<Record<string, readonly string[]>> = {

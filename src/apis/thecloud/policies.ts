@@ -162,6 +162,11 @@ export function policyRoutes(frame: Frame): void {
     summary: 'Policies attached to a member',
     params: { userId: Uuid },
     answer: Type.Array(Policy),
-    run: async ({ caller, params }) => await attachedTo(frame, caller, params.userId.toLowerCase()),
+    async run({ caller, params }) {
+      const id = params.userId.toLowerCase()
+      if (!(await cloud.members(caller)).some((it) => it.user.id === id))
+        throw new CloudError('forbidden', 'This user is not a member of the tenant')
+      return await attachedTo(frame, caller, id)
+    },
   })
 }

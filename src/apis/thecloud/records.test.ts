@@ -120,3 +120,34 @@ test('a total is what its parts are, wherever a period is cut', () => {
     assert.ok(Math.abs((parts[0] ?? 0) + (parts[1] ?? 0) - whole) < 0.000_002, String(cut))
   }
 })
+
+test('kept lines are searched by all that is given, newest first, within a tenant', async () => {
+  await using it = await testDialect()
+  const ann = await it.person('ann')
+  const bob = await it.person('bob')
+  const { cloud, clock } = it.world
+  const start = clock.now()
+  for (const [resource, level, message] of [
+    ['web', 'INFO', 'Started'],
+    ['web', 'ERROR', 'It broke: 100%'],
+    ['db', 'INFO', 'started too'],
+  ] as const) {
+    cloud.keepLog(ann.tenant, { resource, type: 'instance', level, message })
+    await clock.advance(1000)
+  }
+  cloud.keepLog(bob.tenant, { resource: 'web', type: 'instance', level: 'INFO', message: 'of bob' })
+  const found = async (query: string) =>
+    ((await ann.data('GET', `/logs${query}`)).entries as { message: string }[]).map((one) => one.message)
+  assert.deepEqual(await found(''), ['started too', 'It broke: 100%', 'Started'])
+  assert.deepEqual(await found('?search=START'), ['started too', 'Started'])
+  assert.deepEqual(await found('?search=START&resource_id=web'), ['Started'])
+  assert.deepEqual(await found('?level=error&search='), ['It broke: 100%'])
+  assert.deepEqual(await found('?limit=1&offset=1'), ['It broke: 100%'])
+  assert.deepEqual(await found(`?end_time=${new Date(start + 1000).toISOString()}`), ['Started'])
+  assert.deepEqual(await found('/db'), ['started too'])
+  assert.deepEqual(await found('/none'), [])
+  const page = await ann.data('GET', '/logs?limit=5000')
+  assert.deepEqual([page.total, page.limit, page.offset], [3, 1000, 0])
+  for (const bad of ['?offset=1000001', '?offset=-1', '?limit=x', '?start_time=never'])
+    assert.equal((await ann.call('GET', `/logs${bad}`)).status, 400, bad)
+})

@@ -84,6 +84,7 @@ export function roleRoutes(frame: Frame): void {
     path: '/rbac/roles/:id',
     id: 'updateRole',
     summary: 'Replace a role',
+    refuses: [404, 409],
     body: RoleBody,
     answer: Role,
     async run({ caller, params, body: { name, description = '', permissions = [] } }) {

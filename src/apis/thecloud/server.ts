@@ -11,6 +11,7 @@ import { keyRoutes } from './keys.ts'
 import type { Frame } from './operation.ts'
 import { policyRoutes } from './policies.ts'
 import { recordRoutes } from './records.ts'
+import { logRoutes } from './logs.ts'
 import { roleRoutes } from './roles.ts'
 import { serviceAccountRoutes } from './service-accounts.ts'
 import { systemRoutes } from './system.ts'
@@ -33,6 +34,7 @@ Send an API key in \`X-API-Key\`, or a service account's token in \`Authorizatio
     'Audit',
     'Events',
     'Billing',
+    'Logs',
   ].map((name) => ({ name })),
   securitySchemes: {
     ApiKeyAuth: {
@@ -57,6 +59,7 @@ const ROUTES: readonly ((frame: Frame) => void)[] = [
   serviceAccountRoutes,
   recordRoutes,
   billingRoutes,
+  logRoutes,
 ]
 
 /** The dialect of users of a cloud like the big ones; its own command line and SDK work with it. */

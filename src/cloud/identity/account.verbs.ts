@@ -75,10 +75,11 @@ const ofTenant = (caller: Caller, name: string, token: string) => {
 }
 
 async function ownKey({ draft, caller }: VerbContext, id: string, action: string): Promise<Credential> {
+  authorise(caller, 'self', action, { kind: 'credential', id })
   const it = await draft.get(credential, ALL, id)
   if (!it || it.deletedAt !== undefined || it.spec.subject !== caller.subject)
     throw new CloudError('not_found', 'API key not found')
-  authorise(caller, (await userOf(draft, caller)) ? 'self' : 'own', action, it)
+  if (!(await userOf(draft, caller))) authorise(caller, 'own', action, it)
   return it
 }
 

@@ -91,7 +91,10 @@ function insideOf(address: string, network: string): boolean {
 }
 const likeModel = (pattern: string, text: string): boolean =>
   new RegExp(
-    `^${[...pattern].map((it) => (it === '*' ? '.*' : it === '?' ? '.' : literal(it))).join('')}$`,
+    `^${pattern
+      .split('')
+      .map((it) => (it === '*' ? '.*' : it === '?' ? '.' : literal(it)))
+      .join('')}$`,
     's',
   ).test(text)
 function conditionModel(condition: Record<string, Record<string, unknown>>, question: Question): boolean {
