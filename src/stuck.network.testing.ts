@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { CloudError } from '#lib/errors.ts'
 import { PROVIDER } from '#cloud/cloud.testing.ts'
 import { AGENT_AWAY, type Case, EDGE_AWAY, type Ground } from './stuck.testing.ts'
@@ -199,6 +200,106 @@ const PARTS_GOING: readonly Case[] = [
   },
 ]
 
+type Way = 'elastic-ip' | 'nat-gateway' | 'peering'
+
+/** An elastic IP of a pod, a NAT gateway or an accepted peering, in a VPC of the name that is given. */
+async function way(ground: Ground, kind: Way): Promise<{ id: string; vpc: string }> {
+  const { vpc, subnet } = await ground.network()
+  if (kind === 'peering') {
+    const id = await ground.act(async (verbs) => {
+      const peer = await verbs.createVpc({ name: 'other', internet: false, cidr: '10.200.0.0/16' })
+      const made = await verbs.createPeering({ name: 'way', vpc: vpc.id, peer: peer.id })
+      await verbs.decidePeering(made.id, 'accepted')
+      return made.id
+    })
+    return { id, vpc: vpc.id }
+  }
+  const of = kind === 'elastic-ip' ? await ground.pod({}, { vpc, subnet }) : undefined
+  const id = await ground.act(async (verbs) => {
+    const address = await verbs.createElasticIp({ name: 'address' })
+    if (of) return (await verbs.associateElasticIp(address.id, of.id)).id
+    const nat = await verbs.createNatGateway({ name: 'way', subnet: subnet.id, elasticIp: address.id })
+    const routes = [{ cidr: '0.0.0.0/0', target: 'nat-gateway' as const, to: nat.id }]
+    await verbs.createRouteTable({ name: 'by', spec: { vpc: vpc.id, subnets: [subnet.id], routes } })
+    return nat.id
+  })
+  return { id, vpc: vpc.id }
+}
+
+const WAYS: readonly Way[] = ['elastic-ip', 'nat-gateway', 'peering']
+
+const ways = WAYS.flatMap((kind): Case[] => [
+  {
+    kind,
+    state: kind === 'elastic-ip' ? 'pending' : 'failed',
+    title: 'the router of its VPC cannot take it',
+    async stick(ground) {
+      const it = await way(ground, kind)
+      ground.fail('network.apply')
+      return it.id
+    },
+    says: /waits for the router of VPC net0: network\.apply: no space left on device/,
+    free: mend,
+  },
+  {
+    kind,
+    state: kind === 'elastic-ip' ? 'associated' : 'failed',
+    title: 'it is not in force any more',
+    async stick(ground) {
+      const { id, vpc } = await way(ground, kind)
+      await ground.settle()
+      ground.fail('network.apply', NEWER)
+      // Another plan is seen in its place, and no new one can be made.
+      await ground.act(
+        async (verbs) =>
+          await verbs.create(ground.it.cloud.kinds.get('security-group') ?? assert.fail('no kind'), {
+            name: 'group',
+            spec: { vpc, rules: [] },
+          }),
+      )
+      await ground.settle()
+      await ground.it.engine.wake(`${kind}/${id}`)
+      return id
+    },
+    says: /waits for the router of VPC net0/,
+    free: mend,
+  },
+  {
+    kind,
+    state: 'deleting',
+    title: 'the router of its VPC cannot let go of it',
+    async stick(ground) {
+      const { id } = await way(ground, kind)
+      await ground.settle()
+      ground.fail('network.apply')
+      await ground.act(async (verbs) => {
+        if (kind === 'elastic-ip') await verbs.disassociateElasticIp(id)
+        await verbs.remove(ground.it.cloud.kinds.get(kind) ?? assert.fail(kind), id)
+      })
+      return id
+    },
+    says: /waits for the router of VPC net0 to let go of it: network\.apply: no space left on device/,
+    free: mend,
+  },
+])
+
+const ELASTIC_IPS: readonly Case[] = [
+  {
+    kind: 'elastic-ip',
+    state: 'pending',
+    title: 'the router that had it cannot let go of it',
+    async stick(ground) {
+      const { id } = await way(ground, 'elastic-ip')
+      await ground.settle()
+      ground.fail('network.apply')
+      await ground.act(async (verbs) => await verbs.disassociateElasticIp(id))
+      return id
+    },
+    says: /waits for the router of VPC net0 to let go of it/,
+    free: mend,
+  },
+]
+
 const PLATFORM: readonly Case[] = [
   {
     kind: 'provider',
@@ -253,4 +354,11 @@ const PLATFORM: readonly Case[] = [
   },
 ]
 
-export const NETWORK_CASES: readonly Case[] = [...VPC, ...parts, ...PARTS_GOING, ...PLATFORM]
+export const NETWORK_CASES: readonly Case[] = [
+  ...VPC,
+  ...parts,
+  ...PARTS_GOING,
+  ...ways,
+  ...ELASTIC_IPS,
+  ...PLATFORM,
+]

@@ -15,6 +15,13 @@ const CASES = [...NETWORK_CASES, ...COMPUTE_CASES, ...EDGE_CASES, ...TRUST_CASES
 /** Kinds and states in which nothing can be made to hang, and why. May only shrink. */
 const CANNOT_HANG: Readonly<Record<string, string>> = {
   'route-table-deleting': 'nothing refers to a route table, so it is gone at the first look',
+  'elastic-ip-allocated': 'nothing is made of it until it is associated',
+  'nat-gateway-pending': 'it turns failed when it takes too long',
+  'nat-gateway-active': 'the same',
+  'peering-pending': 'the same',
+  'peering-active': 'the same',
+  'peering-pending-acceptance': 'it waits for a person, and nothing is made of it',
+  'peering-rejected': 'nothing is made of it',
   'domain-verified': 'one that was verified stays so and is not looked at again',
   'acme-deleting': 'nothing refers to it, so it is gone at the first look',
   'replica-stopped': 'nothing is on its way: it rests until it is started',

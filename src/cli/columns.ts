@@ -55,6 +55,7 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
   vpc: [
     state,
     column('INTERNET', yesNo('internet')),
+    column('CIDR', spec('cidr')),
     column('IPV6', spec('range6')),
     column('EXTERNAL', spec('natAddress')),
   ],
@@ -86,6 +87,21 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     column('VPC', named('vpc')),
     column('SUBNETS', count('subnets')),
     column('ROUTES', count('routes')),
+  ],
+  'internet-gateway': [column('VPC', named('vpc'))],
+  'elastic-ip': [state, column('ADDRESS', spec('address')), column('WORKLOAD', named('workload'))],
+  'nat-gateway': [
+    state,
+    column('VPC', named('vpc')),
+    column('SUBNET', named('subnet')),
+    column('ADDRESS', spec('address')),
+    column('MESSAGE', status('message')),
+  ],
+  peering: [
+    state,
+    column('VPC', named('vpc')),
+    column('PEER', named('peer')),
+    column('MESSAGE', status('message')),
   ],
   domain: [state],
   tunnel: [
@@ -156,6 +172,10 @@ export const REFERRED: Readonly<Record<string, readonly string[]>> = {
   'route-table': ['vpc'],
   'scoped-variable': ['vpc'],
   'vpn-user': ['vpc'],
+  'internet-gateway': ['vpc'],
+  'elastic-ip': ['workload'],
+  'nat-gateway': ['vpc', 'subnet'],
+  peering: ['vpc'],
   credential: ['tenant'],
 }
 

@@ -10,6 +10,9 @@ const ALIASES: Readonly<Record<string, string>> = {
   pod: 'workload',
   sg: 'security-group',
   rt: 'route-table',
+  igw: 'internet-gateway',
+  nat: 'nat-gateway',
+  eip: 'elastic-ip',
   net: 'vpc',
 }
 

@@ -84,6 +84,10 @@ import { scopedVariable } from './inside/scoped-variable.kind.ts'
 import { METRICS, metricOf, SNAPSHOTS, snapshotOf } from './inside/telemetry.ts'
 import { LOGINS, loginOf } from './inside/vpn.ts'
 import { vpnUser } from './inside/vpn-user.kind.ts'
+import { elasticIp } from './network/elastic-ip.kind.ts'
+import { internetGateway } from './network/internet-gateway.kind.ts'
+import { natGateway } from './network/nat-gateway.kind.ts'
+import { peering } from './network/peering.kind.ts'
 import { planHost } from './network/plan.ts'
 import { provider } from './network/provider.kind.ts'
 import { routeTable } from './network/route-table.kind.ts'
@@ -91,7 +95,13 @@ import { createRouters } from './network/routers.ts'
 import { securityGroup } from './network/security-group.kind.ts'
 import { subnet } from './network/subnet.kind.ts'
 import { vpc } from './network/vpc.kind.ts'
-import { reconcilePart, reconcileProvider, reconcileVpc } from './network/vpc.reconcile.ts'
+import {
+  reconcileElasticIp,
+  reconcilePart,
+  reconcilePlaced,
+  reconcileProvider,
+  reconcileVpc,
+} from './network/vpc.reconcile.ts'
 import { createAuditor, type Drivers } from './observe/audit.ts'
 import { AUDIT_EVERY_SECONDS, type Leak } from './observe/compare.ts'
 import { createHealth, type Health } from './observe/health.ts'
@@ -144,6 +154,10 @@ export const KINDS: readonly AnyKind[] = [
   subnet,
   securityGroup,
   routeTable,
+  internetGateway,
+  elasticIp,
+  natGateway,
+  peering,
   workload,
   replica,
   acme,
@@ -356,6 +370,9 @@ export const RECONCILED: readonly string[] = [
   subnet,
   securityGroup,
   routeTable,
+  elasticIp,
+  natGateway,
+  peering,
   provider,
   workload,
   replica,
@@ -416,6 +433,9 @@ export function createCloud(options: CloudOptions): RunningCloud {
     { kind: subnet, reconcile: reconcilePart(routers) },
     { kind: securityGroup, reconcile: reconcilePart(routers) },
     { kind: routeTable, reconcile: reconcilePart(routers) },
+    { kind: elasticIp, reconcile: reconcileElasticIp(routers) },
+    { kind: natGateway, reconcile: reconcilePlaced(routers) },
+    { kind: peering, reconcile: reconcilePlaced(routers) },
     { kind: provider, reconcile: reconcileProvider(drivers.network, settings) },
     {
       kind: workload,

@@ -12,6 +12,22 @@ export const PART_STATES: Readonly<Record<string, StateWord>> = {
   deleting: { advice: '`arcus explain` names what still uses it; that has to go first' },
 }
 
+/** The same of what may turn out not to be possible, and is tried again. */
+export const PLACED_STATES: Readonly<Record<string, StateWord>> = {
+  ...PART_STATES,
+  // What it turns into when it takes too long.
+  failed: { advice: `\`arcus explain vpc\` says what its VPC waits for. ${HOST_ADVICE}` },
+  deleting: { advice: `\`arcus explain\` names the VPC whose router still has it. ${HOST_ADVICE}` },
+}
+
+/** The word of what is placed in a router: `failed` when that took longer than it may. */
+export const placedWord = (it: Resource<unknown, { readonly state: string }>): string =>
+  it.deletedAt !== undefined
+    ? 'deleting'
+    : it.observed < it.generation && it.status.state !== 'failed'
+      ? 'pending'
+      : it.status.state
+
 /** The state that a kind's status tells of, until deletion is asked. */
 export const statusWord = (it: Resource<unknown, { readonly state: string }>): string =>
   it.deletedAt === undefined ? it.status.state : 'deleting'

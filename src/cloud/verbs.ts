@@ -34,11 +34,14 @@ import { vpnUser, type VpnUser } from './inside/vpn-user.kind.ts'
 import * as network from './network/network.verbs.ts'
 import { provider, type Provider } from './network/provider.kind.ts'
 import { routeTable, type RouteTable } from './network/route-table.kind.ts'
+import { checkPeered } from './network/peering.verbs.ts'
+import { freeElasticIps } from './network/gateway.verbs.ts'
 import * as rules from './network/rules.verbs.ts'
 import { securityGroup, type SecurityGroup } from './network/security-group.kind.ts'
 import { subnet, type Subnet } from './network/subnet.kind.ts'
 import { vpc, type Vpc } from './network/vpc.kind.ts'
 import { actionOf, type Right, authorise, authoriseFirst, ownTenant, tenantFor } from './access.ts'
+import { changeWay, createWay, known, removeWay, type WayVerbs, wayVerbs } from './network/ways.verbs.ts'
 import type { VerbContext } from './context.ts'
 import { once, type Repeatable } from './once.ts'
 
@@ -57,7 +60,7 @@ export type GenericChange = {
  * What can be done, within one commit. Each verb checks access, existence (`not_found`), consistency (`invalid`), quota
  * (`exhausted`, rule quota) and state (`conflict`), and returns the resource as it will be.
  */
-export type Verbs = {
+export type Verbs = WayVerbs & {
   createTenant(input: {
     name: string
     description: string | null
@@ -100,9 +103,7 @@ export type Verbs = {
   putProvider(
     input: Omit<Provider['spec'], 'cloudflareToken'> & { cloudflareToken?: string },
   ): Promise<{ provider: Provider; created: boolean }>
-  createVpc(input: Parameters<typeof network.createVpc>[1]): Promise<Vpc>
-  /** Takes its subnets and workloads along; kinds in `hold`, which the dialect cannot show, block. */
-  deleteVpc(id: string, how?: { hold?: readonly string[] }): Promise<Vpc>
+  createVpc(input: network.NewVpc): Promise<Vpc>
   createSubnet(input: {
     vpc: string
     name: string
@@ -204,10 +205,13 @@ export function createVerbs(context: VerbContext): Verbs {
     addDomain: async (id, domain) => await identity.addDomain(context, id, domain),
     putProvider: async (input) => await network.putProvider(context, input),
     createVpc: async (input) => await network.createVpc(context, input),
-    deleteVpc: async (id, how) => await network.deleteVpc(context, id, how),
-    createSubnet: async (input) => await network.createSubnet(context, input),
+    ...wayVerbs(context),
+    createSubnet: async (input) => await network.createSubnet(context, input, checkPeered),
     createWorkload: async (input) => await compute.createWorkload(context, input, pickExternal),
-    deleteWorkload: async (id) => await compute.deleteWorkload(context, id),
+    async deleteWorkload(id) {
+      await freeElasticIps(context, { workload: id })
+      return await compute.deleteWorkload(context, id)
+    },
     scaleWorkload: async (id, by, max) => await compute.scaleWorkload(context, id, by, max),
     restartWorkload: async (id) => await compute.restartWorkload(context, id),
     configureWorkload: async (id, change) => await compute.configureWorkload(context, id, change),
@@ -233,7 +237,10 @@ export function createVerbs(context: VerbContext): Verbs {
       if (kind.name === serviceAccount.name) return await verbs.iam.deleteServiceAccount(id)
       const it = await get(kind, id)
       authorise(caller, rightOver(kind), actionOf(kind.name, 'delete'), it)
-      if (it.deletedAt === undefined) draft.mark(it)
+      if (it.deletedAt === undefined) {
+        await removeWay(context, it)
+        draft.mark(it)
+      }
       return it
     },
     get,
@@ -326,11 +333,12 @@ async function createGeneric(
       return made
     }
     case vpc.name: {
-      known(spec, ['internet', 'vpn', 'deployments'], ['index', 'range6', 'natAddress'])
+      known(spec, ['internet', 'cidr', 'vpn', 'deployments'], ['index', 'range6', 'natAddress'])
       const { vpn, deployments } = spec as Partial<Vpc['spec']>
       return await verbs.createVpc({
         ...common,
         internet: flag(spec, 'internet', true),
+        ...(spec['cidr'] === undefined ? {} : { cidr: text(spec, 'cidr') }),
         ...(vpn === undefined ? {} : { vpn }),
         ...(deployments === undefined ? {} : { deployments }),
       })
@@ -409,7 +417,7 @@ async function createGeneric(
         spec: checked(kind, spec) as SecurityGroup['spec'],
       })
     case routeTable.name:
-      return await rules.createRouteTable(context, {
+      return await verbs.createRouteTable({
         ...common,
         spec: checked(kind, spec) as RouteTable['spec'],
       })
@@ -434,7 +442,9 @@ async function createGeneric(
         ...common,
         spec: checked(kind, spec) as Integration['spec'],
       })
-    default:
+    default: {
+      const way = await createWay(context, kind, common, spec)
+      if (way) return way
       if (NOT_BY_HAND.includes(kind.name))
         throw new CloudError('unsupported', `A ${kind.name} is not made by hand`)
       authorise(context.caller, 'operate', actionOf(kind.name, 'create'))
@@ -443,6 +453,7 @@ async function createGeneric(
         ...common,
         spec,
       })
+    }
   }
 }
 
@@ -486,8 +497,6 @@ async function patchGeneric(
     )
   if (kind.name === securityGroup.name)
     await rules.checkRules(context, checked(kind, merged) as SecurityGroup['spec'], it.id)
-  if (kind.name === routeTable.name)
-    await rules.checkRoutes(context, checked(kind, merged) as RouteTable['spec'])
   if (kind.name === route.name || kind.name === tunnel.name)
     await edge.checkChange(context, checked(kind, merged) as edge.Changed, it)
   if (kind.name === certificate.name) {
@@ -506,6 +515,8 @@ async function patchGeneric(
     await account.needGrantable(context, (checked(kind, merged) as Membership['spec']).role)
   if (kind.name === serviceAccount.name)
     return await patchServiceAccount(context, it as ServiceAccount, checked(kind, merged), labels)
+  const way = await changeWay(context, it, change.spec === undefined ? it.spec : checked(kind, merged))
+  if (way) return draft.edit(kind, way, { labels })
   const spec = await insideChange(context, kind, it, merged)
   const edited = draft.edit(kind, it, { spec, labels })
   if (kind.name === tenant.name) identity.tenantChanged(context, it as Tenant, edited as Tenant)
@@ -663,15 +674,6 @@ function objectOf(value: unknown): Spec {
   if (value === null || typeof value !== 'object' || Array.isArray(value))
     throw new CloudError('invalid', 'must be an object', { field: 'spec' })
   return { ...value }
-}
-
-/** Refuses fields that a caller has no say in, since to ignore them would look like success. */
-function known(spec: Spec, fields: readonly string[], given: readonly string[] = []): void {
-  for (const field of Object.keys(spec)) {
-    if (given.includes(field))
-      throw new CloudError('invalid', 'is given by the platform', { field: `spec.${field}` })
-    if (!fields.includes(field)) throw new CloudError('invalid', 'is not known', { field: `spec.${field}` })
-  }
 }
 
 function text(spec: Spec, field: string): string {

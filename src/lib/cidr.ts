@@ -45,6 +45,10 @@ export const formatCidr = (it: Cidr): string => `${formatIpv4(it.base)}/${it.pre
 export const contains = (outer: Cidr, address: number): boolean =>
   address >= outer.base && address <= lastOf(outer)
 
+/** True when every address of `inner` is one of `outer`. */
+export const within = (outer: Cidr, inner: Cidr): boolean =>
+  inner.prefix >= outer.prefix && contains(outer, inner.base)
+
 export const overlaps = (a: Cidr, b: Cidr): boolean => a.base <= lastOf(b) && b.base <= lastOf(a)
 
 /** True for an address a machine of the network may have: not the network's own and not its broadcast address. */

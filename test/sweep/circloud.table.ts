@@ -1,5 +1,5 @@
 import type { SweptDialect } from './dialect.ts'
-import { provide, withoutRoute } from './provider.ts'
+import { provide, withoutRoute, withoutWays } from './provider.ts'
 
 export const circloud: SweptDialect = {
   name: 'circloud',
@@ -56,7 +56,7 @@ export const circloud: SweptDialect = {
   },
   queries: { 'POST /tunnels': ({ pod_id = '' }) => `pod_id=${pod_id}` },
   before: {
-    'DELETE /vpcs/{vpc_id}': withoutRoute,
+    'DELETE /vpcs/{vpc_id}': withoutWays,
     'DELETE /pods/{pod_id}': withoutRoute,
     'POST /service-tunnels': provide,
     'POST /pods/{pod_id}/tunnel': provide,

@@ -2,7 +2,7 @@ import type { Json } from './ask.ts'
 import type { Known, Need, SweptDialect } from './dialect.ts'
 import type { Operation } from './document.ts'
 import { GIVEN, keyWith, NEWCOMER } from './given.ts'
-import { provide, singleton, WITH_DOMAIN, withoutRoute } from './provider.ts'
+import { provide, singleton, WITH_DOMAIN, withoutRoute, withoutWays } from './provider.ts'
 
 const OPERATE = [
   'GET /leaks',
@@ -94,6 +94,11 @@ const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>
     }),
   'POST /route-table': (known, name) =>
     spec(name, { vpc: at(known, 'vpc id'), subnets: [at(known, 'subnet id')], routes: [] }),
+  'POST /internet-gateway': (_, name) => spec(name, {}),
+  'POST /elastic-ip': (_, name) => spec(name, {}),
+  'POST /nat-gateway': (known, name) =>
+    spec(name, { subnet: at(known, 'spare subnet id'), elasticIp: at(known, 'spare elastic-ip id') }),
+  'POST /peering': (known, name) => spec(name, { vpc: at(known, 'vpc id'), peer: at(known, 'spare vpc id') }),
   'POST /workload': (known, name) =>
     spec(name, {
       vpc: at(known, 'vpc id'),
@@ -186,7 +191,7 @@ export const native: SweptDialect = {
     'PATCH /user/{id}': 400,
   },
   before: {
-    'DELETE /vpc/{id}': withoutRoute,
+    'DELETE /vpc/{id}': withoutWays,
     'DELETE /workload/{id}': withoutRoute,
     'DELETE /domain/{id}': async (hands, of) => {
       await withoutRoute(hands, of)
@@ -195,7 +200,7 @@ export const native: SweptDialect = {
     },
     'DELETE /subnet/{id}': async (hands, of) => {
       const { tenant, ids } = of
-      await withoutRoute(hands, of)
+      await withoutWays(hands, of)
       await hands.native('DELETE', `/workload/${ids['workload']}`, { tenant: tenant.id })
       await hands.settle()
     },

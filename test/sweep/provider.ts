@@ -23,6 +23,16 @@ export async function withoutRoute({ native, settle }: Hands, { tenant, ids }: S
   await settle()
 }
 
+/** The same, and what keeps a VPC or subnet from going beside them: its peering and NAT gateway. */
+export async function withoutWays(hands: Hands, of: Seeded): Promise<void> {
+  await withoutRoute(hands, of)
+  for (const kind of ['peering', 'nat-gateway']) {
+    const { status } = await hands.native('DELETE', `/${kind}/${of.ids[kind]}`, { tenant: of.tenant.id })
+    assert.ok([200, 202].includes(status), `the ${kind} answered ${status}`)
+  }
+  await hands.settle()
+}
+
 /** What an administrator has one of by this name: sees to it that it is there, or that it is not. */
 export const singleton =
   (kind: string, name: string, spec: Json) =>

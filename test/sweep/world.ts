@@ -88,6 +88,23 @@ async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Pr
   await make('workload', { vpc: ids['vpc'], subnet: ids['subnet'], image: 'nginx', replicas: 2 }, 'web')
   await make('security-group', { vpc: ids['vpc'], rules: [] })
   await make('route-table', { vpc: ids['vpc'], subnets: [], routes: [] })
+  // Some of what a gateway or peering stands on, of which the seeded ones take their own.
+  const spare = async (kind: string, spec: object): Promise<string> => {
+    const seeded = ids[kind]
+    await make(kind, spec, `spare-${kind}-of-${name}`)
+    const made = ids[kind] ?? ''
+    if (seeded !== undefined) ids[kind] = seeded
+    return made
+  }
+  await make('internet-gateway', {})
+  await make('elastic-ip', {})
+  const taken = await spare('elastic-ip', {})
+  await make('nat-gateway', { subnet: ids['subnet'], elasticIp: taken })
+  const peer = await spare('vpc', { internet: false })
+  await make('peering', { vpc: ids['vpc'], peer })
+  ids['spare elastic-ip'] = await spare('elastic-ip', {})
+  ids['spare vpc'] = await spare('vpc', { internet: false })
+  ids['spare subnet'] = await spare('subnet', { vpc: ids['vpc'], cidr: '10.10.0.0/24' })
   const registry = { server: 'registry.test', username: 'robot', password: REGISTRY_PASSWORD }
   await make('registry-credential', registry)
   const domain = `${name}.${BELOW}`

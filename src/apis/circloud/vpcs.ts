@@ -17,6 +17,9 @@ import {
   type App,
 } from './schema.ts'
 
+/** What a VPC may have that this dialect cannot show: it is not taken along unseen. */
+const UNSEEN = ['internet-gateway', 'nat-gateway', 'peering']
+
 export const NetworkStatus = Type.Enum(['pending', 'active', 'error', 'deleting'])
 
 export const VpcFields = Type.Object({ name: Label, enable_internet: Type.Boolean() })
@@ -111,7 +114,9 @@ export function vpcRoutes(app: App, cloud: Cloud, { callerOf, ownBody }: Doors):
     },
     async (request, reply) => {
       const id = idOf(request.params.vpc_id, 'VPC')
-      await cloud.act(callerOf(request), 'circloud.vpcs.delete', (verbs) => verbs.deleteVpc(id))
+      await cloud.act(callerOf(request), 'circloud.vpcs.delete', (verbs) =>
+        verbs.deleteVpc(id, { hold: UNSEEN }),
+      )
       return reply.code(204).send(null)
     },
   )

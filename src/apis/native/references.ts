@@ -15,7 +15,7 @@ type Node = {
 }
 
 // Where a field has not the name of its kind.
-const ALIASES: Readonly<Record<string, string>> = { group: 'security-group' }
+const ALIASES: Readonly<Record<string, string>> = { group: 'security-group', peer: 'vpc' }
 
 const camel = (kind: string): string => kind.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
 

@@ -16,7 +16,26 @@ export type PlannedSubnet = {
 
 export type PlannedRoute = {
   readonly cidr: string
-  readonly target: 'internet' | 'blackhole' | { readonly address: string }
+  /**
+   * Out by the uplink, each machine under its own `egress`; dropped; to a machine of the VPC; out by the uplink, all under
+   * one address; into the VPC behind a peering.
+   */
+  readonly target:
+    | 'internet'
+    | 'blackhole'
+    | { readonly address: string }
+    | { readonly nat: string }
+    | { readonly peering: string }
+}
+
+/** A link to the router of another VPC on this host, made when both are there. */
+export type PlannedPeering = {
+  /** The same in the plans of both. */
+  readonly id: string
+  /** The other VPC. */
+  readonly vpc: string
+  /** Its ranges: nothing else comes by the link. Nothing but this VPC's own subnets is reached by it. */
+  readonly ranges: readonly string[]
 }
 
 /** One container's or machine's place in a VPC. */
@@ -32,6 +51,8 @@ export type Attachment = {
   readonly fabric: string
   /** The external address its outbound connections leave by; absent: no way out. */
   readonly egress?: string
+  /** An external address translated 1:1 to it, for everything that its security groups let. */
+  readonly elastic?: string
   /** Security groups it is a member of; none: everything is allowed. */
   readonly groups: readonly string[]
 }
@@ -74,6 +95,8 @@ export type VpcPlan = {
   readonly attachments: readonly Attachment[]
   readonly vips: readonly PlannedVip[]
   readonly groups: readonly PlannedGroup[]
+  /** Absent: none. */
+  readonly peerings?: readonly PlannedPeering[]
 }
 
 /** What all VPCs of a host share. */

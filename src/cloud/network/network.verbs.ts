@@ -1,7 +1,19 @@
-import { cidr, type Cidr, contains, formatCidr, isUsable, overlaps, parseCidr, parseIpv4 } from '#lib/cidr.ts'
+import type { Static, TSchema } from 'typebox'
+import {
+  cidr,
+  type Cidr,
+  contains,
+  formatCidr,
+  isUsable,
+  overlaps,
+  parseCidr,
+  parseIpv4,
+  within,
+} from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
-import { ALL, PLATFORM } from '#engine/resource.ts'
-import { authorise, authoriseFirst, ownTenant } from '#cloud/access.ts'
+import type { Kind } from '#engine/kind.ts'
+import { ALL, PLATFORM, type Resource } from '#engine/resource.ts'
+import { actionOf, authorise, authoriseFirst, ownTenant } from '#cloud/access.ts'
 import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
 import { randomRange6, vpcIndexMax } from './addresses.driver.ts'
 import { network as joiner } from '#cloud/inside/network.kind.ts'
@@ -14,15 +26,19 @@ const PREFIX_MAX = 29
 // No machine may have these: this network, loopback, link-local (resolver and metadata), multicast and reserved.
 const UNUSABLE = ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'].map(cidr)
 
-export async function createVpc(
-  { draft, caller, settings, pick }: VerbContext,
-  input: { name: string; internet: boolean; labels?: Record<string, string> } & Pick<
-    Vpc['spec'],
-    'vpn' | 'deployments'
-  >,
-): Promise<Vpc> {
+export type NewVpc = {
+  readonly name: string
+  readonly internet: boolean
+  readonly labels?: Record<string, string>
+  /** The range that its subnets must lie in. */
+  readonly cidr?: string
+} & Pick<Vpc['spec'], 'vpn' | 'deployments'>
+
+export async function createVpc(context: VerbContext, input: NewVpc): Promise<Vpc> {
+  const { draft, caller, settings, pick } = context
   authorise(caller, 'write', 'vpc:create', { kind: 'vpc', name: input.name })
   const tenant = ownTenant(caller)
+  const range = input.cidr === undefined ? undefined : usableRange(input.cidr, settings.fabric)
   const index = await pick.index(draft, 'vpc-index', vpcIndexMax(settings.fabric))
   if (index === undefined)
     throw new CloudError('exhausted', 'This installation has no room for another VPC', { rule: 'capacity' })
@@ -36,6 +52,7 @@ export async function createVpc(
       range6: randomRange6(),
       ...(input.vpn === undefined ? {} : { vpn: input.vpn }),
       ...(input.deployments === undefined ? {} : { deployments: input.deployments }),
+      ...(range === undefined ? {} : { cidr: formatCidr(range) }),
     },
   })
   draft.claim(
@@ -51,36 +68,42 @@ export async function createVpc(
   return made
 }
 
+/** Kinds that go with a VPC although they keep other things from going. */
+const FOLLOW = ['workload', 'replica', 'subnet', 'security-group', 'route-table', 'nat-gateway']
+
 export async function deleteVpc(
   { draft, caller }: VerbContext,
   id: string,
   how: { hold?: readonly string[] } = {},
 ): Promise<Vpc> {
   authoriseFirst(caller, 'write', 'vpc:delete')
-  const it = await existing({ draft, caller }, id)
+  const it = await existingVpc({ draft, caller }, id)
   authorise(caller, 'write', 'vpc:delete', it)
   const joining = { tenant: it.tenant, terms: [`vpc:${it.id}`], deleted: false }
   for (const joined of await draft.list(joiner, joining))
     draft.edit(joiner, joined, {
       spec: { members: joined.spec.members.filter((one) => one.vpc !== it.id) },
     })
-  draft.mark(it, { follow: ['workload', 'replica', 'subnet', 'security-group', 'route-table'], ...how })
+  draft.mark(it, { follow: FOLLOW, ...how })
   return it
 }
 
+/** `checkPeered` refuses what overlaps a range behind a peering. */
 export async function createSubnet(
   context: VerbContext,
   input: { vpc: string; name: string; cidr: string; gateway: string; labels?: Record<string, string> },
+  checkPeered: (context: VerbContext, it: Vpc, range: string) => Promise<void>,
 ): Promise<Subnet> {
   const { draft, caller, settings, pick } = context
   authorise(caller, 'write', 'vpc:update', { kind: 'subnet', name: input.name })
   const tenant = ownTenant(caller)
-  const range = subnetRange(input.cidr, settings.fabric)
+  const range = usableRange(input.cidr, settings.fabric)
   const gateway = parseIpv4(input.gateway)
   if (gateway === undefined || !isUsable(range, gateway))
     throw new CloudError('invalid', `must be a usable address inside ${input.cidr}`, { field: 'gateway' })
-  const parent = await existing({ draft, caller }, input.vpc)
-  if (parent.deletedAt !== undefined) throw new CloudError('not_found', 'VPC not found')
+  const parent = await liveVpc(context, input.vpc)
+  if (parent.spec.cidr !== undefined && !within(cidr(parent.spec.cidr), range))
+    throw new CloudError('invalid', `must lie in the VPC's range ${parent.spec.cidr}`, { field: 'cidr' })
   await draft.guard(`subnets:${parent.id}`, parent.id)
   const siblings = await draft.list(subnet, { tenant, terms: [`vpc:${parent.id}`] })
   for (const other of siblings)
@@ -89,6 +112,7 @@ export async function createSubnet(
         field: 'cidr',
         rule: 'in_use',
       })
+  await checkPeered(context, parent, input.cidr)
   if (siblings.length) needPromise(context, 'subnets', 'several subnets in one VPC', 'vpc')
   await needOwnRange(context, range)
   const config = await currentProvider({ draft })
@@ -137,7 +161,8 @@ async function needOwnRange(context: VerbContext, range: Cidr): Promise<void> {
       })
 }
 
-function subnetRange(text: string, fabric: string): Cidr {
+/** The range of a VPC or subnet. */
+function usableRange(text: string, fabric: string): Cidr {
   const range = parseCidr(text)
   if (!range)
     throw new CloudError(
@@ -157,7 +182,33 @@ function subnetRange(text: string, fabric: string): Cidr {
   return range
 }
 
-async function existing({ draft, caller }: Pick<VerbContext, 'draft' | 'caller'>, id: string): Promise<Vpc> {
+/** A resource of the caller's tenant that it may change and that is not on its way out, else `not_found`. */
+export async function toChange<S extends TSchema, T extends TSchema>(
+  { draft, caller }: Pick<VerbContext, 'draft' | 'caller'>,
+  kind: Kind<S, T>,
+  id: string,
+  title: string,
+): Promise<Resource<Static<S>, Static<T>>> {
+  const action = actionOf(kind.name, 'update')
+  authoriseFirst(caller, 'write', action)
+  const it = await draft.get(kind, ownTenant(caller), id)
+  if (!it || it.deletedAt !== undefined) throw new CloudError('not_found', `${title} not found`)
+  authorise(caller, 'write', action, it)
+  return it
+}
+
+/** A VPC of the caller's tenant that is not on its way out, else `not_found`. */
+export async function liveVpc(context: Pick<VerbContext, 'draft' | 'caller'>, id: string): Promise<Vpc> {
+  const it = await existingVpc(context, id)
+  if (it.deletedAt !== undefined) throw new CloudError('not_found', 'VPC not found')
+  return it
+}
+
+/** A VPC of the caller's tenant, on its way out or not, else `not_found`. */
+export async function existingVpc(
+  { draft, caller }: Pick<VerbContext, 'draft' | 'caller'>,
+  id: string,
+): Promise<Vpc> {
   const it = await draft.get(vpc, ownTenant(caller), id)
   if (!it) throw new CloudError('not_found', 'VPC not found')
   return it

@@ -11,11 +11,15 @@ import type {
   PlannedVip,
   VpcPlan,
 } from './network.driver.ts'
+import type { ElasticIp } from './elastic-ip.kind.ts'
+import type { InternetGateway } from './internet-gateway.kind.ts'
+import type { NatGateway } from './nat-gateway.kind.ts'
 import type { Provider } from './provider.kind.ts'
 import type { RouteTable } from './route-table.kind.ts'
 import type { SecurityGroup } from './security-group.kind.ts'
 import type { Subnet } from './subnet.kind.ts'
 import type { Vpc } from './vpc.kind.ts'
+import { externalOf, hasWayOut, type Peered, peeringsOf, routesOf } from './ways.ts'
 
 /** Everything a VPC's router and DNS are derived from. */
 export type World = {
@@ -25,6 +29,12 @@ export type World = {
   readonly replicas: readonly Replica[]
   readonly groups: readonly SecurityGroup[]
   readonly routeTables: readonly RouteTable[]
+  /** Those that are attached to it, associated in it, in it, or of it, and not on their way out. */
+  readonly internetGateways: readonly InternetGateway[]
+  readonly elasticIps: readonly ElasticIp[]
+  readonly natGateways: readonly NatGateway[]
+  /** Its accepted peerings. */
+  readonly peered: readonly Peered[]
   readonly provider: Provider | undefined
 }
 
@@ -36,17 +46,20 @@ export function planVpc(world: World, settings: Settings): Omit<VpcPlan, 'genera
   const { vpc } = world
   const known = new Map(world.subnets.map((it) => [it.id, it]))
   const workloads = new Map(world.workloads.map((it) => [it.id, it]))
+  const subnets = world.subnets.map((it) => planSubnet(it, world))
+  const planned = new Map(subnets.map((it) => [it.id, it]))
   const attachments = world.replicas
     .filter((it) => known.has(it.spec.subnet) && !it.status.released)
-    .map((it) => planAttachment(it, workloads.get(it.spec.workload), known, vpc))
+    .map((it) => planAttachment(it, workloads.get(it.spec.workload), planned.get(it.spec.subnet), world))
+  const peerings = peeringsOf(world)
   return {
     vpc: vpc.id,
     tenant: vpc.tenant,
     index: vpc.spec.index,
-    internet: vpc.spec.internet,
+    internet: hasWayOut(world),
     range6: vpc.spec.range6,
     uplink: uplinkOf(settings.fabric, vpc.spec.index),
-    subnets: world.subnets.map((it) => planSubnet(it, world)),
+    subnets,
     attachments,
     vips: world.workloads
       .filter((it) => known.has(it.spec.subnet) && !isOver(it, world.replicas))
@@ -54,22 +67,17 @@ export function planVpc(world: World, settings: Settings): Omit<VpcPlan, 'genera
         it.spec.vip === undefined ? [] : planVip(it, it.spec.vip, world.replicas, known, vpc),
       ),
     groups: world.groups.filter((it) => it.deletedAt === undefined).map(planGroup),
+    ...(peerings.length ? { peerings } : {}),
   }
 }
 
-function planSubnet(it: Subnet, { vpc, routeTables }: World): PlannedSubnet {
-  const table = routeTables.find(
-    (table) => table.deletedAt === undefined && table.spec.subnets.includes(it.id),
-  )
-  const routes = table?.spec.routes.map((route) => ({
-    cidr: route.cidr,
-    target: route.target === 'address' ? { address: route.address ?? '' } : route.target,
-  }))
+function planSubnet(it: Subnet, world: World): PlannedSubnet {
+  const routes = routesOf(it, world)
   return {
     id: it.id,
     cidr: it.spec.cidr,
     gateway: it.spec.gateway,
-    cidr6: cidr6Of(vpc.spec.range6, it.spec.index6),
+    cidr6: cidr6Of(world.vpc.spec.range6, it.spec.index6),
     ...(routes ? { routes } : {}),
   }
 }
@@ -77,21 +85,18 @@ function planSubnet(it: Subnet, { vpc, routeTables }: World): PlannedSubnet {
 function planAttachment(
   it: Replica,
   workload: Workload | undefined,
-  subnets: ReadonlyMap<string, Subnet>,
-  vpc: Vpc,
+  inSubnet: PlannedSubnet | undefined,
+  world: World,
 ): Attachment {
-  const egress =
-    workload?.spec.egress && vpc.spec.internet
-      ? (workload.spec.externalAddress ?? vpc.spec.natAddress)
-      : undefined
+  const index6 = world.subnets.find((one) => one.id === it.spec.subnet)?.spec.index6 ?? 0
   return {
     id: it.id,
     subnet: it.spec.subnet,
     address: it.spec.address,
-    address6: address6Of(vpc.spec.range6, subnets.get(it.spec.subnet)?.spec.index6 ?? 0, it.spec.address),
+    address6: address6Of(world.vpc.spec.range6, index6, it.spec.address),
     mac: macOf(it.spec.address),
     fabric: it.spec.fabric,
-    ...(egress === undefined ? {} : { egress }),
+    ...externalOf(it.spec, workload, inSubnet, world),
     groups: workload?.spec.securityGroups ?? [],
   }
 }
@@ -155,7 +160,7 @@ export function planZone(world: World, plan: Omit<VpcPlan, 'generation'>): Omit<
     names,
     suffixes: [suffix, 'internal'],
     nameservers: world.provider?.spec.nameservers ?? [],
-    forward: world.vpc.spec.internet,
+    forward: plan.internet,
   }
 }
 

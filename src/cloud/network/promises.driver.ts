@@ -27,6 +27,9 @@ export const NETWORK_PROMISES = {
   groups: 'Security groups decide what passes.',
   revocation: 'Connections end when a change no longer allows them, and only those.',
   routes: 'Route tables decide where a subnet sends.',
+  gateways: 'A gateway is a way out for those who are routed to it, and for nobody else.',
+  'elastic-ip': 'An elastic IP leads to its machine, and is the source of what that sends out.',
+  peering: 'Peered VPCs reach each other where both route there, and nothing beyond.',
   flood: 'A flood of connections from one VPC leaves the others working.',
 } as const
 

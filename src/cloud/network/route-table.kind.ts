@@ -5,28 +5,65 @@ import { PART_STATES } from '#cloud/states.ts'
 
 const Route = Type.Object(
   {
+    /** For who takes single routes away; no two of a table are alike. */
+    id: Type.Optional(Type.String()),
     cidr: Type.String(),
-    /** Where it leads: out by the VPC's uplink, nowhere (dropped), or an attachment's address in the VPC. */
-    target: Type.Enum(['internet', 'blackhole', 'address']),
+    /**
+     * Where it leads: out as if there were no table, nowhere (dropped), to an attachment's address in the VPC, to a gateway
+     * or peering named by `to` (nowhere while that is not there), or `local`, which says what holds anyway: addresses of
+     * the VPC's own subnets are found before any route.
+     */
+    target: Type.Enum([
+      'internet',
+      'blackhole',
+      'address',
+      'internet-gateway',
+      'nat-gateway',
+      'peering',
+      'local',
+    ]),
     address: Type.Optional(Type.String({ format: 'ipv4' })),
+    to: Type.Optional(Type.String()),
+    /** Made when its gateway was attached or its peering accepted, and taken away with that. */
+    automatic: Type.Optional(Type.Boolean()),
   },
   { additionalProperties: false },
 )
 
-/** A route table: where traffic of its subnets goes, the longest prefix first. A subnet without one sends everything else to the uplink. */
+/**
+ * A route table: where traffic of its subnets goes, the longest prefix first. A VPC's main table is that of the subnets
+ * that are in no other. A subnet without any sends everything else to the uplink.
+ */
 export const routeTable = defineKind({
   name: 'route-table',
   spec: Type.Object(
-    { vpc: Type.String(), subnets: Type.Array(Type.String()), routes: Type.Array(Route, { maxItems: 200 }) },
+    {
+      vpc: Type.String(),
+      subnets: Type.Array(Type.String()),
+      routes: Type.Array(Route, { maxItems: 200 }),
+      /** Of which a VPC has one at most; it goes with its VPC alone. */
+      main: Type.Optional(Type.Boolean()),
+    },
     { additionalProperties: false },
   ),
   status: Type.Object({ state: Type.Enum(['pending', 'active']) }),
   initial: { state: 'pending' },
-  immutable: ['vpc'],
+  immutable: ['vpc', 'main'],
   settleSecondsMax: 60,
   states: PART_STATES,
-  claims: (r) =>
-    r.spec.subnets.map((id) => ({ pool: 'route-table-of', value: id, ends: 'deletion' as const })),
+  claims: (r) => [
+    ...r.spec.subnets.map((id) => ({ pool: 'route-table-of', value: id, ends: 'deletion' as const })),
+    ...(r.spec.main
+      ? [
+          {
+            pool: 'main-route-table-of',
+            value: r.spec.vpc,
+            ends: 'deletion' as const,
+            refusal: 'The VPC has a main route table already',
+          },
+        ]
+      : []),
+  ],
   refs: (r) => [
     { to: r.spec.vpc, onDelete: 'cascade' },
     ...r.spec.subnets.map((to) => ({ to, onDelete: 'block' as const })),
@@ -35,3 +72,4 @@ export const routeTable = defineKind({
   wakes: (r) => [`vpc/${r.spec.vpc}`],
 })
 export type RouteTable = ResourceOf<typeof routeTable>
+export type Route = RouteTable['spec']['routes'][number]

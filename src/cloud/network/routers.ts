@@ -9,7 +9,7 @@ import type { NetworkDriver, VpcPlan } from './network.driver.ts'
 export type Routers = {
   /**
    * Applies what differs from what is in force; answers the attachments that are new in it. `parts` are the generations
-   * of the subnets, security groups and route tables that the plan was made from, by id.
+   * of what the plan was made from, by id: subnets, security groups, route tables, gateways, elastic IPs, peerings.
    */
   apply(
     plan: Omit<VpcPlan, 'generation'>,
@@ -26,6 +26,8 @@ export type Routers = {
   serving(vpc: string, replica: string): boolean
   /** Whether the plan in force was made from this generation of a part, or a later one. */
   holds(vpc: string, part: string, generation: number): boolean
+  /** Whether the plan in force is known and was made without this part. */
+  lacks(vpc: string, part: string): boolean
   /** Whether the plan in force is known and has neither an attachment nor a VIP of this id. */
   isFreeOf(vpc: string, id: string): boolean
 }
@@ -96,6 +98,7 @@ export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers
     attached: (vpc, replica) => held.get(vpc)?.attachments.has(replica) ?? false,
     serving: (vpc, replica) => held.get(vpc)?.backends.has(replica) ?? false,
     holds: (vpc, part, generation) => (held.get(vpc)?.parts.get(part) ?? -1) >= generation,
+    lacks: (vpc, part) => held.get(vpc)?.parts.has(part) === false,
     isFreeOf(vpc, id) {
       const it = held.get(vpc)
       return it !== undefined && !it.attachments.has(id) && !it.vips.has(id)

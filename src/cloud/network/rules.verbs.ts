@@ -1,11 +1,9 @@
 import { isIPv6 } from 'node:net'
-import { contains, cidr, parseCidr, parseIpv4 } from '#lib/cidr.ts'
+import { parseCidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import { authorise, ownTenant } from '#cloud/access.ts'
 import { needPromise, type VerbContext } from '#cloud/context.ts'
-import { routeTable, type RouteTable } from './route-table.kind.ts'
 import { securityGroup, type SecurityGroup } from './security-group.kind.ts'
-import { subnet } from './subnet.kind.ts'
 import { vpc } from './vpc.kind.ts'
 
 type Given<R extends { readonly spec: unknown }> = {
@@ -53,37 +51,4 @@ export async function createSecurityGroup(
   needPromise(context, 'groups', 'security groups')
   await checkRules(context, input.spec)
   return context.draft.create(securityGroup, { tenant, ...input })
-}
-
-/** Throws `invalid` unless every subnet is of the VPC and every route can be rendered. */
-export async function checkRoutes(
-  { draft, caller }: Pick<VerbContext, 'draft' | 'caller'>,
-  spec: RouteTable['spec'],
-): Promise<void> {
-  const subnets = await draft.list(subnet, {
-    tenant: ownTenant(caller),
-    terms: [`vpc:${spec.vpc}`],
-    deleted: false,
-  })
-  for (const id of spec.subnets)
-    if (!subnets.some((it) => it.id === id))
-      throw new CloudError('invalid', `no subnet ${id} in this VPC`, { field: 'spec.subnets' })
-  for (const [at, route] of spec.routes.entries()) {
-    if (!parseCidr(route.cidr))
-      throw new CloudError('invalid', 'must be an IPv4 network', { field: `spec.routes.${at}.cidr` })
-    if (route.target !== 'address') continue
-    const hop = parseIpv4(route.address ?? '')
-    if (hop === undefined || !subnets.some((it) => contains(cidr(it.spec.cidr), hop)))
-      throw new CloudError('invalid', 'must be an address in the VPC', { field: `spec.routes.${at}.address` })
-  }
-}
-
-export async function createRouteTable(context: VerbContext, input: Given<RouteTable>): Promise<RouteTable> {
-  authorise(context.caller, 'write', 'vpc:update', { kind: 'route-table', name: input.name })
-  const tenant = ownTenant(context.caller)
-  if (!(await context.draft.get(vpc, tenant, input.spec.vpc)))
-    throw new CloudError('not_found', 'VPC not found')
-  needPromise(context, 'routes', 'route tables')
-  await checkRoutes(context, input.spec)
-  return context.draft.create(routeTable, { tenant, ...input })
 }

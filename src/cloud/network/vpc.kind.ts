@@ -12,12 +12,15 @@ const TOLD = {
   natAddress: 'vpc.addresses.changed',
 } as const
 
-/** A VPC: an address space and router of its own; nothing crosses between two of them unless it leaves by an external address. */
+/** A VPC: an address space and router of its own; nothing crosses between two of them unless it leaves by an external address or they are peered. */
 export const vpc = defineKind({
   name: 'vpc',
   spec: Type.Object(
     {
-      /** Whether anything in it may have a way out; off means none, DNS of outside names included. */
+      /**
+       * Whether anything in it may have a way out by itself; off means none but by gateways that its route tables lead to,
+       * DNS of outside names included.
+       */
       internet: Type.Boolean(),
       /** Number that names its links and transit addresses on the host; given at creation. */
       index: Type.Integer({ minimum: 0, maximum: 131071 }),
@@ -48,6 +51,8 @@ export const vpc = defineKind({
           { maxProperties: 100 },
         ),
       ),
+      /** The range that its subnets lie in; absent: they may be anywhere. */
+      cidr: Type.Optional(Type.String()),
     },
     { additionalProperties: false },
   ),
@@ -56,7 +61,7 @@ export const vpc = defineKind({
     message: Type.Optional(Type.String()),
   }),
   initial: { state: 'pending' },
-  immutable: ['index', 'range6'],
+  immutable: ['index', 'range6', 'cidr'],
   settleSecondsMax: 60,
   states: {
     pending: { advice: HOST_ADVICE },

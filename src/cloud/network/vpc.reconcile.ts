@@ -7,7 +7,12 @@ import type { Settings } from '#cloud/context.ts'
 import { certificate } from '#cloud/edge/certificate.kind.ts'
 import { tunnel } from '#cloud/edge/tunnel.kind.ts'
 import { addressClosed } from '#cloud/observe/usage.kind.ts'
+import { elasticIp, type ElasticIp } from './elastic-ip.kind.ts'
+import { internetGateway } from './internet-gateway.kind.ts'
+import { natGateway, type NatGateway } from './nat-gateway.kind.ts'
 import type { NetworkDriver } from './network.driver.ts'
+import { otherOf, peering, type Peering } from './peering.kind.ts'
+import { rangesOf } from './peering.verbs.ts'
 import { planHost, planVpc, planZone, type World } from './plan.ts'
 import { provider, type Provider } from './provider.kind.ts'
 import { routeTable, type RouteTable } from './route-table.kind.ts'
@@ -15,6 +20,7 @@ import type { Routers } from './routers.ts'
 import { securityGroup, type SecurityGroup } from './security-group.kind.ts'
 import { subnet, type Subnet } from './subnet.kind.ts'
 import { vpc, type Vpc } from './vpc.kind.ts'
+import type { Peered } from './ways.ts'
 
 const TEARDOWN_MS = 500
 /** The last thing in a VPC wakes it when it goes; this is for when that was missed. */
@@ -23,6 +29,7 @@ const NETWORK_WAIT_MS = 500
 
 async function readWorld(draft: Draft, it: Vpc): Promise<World> {
   const query = { tenant: it.tenant, terms: [`vpc:${it.id}`] }
+  const live = { ...query, deleted: false }
   const [subnets, workloads, replicas, groups, routeTables, providers] = await Promise.all([
     draft.list(subnet, query),
     draft.list(workload, query),
@@ -31,7 +38,27 @@ async function readWorld(draft: Draft, it: Vpc): Promise<World> {
     draft.list(routeTable, query),
     draft.list(provider, { tenant: PLATFORM }),
   ])
-  return { vpc: it, subnets, workloads, replicas, groups, routeTables, provider: providers[0] }
+  const [internetGateways, natGateways, elasticIps, peered] = await Promise.all([
+    draft.list(internetGateway, live),
+    draft.list(natGateway, live),
+    draft.list(elasticIp, live),
+    readPeered(draft, it),
+  ])
+  const parts = { subnets, workloads, replicas, groups, routeTables }
+  const ways = { internetGateways, natGateways, elasticIps, peered }
+  return { vpc: it, ...parts, ...ways, provider: providers[0] }
+}
+
+/** The accepted peerings of a VPC, each with what is behind it. */
+async function readPeered(draft: Draft, it: Vpc): Promise<Peered[]> {
+  const all = await draft.list(peering, { tenant: it.tenant, terms: [`vpc:${it.id}`], deleted: false })
+  const accepted = all.filter((one) => one.spec.decision === 'accepted')
+  return await Promise.all(
+    accepted.map(async (one) => {
+      const other = otherOf(one, it.id)
+      return { peering: one, vpc: other, ranges: await rangesOf(draft, it.tenant, other) }
+    }),
+  )
 }
 
 /** What leads into a VPC from outside, and follows the same resources as its router. */
@@ -55,7 +82,14 @@ export const reconcileVpc =
       return gone
     }
     const plan = planVpc(world, settings)
-    const parts = [...world.subnets, ...world.groups, ...world.routeTables]
+    const parts = [
+      ...world.subnets,
+      ...world.groups,
+      ...world.routeTables,
+      ...world.natGateways,
+      ...world.elasticIps,
+      ...world.peered.map((one) => one.peering),
+    ]
     const generations = new Map(parts.map((one) => [one.id, one.generation]))
     for (const id of await routers.apply(plan, planZone(world, plan), generations, signal))
       draft.wake(`replica/${id}`)
@@ -69,16 +103,91 @@ export const reconcileVpc =
 /** A subnet, security group or route table is in force when its VPC's router was made from it. */
 export const reconcilePart =
   (routers: Routers): Reconcile<Subnet | SecurityGroup | RouteTable> =>
-  async (it, { draft, why }) => {
+  async (it, look) => {
     if (it.deletedAt !== undefined) return gone
-    if (routers.holds(it.spec.vpc, it.id, it.generation)) return settled({ state: 'active' as const })
-    draft.wake(`${vpc.name}/${it.spec.vpc}`)
-    const inVpc = await draft.get(vpc, it.tenant, it.spec.vpc)
+    const wait = await routerWait(routers, look, it, [it.spec.vpc])
+    return wait === undefined ? settled({ state: 'active' as const }) : again(NETWORK_WAIT_MS, wait)
+  }
+
+/** What a part of a VPC's router waits for, in words. */
+async function routerWait(
+  routers: Routers,
+  { draft, why }: Look,
+  it: { readonly id: string; readonly tenant: string; readonly generation: number },
+  vpcs: readonly string[],
+): Promise<string | undefined> {
+  for (const id of vpcs) {
+    if (routers.holds(id, it.id, it.generation)) continue
+    draft.wake(`${vpc.name}/${id}`)
+    const inVpc = await draft.get(vpc, it.tenant, id)
     const cause = inVpc && (await why(inVpc))
-    return again(
-      NETWORK_WAIT_MS,
-      `waits for the router of VPC ${inVpc?.name ?? '(gone)'}${cause ? `: ${cause}` : ''}`,
+    return `waits for the router of VPC ${inVpc?.name ?? '(gone)'}${cause ? `: ${cause}` : ''}`
+  }
+  return undefined
+}
+
+/** The first of these VPCs whose router still has a part that is to go, in words; undefined when none has. */
+async function routerLeft(
+  routers: Routers,
+  { draft, why }: Look,
+  it: { readonly id: string; readonly tenant: string },
+  vpcs: readonly string[],
+): Promise<string | undefined> {
+  for (const id of vpcs) {
+    const inVpc = await draft.get(vpc, it.tenant, id)
+    if (!inVpc || routers.lacks(id, it.id)) continue
+    draft.wake(`${vpc.name}/${id}`)
+    const cause = await why(inVpc)
+    return `waits for the router of VPC ${inVpc.name} to let go of it${cause ? `: ${cause}` : ''}`
+  }
+  return undefined
+}
+
+/** A NAT gateway is active, and a peering that was accepted, when every router it is in was made from it. */
+export const reconcilePlaced =
+  (routers: Routers): Reconcile<NatGateway | Peering> =>
+  async (it, look) => {
+    const vpcs = 'peer' in it.spec ? [it.spec.vpc, it.spec.peer] : [it.spec.vpc]
+    if (it.deletedAt !== undefined) {
+      const left = await routerLeft(routers, look, it, vpcs)
+      return left === undefined ? gone : again(NETWORK_WAIT_MS, left)
+    }
+    const { decision } = 'peer' in it.spec ? it.spec : { decision: 'accepted' }
+    if (decision === 'pending') return settled({ state: 'pending-acceptance' as const })
+    if (decision === 'rejected') return settled({ state: 'rejected' as const })
+    const wait = await routerWait(routers, look, it, vpcs)
+    if (wait === undefined) return settled({ state: 'active' as const })
+    // Tried on, but told as what it has come to.
+    const isLate = it.overdue !== undefined || it.status.state === 'failed'
+    if (isLate) return again(NETWORK_WAIT_MS, wait, { state: 'failed' as const, message: wait })
+    const state = it.status.state === 'active' ? ('active' as const) : ('pending' as const)
+    return again(NETWORK_WAIT_MS, wait, { state })
+  }
+
+/** An elastic IP is associated when the router of its workload's VPC has it, and free when the one before let go of it. */
+export const reconcileElasticIp =
+  (routers: Routers): Reconcile<ElasticIp> =>
+  async (it, look) => {
+    const before = it.status.vpc === undefined || it.status.vpc === it.spec.vpc ? [] : [it.status.vpc]
+    const isGoing = it.deletedAt !== undefined
+    const left = await routerLeft(
+      routers,
+      look,
+      it,
+      isGoing && it.spec.vpc !== undefined ? [...before, it.spec.vpc] : before,
     )
+    if (left !== undefined) return again(NETWORK_WAIT_MS, left)
+    if (isGoing) {
+      look.draft.record(addressClosed(it, it.spec.address))
+      return gone
+    }
+    if (it.spec.vpc === undefined) return settled({ state: 'allocated' })
+    // Kept before it is asked for, so that it is known where to look when it is taken back meanwhile.
+    const status = { state: it.status.state, vpc: it.spec.vpc }
+    const wait = await routerWait(routers, look, it, [it.spec.vpc])
+    return wait === undefined
+      ? settled({ ...status, state: 'associated' })
+      : again(NETWORK_WAIT_MS, wait, status)
   }
 
 /** Keeps the host's own part like the provider configuration and lets every VPC, tunnel and certificate follow it. */

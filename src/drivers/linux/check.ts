@@ -1,5 +1,5 @@
 import { isIPv6 } from 'node:net'
-import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
+import type { HostPlan, PlannedRoute, VpcPlan } from '#cloud/network/network.driver.ts'
 import { cidr, contains, overlaps, parseCidr, parseIpv4, type Cidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import { isUuid } from '#lib/ids.ts'
@@ -65,6 +65,29 @@ export function checkHostPlan(plan: HostPlan): void {
   for (const it of plan.allowed) network('allowed network', it)
 }
 
+function checkTarget(plan: VpcPlan, target: Exclude<PlannedRoute['target'], string>): void {
+  if ('address' in target) four('next hop', target.address)
+  else if ('nat' in target) four('address of a NAT gateway', target.nat)
+  else if (!plan.peerings?.some((it) => it.id === target.peering))
+    refuse('route to an unknown peering', target.peering)
+}
+
+function checkPeerings(plan: VpcPlan, host: HostPlan): void {
+  const own = plan.subnets.map((it) => network('subnet', it.cidr))
+  const taken = [network('fabric', host.fabric), ...RESERVED, ...own]
+  for (const it of plan.peerings ?? []) {
+    id('peering', it.id)
+    if (!isUuid(it.vpc) || it.vpc === plan.vpc) refuse('no other VPC', it.vpc)
+    for (const range of it.ranges)
+      if (taken.some((other) => overlaps(other, network('range', range))))
+        refuse('range behind a peering overlaps', range)
+  }
+  unique(
+    'peering',
+    (plan.peerings ?? []).map((it) => it.id),
+  )
+}
+
 function checkSubnets(plan: VpcPlan, host: HostPlan): void {
   const ranges = plan.subnets.map((it) => network('subnet', it.cidr))
   const fabric = network('fabric', host.fabric)
@@ -82,7 +105,7 @@ function checkSubnets(plan: VpcPlan, host: HostPlan): void {
     for (const route of subnet.routes ?? []) {
       network('route', route.cidr)
       const { target } = route
-      if (typeof target === 'object') four('next hop', target.address)
+      if (typeof target === 'object') checkTarget(plan, target)
       else if (target !== 'internet' && target !== 'blackhole') refuse('unknown target of a route', target)
     }
     unique(
@@ -106,6 +129,7 @@ function checkAttachments(plan: VpcPlan, host: HostPlan): void {
     if (!MAC.test(it.mac)) refuse('no MAC address', it.mac)
     inside('fabric address', fabric, it.fabric)
     if (it.egress !== undefined) four('egress', it.egress)
+    if (it.elastic !== undefined) four('elastic IP', it.elastic)
     // A group that the plan does not have allows nothing.
     for (const group of it.groups) id('security group', group)
   }
@@ -144,7 +168,9 @@ function checkVips(plan: VpcPlan): void {
   }
   unique(
     'external address',
-    plan.vips.flatMap((it) => it.external ?? []),
+    [...plan.vips.map((it) => it.external), ...plan.attachments.map((it) => it.elastic)].filter(
+      (it) => it !== undefined,
+    ),
   )
 }
 
@@ -188,4 +214,5 @@ export function checkVpcPlan(plan: VpcPlan, host: HostPlan): void {
   checkAttachments(plan, host)
   checkVips(plan)
   checkGroups(plan)
+  checkPeerings(plan, host)
 }

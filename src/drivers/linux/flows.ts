@@ -3,7 +3,9 @@ import {
   VPC_DNS_ADDRESS,
   type Attachment,
   type HostPlan,
+  type PlannedRoute,
   type PlannedRule,
+  type PlannedSubnet,
   type PlannedVip,
   type VpcPlan,
 } from '#cloud/network/network.driver.ts'
@@ -61,6 +63,7 @@ type Index = {
   readonly byId: ReadonlyMap<string, Attachment>
   readonly byAddress: ReadonlyMap<string, Attachment>
   readonly byFabric: ReadonlyMap<string, Attachment>
+  readonly byElastic: ReadonlyMap<string, Attachment>
   readonly services: ReadonlyMap<string, PlannedVip>
   /** VIPs and gateways: the router's own. */
   readonly own: ReadonlySet<string>
@@ -112,6 +115,9 @@ function indexOf(plan: VpcPlan, host: HostPlan): Index {
       ),
     ),
     byFabric: new Map(plan.attachments.map((it) => [it.fabric, it])),
+    byElastic: new Map(
+      plan.attachments.flatMap((it) => (it.elastic && plan.internet ? [[it.elastic, it]] : [])),
+    ),
     services,
     own: new Set([
       ...plan.vips.flatMap((it) => [it.address, canonical(it.address6)]),
@@ -180,27 +186,61 @@ export const allows = (
   flow: { source: string; target: string; protocol: string; port: number | undefined },
 ): boolean => groupsLet(indexOf(plan, host), flow.source, flow.target, flow.protocol, flow.port)
 
-/** True when the table of the machine's subnet leads an outside address to another machine. */
-function isRelayed({ plan }: Index, client: Attachment, destination: string): boolean {
-  const address = parseIpv4(destination)
-  const routes = plan.subnets.find((it) => it.id === client.subnet)?.routes ?? []
-  if (address === undefined) return false
+/** Where the table of a subnet leads an address outside the VPC; undefined: nowhere. */
+export function routeTo(
+  { routes }: Pick<PlannedSubnet, 'routes'>,
+  address: string,
+): PlannedRoute['target'] | undefined {
+  if (!routes) return 'internet'
+  const value = parseIpv4(address)
+  if (value === undefined) return undefined
   const [route] = routes
     .map((it) => ({ ...it, network: cidr(it.cidr) }))
-    .filter((it) => contains(it.network, address))
+    .filter((it) => contains(it.network, value))
     .toSorted((a, b) => b.network.prefix - a.network.prefix)
-  return typeof route?.target === 'object'
+  return route?.target
+}
+
+/** True when an address is behind a peering to which the subnet of the other end routes it. */
+function isPeered({ plan }: Index, address: string, own: string): boolean {
+  const value = parseIpv4(own)
+  const subnet = plan.subnets.find((it) => value !== undefined && contains(cidr(it.cidr), value))
+  const target = subnet && routeTo(subnet, address)
+  const id = typeof target === 'object' && 'peering' in target ? target.peering : undefined
+  const at = parseIpv4(address)
+  return (plan.peerings ?? []).some(
+    (it) => it.id === id && at !== undefined && it.ranges.some((range) => contains(cidr(range), at)),
+  )
+}
+
+/** Whether the tables would lead a flow of a machine out of its VPC in the way it went. */
+function leavesBy(
+  index: Index,
+  client: Attachment,
+  { source, destination, replyDestination }: Flow,
+): boolean {
+  const { plan } = index
+  const subnet = plan.subnets.find((it) => it.id === client.subnet)
+  const target = subnet && routeTo(subnet, destination)
+  if (target === 'internet') return plan.internet && replyDestination === index.egress.get(client.id)
+  if (typeof target !== 'object') return false
+  if ('nat' in target) return plan.internet && replyDestination === target.nat
+  // By another machine, or into another VPC.
+  return replyDestination === source && ('address' in target || isPeered(index, destination, source))
 }
 
 /** Whether the plan would let the flow begin, in the way it did. */
 function isAllowed(index: Index, flow: Flow): boolean {
-  const { plan, host } = index
+  const { host } = index
   const { protocol, source, destination, replySource } = flow
   const client = index.byAddress.get(source)
   const isInRange = (address: string): boolean => index.ranges.some((it) => holds(it, address))
   if (destination === VPC_DNS_ADDRESS)
     return client !== undefined && flow.replyDestination === client.fabric && replySource === host.resolver
   if (!client && isInRange(source) && !index.own.has(source)) return false
+  // From another VPC: what is the VPC's own it reaches by a peering alone.
+  if (!client && !index.own.has(source) && isInRange(destination) && !isPeered(index, source, destination))
+    return false
   const behind = index.byFabric.get(destination)
   if (behind) return replySource === behind.address
   const service = index.services.get(serviceKey(destination, protocol, flow.port))
@@ -216,21 +256,21 @@ function isAllowed(index: Index, flow: Flow): boolean {
     if (!isBackend && (protocol === 'udp' || !index.byAddress.has(replySource))) return false
     return groups()
   }
+  const elastic = index.byElastic.get(destination)
+  if (elastic) return replySource === elastic.address && groups()
   if (replySource !== destination) return false
   if (index.own.has(destination)) return true
   if (index.byAddress.has(destination)) return groups()
   if (isInRange(destination)) return false
-  // Out by another machine, or by the uplink.
-  if (client && isRelayed(index, client, destination)) return flow.replyDestination === source && groups()
-  return (
-    client !== undefined && plan.internet && flow.replyDestination === index.egress.get(client.id) && groups()
-  )
+  return client !== undefined && leavesBy(index, client, flow) && groups()
 }
 
 const holders = (plan: VpcPlan): Map<string, string> =>
   new Map([
     ...plan.attachments.flatMap((it) =>
-      [it.address, canonical(it.address6), it.fabric].map((at) => [at, it.id] as const),
+      [it.address, canonical(it.address6), it.fabric, ...(it.elastic ? [it.elastic] : [])].map(
+        (at) => [at, it.id] as const,
+      ),
     ),
     ...plan.vips.flatMap((it) =>
       [it.address, canonical(it.address6), ...(it.external ? [it.external] : [])].map(
@@ -264,7 +304,8 @@ export function mayRevoke(before: VpcPlan, plan: VpcPlan): boolean {
     !kept(before.subnets, plan.subnets) ||
     !kept(before.attachments, plan.attachments) ||
     !kept(before.vips, plan.vips) ||
-    !kept(before.groups, plan.groups)
+    !kept(before.groups, plan.groups) ||
+    !kept(before.peerings ?? [], plan.peerings ?? [])
   )
 }
 

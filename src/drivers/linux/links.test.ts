@@ -18,7 +18,7 @@ import {
   type Item,
   type SeenItem,
 } from './links.ts'
-import { routerLink, UPLINK } from './names.ts'
+import { peeringLink, routerLink, UPLINK } from './names.ts'
 
 const OUTSIDE = ['8.8.8.8', '192.0.2.1', '172.16.0.1']
 
@@ -35,6 +35,7 @@ const anyRoute = (addresses: readonly string[]): fc.Arbitrary<PlannedRoute> =>
     target: fc.oneof(
       fc.constantFrom('internet' as const, 'blackhole' as const),
       fc.constantFrom(...addresses).map((address) => ({ address })),
+      fc.constantFrom({ nat: '100.72.0.40' }, { peering: 'near' }, { peering: 'far' }),
     ),
   })
 
@@ -72,11 +73,11 @@ const anyWorld: fc.Arbitrary<{ plan: VpcPlan; links: Set<string> }> = fc
       address: `10.0.${(index % 2) + 1}.${last}`,
       address6: `fd00:0:1:${(index % 2) + 1}:0:0:0:${last.toString(16)}`,
     }))
-    const plan = { ...base, internet, subnets, attachments, vips: vip ? base.vips : [] }
-    return {
-      plan,
-      links: new Set(attachments.filter((_, index) => attached[index]).map((it) => routerLink(it.id))),
-    }
+    const peerings = ['near', 'far'].map((id) => ({ id, vpc: plannedVpc(2).vpc, ranges: ['172.16.0.0/12'] }))
+    const plan = { ...base, internet, subnets, attachments, vips: vip ? base.vips : [], peerings }
+    const there = attachments.filter((_, index) => attached[index]).map((it) => routerLink(it.id))
+    // The other router of one of the two is not there yet.
+    return { plan, links: new Set([...there, peeringLink('near')]) }
   })
 
 /** What a table says of an address: the longest prefix, of the same length the one that is not last. */
@@ -152,6 +153,11 @@ describe('the routes of a VPC', () => {
     const { target } = route
     if (target === 'internet') return out
     if (target === 'blackhole') return 'blackhole'
+    if ('nat' in target) return `via ${plan.uplink.host} dev ${UPLINK}`
+    if ('peering' in target) {
+      const link = peeringLink(target.peering)
+      return links.has(link) ? `dev ${link}` : 'unreachable'
+    }
     const hop = plan.attachments.find((it) => it.address === target.address)
     return hop && links.has(routerLink(hop.id))
       ? `via ${hop.address} dev ${routerLink(hop.id)} onlink`

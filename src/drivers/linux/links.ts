@@ -8,7 +8,7 @@ import type {
 } from '#cloud/network/network.driver.ts'
 import type { Difference, Thing } from '#cloud/observe/finding.driver.ts'
 import { cidr } from '#lib/cidr.ts'
-import { routerLink, UPLINK } from './names.ts'
+import { peeringLink, routerLink, UPLINK } from './names.ts'
 
 /**
  * One thing that `ip` can set: `slot` is what there can be one of (the route to an address in a table), `value` what
@@ -105,6 +105,11 @@ function subnetTable(
     if (target === 'blackhole') return { target }
     if (target === 'internet')
       return { target: plan.internet ? `via ${plan.uplink.host} dev ${UPLINK}` : 'unreachable' }
+    if ('nat' in target) return { target: `via ${plan.uplink.host} dev ${UPLINK}` }
+    if ('peering' in target) {
+      const link = peeringLink(target.peering)
+      return links.has(link) ? { target: `dev ${link}` } : { target: 'unreachable' }
+    }
     const hop = plan.attachments.find((it) => it.address === target.address)
     const link = hop && routerLink(hop.id)
     // Until the machine is there, what is behind it cannot be reached.
@@ -165,17 +170,22 @@ export function itemsInside(plan: VpcPlan, host: HostPlan, links: ReadonlySet<st
     ...plan.attachments
       .filter((it) => links.has(routerLink(it.id)))
       .flatMap((it) => linkItems(it, gateways.get(it.subnet) ?? '')),
+    ...(plan.peerings ?? []).map((it) => peeringLink(it.id)).flatMap((it) => (links.has(it) ? [up(it)] : [])),
     ...plan.subnets.flatMap((it) => (it.routes ? subnetTable(plan, it, it.routes, links) : [])),
   ]
 }
 
 /** External addresses that lead to the VPC, or that it sends from. */
-export const externalsOf = (plan: VpcPlan): string[] =>
-  plan.internet
-    ? [
-        ...new Set([...plan.vips.map((it) => it.external), ...plan.attachments.map((it) => it.egress)]),
-      ].filter((it) => it !== undefined)
-    : []
+export const externalsOf = (plan: VpcPlan): string[] => {
+  if (!plan.internet) return []
+  const targets = plan.subnets.flatMap((it) => it.routes ?? []).map((it) => it.target)
+  const all = [
+    ...plan.vips.map((it) => it.external),
+    ...plan.attachments.flatMap((it) => [it.egress, it.elastic]),
+    ...targets.map((it) => (typeof it === 'object' && 'nat' in it ? it.nat : undefined)),
+  ]
+  return [...new Set(all)].filter((it) => it !== undefined)
+}
 
 /** Everything of one VPC on the host: its uplink, and the routes to what is reached by it. */
 export function itemsOnHost(plan: VpcPlan, uplink: string): Item[] {
@@ -303,7 +313,11 @@ const KERNELS_LINK = /^(lo|(tunl|gre|gretap|erspan|ip_vti|ip6_vti|sit|ip6tnl|ip6
 
 /** Links of a namespace that the plan does not have. */
 export const strayLinks = (plan: VpcPlan, links: readonly LinkJson[]): string[] => {
-  const planned = new Set([UPLINK, ...plan.attachments.map((it) => routerLink(it.id))])
+  const planned = new Set([
+    UPLINK,
+    ...plan.attachments.map((it) => routerLink(it.id)),
+    ...(plan.peerings ?? []).map((it) => peeringLink(it.id)),
+  ])
   return links.map((it) => it.ifname).filter((it) => !KERNELS_LINK.test(it) && !planned.has(it))
 }
 

@@ -10,7 +10,7 @@ import type {
 import { auditedBy, type Difference, type Repair } from '#cloud/observe/finding.driver.ts'
 import { EVERY_PROMISE } from '#cloud/network/promises.driver.ts'
 import type { Clock } from '#lib/clock.ts'
-import { CloudError } from '#lib/errors.ts'
+import { CloudError, messageOf } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import { makeLink, moveLink, removeLinkOf } from './attach.ts'
 import { checkHostPlan, checkVpcPlan } from './check.ts'
@@ -25,6 +25,7 @@ import { lookAtHost, namespaceThere, type SeenHost, type Setting } from './look.
 import { missingOnHost } from './missing.ts'
 import { namesFor } from './names.ts'
 import { openPlans } from './plans.ts'
+import { makePeeringLinks } from './peerings.ts'
 import { converge, lookForDrift, removeRouter } from './router.ts'
 import { ipBatch, ipShow } from './run.ts'
 
@@ -79,6 +80,7 @@ const REPAIRED_MAX = 32
 // Lanes that no VPC's id can be.
 const HOST_LANE = 'host'
 const HOST_PLAN_LANE = 'host plan'
+const PEERINGS_LANE = 'peerings'
 const NO_HOST_PLAN: readonly Difference[] = [
   { what: 'missing', thing: 'file', detail: 'the host has no network plan' },
 ]
@@ -146,6 +148,25 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     it.swept = it.plan
   }
 
+  /**
+   * Makes the links of a router's peerings that are missing. The routers at their other ends are brought up after this
+   * one, since each waits for its own turn alone.
+   */
+  async function bringPeerings(it: Held, setting: Setting): Promise<boolean> {
+    if (!it.plan.peerings?.length) return false
+    const made = await lane(PEERINGS_LANE, () => makePeeringLinks(setting, it.plan))
+    for (const vpc of made) {
+      const bringOther = async (): Promise<void> => {
+        const other = held.get(vpc)
+        if (other) await bring(other, UNENDING)
+      }
+      void lane(vpc, bringOther).catch((error: unknown) =>
+        log.warn('the other side of a peering was not brought up', { vpc, error: messageOf(error) }),
+      )
+    }
+    return made.length > 0
+  }
+
   /** Makes a router what the held plan says, and keeps the plan when it is. */
   async function bring(it: Held, signal: AbortSignal): Promise<void> {
     await keepHost(signal, true)
@@ -158,6 +179,8 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
       before,
     })
     it.loaded = loaded
+    if (await bringPeerings(it, setting))
+      await converge(setting, it.plan, it.loaded, { thorough: false, before: undefined })
     it.inForce = it.plan
     it.repaired = [...it.repaired, ...drift].slice(-REPAIRED_MAX)
     if (it.suspect) it.swept = undefined

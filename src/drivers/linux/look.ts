@@ -205,7 +205,7 @@ export function gapOf(
     seen.inside.find((it) => it.ifname === UPLINK),
     seen.hostLink,
   )
-  const links = new Set(seen.inside.map((it) => it.ifname).filter(isRouterLink))
+  const links = new Set(seen.inside.map((it) => it.ifname).filter((it) => it !== UPLINK))
   const strays = strayLinks(plan, seen.inside)
   // What hangs on a broken uplink, or on a link that is not the router's, goes with it.
   const going = new Set([...(uplink ? [UPLINK] : []), ...strays])

@@ -33,6 +33,9 @@ const short = (id: string): string => {
 /** The router's end of an attachment's link, inside the VPC's namespace. */
 export const routerLink = (attachment: string): string => `c${short(attachment)}`
 
+/** Both ends of the link of a peering, each in the namespace of its VPC. */
+export const peeringLink = (peering: string): string => `p${short(peering)}`
+
 export const isRouterLink = (link: string): boolean => /^c[0-9a-v]{8}$/.test(link)
 
 export function namesFor(prefix: string): Names {

@@ -12,7 +12,8 @@ export type Packet = {
   readonly port: number
 }
 
-type Verdict = 'accept' | 'drop' | 'reject'
+/** `snat ADDRESS` where a source is translated. */
+type Verdict = 'accept' | 'drop' | 'reject' | `snat ${string}`
 type Chain = { readonly lines: readonly string[]; readonly policy: Verdict }
 
 /** A table as text, taken apart: what this program writes, not all that nftables can read. */
@@ -46,6 +47,13 @@ const inNetwork = (network: string, address: string): boolean => {
   const list = new BlockList()
   list.addSubnet(base, Number(prefix), isIPv6(base) ? 'ipv6' : 'ipv4')
   return list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+}
+
+/** What a map has for an address: its own element, or that of the network it lies in. */
+function elementOf(table: Table, map: string, address: string): string | undefined {
+  const elements = table.sets.get(map)
+  const network = [...(elements?.keys() ?? [])].find((it) => it.includes('/') && inNetwork(it, address))
+  return elements?.get(address) ?? (network === undefined ? undefined : elements?.get(network))
 }
 
 type Match = readonly [pattern: RegExp, holds: (packet: Packet, ...groups: (string | undefined)[]) => boolean]
@@ -114,12 +122,24 @@ export function verdictOf(table: Table, name: string, packet: Packet): Verdict {
   function act(action: string, depth: number): Verdict | undefined | 'end' {
     if (action === 'accept' || action === 'drop') return action
     if (action.startsWith('reject ')) return 'reject'
+    const [, to] = /^snat ip6? to ([\d.]+)$/.exec(action) ?? []
+    if (to) return `snat ${to}`
+    const [, sources = ''] = /^snat ip to ip saddr map @(\w+)$/.exec(action) ?? []
+    if (sources) {
+      const by = table.sets.get(sources)?.get(packet.source)
+      return by === undefined ? undefined : `snat ${by}`
+    }
+    if (/^snat ip6? to ip6? saddr \. /.test(action)) {
+      const [, pairs = ''] = / map @(\w+)$/.exec(action) ?? []
+      const by = table.sets.get(pairs)?.get(`${packet.source} . ${packet.destination}`)
+      return by === undefined ? undefined : `snat ${by}`
+    }
     const [, verb, chain = ''] = /^(goto|jump) (\w+)$/.exec(action) ?? []
     if (verb) return walk(chain, depth + 1) ?? (verb === 'goto' ? 'end' : undefined)
     const [, family, side, map = ''] = /^(ip6?) ([sd])addr vmap @(\w+)$/.exec(action) ?? []
     if (!family) throw new Error(`cannot read: ${action}`)
     if ((family === 'ip6') !== isIPv6(packet.source)) return undefined
-    const led = table.sets.get(map)?.get(side === 's' ? packet.source : packet.destination)
+    const led = elementOf(table, map, side === 's' ? packet.source : packet.destination)
     return led === undefined ? undefined : act(led, depth)
   }
 

@@ -3,9 +3,9 @@ import { BlockList, isIPv6 } from 'node:net'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { plannedHost, plannedVpc } from '#cloud/network/network.conformance.ts'
-import type { Attachment, PlannedRule, VpcPlan } from '#cloud/network/network.driver.ts'
-import { allows } from './flows.ts'
-import { routerLink, UPLINK } from './names.ts'
+import type { Attachment, PlannedRoute, PlannedRule, VpcPlan } from '#cloud/network/network.driver.ts'
+import { allows, routeTo } from './flows.ts'
+import { peeringLink, routerLink, UPLINK } from './names.ts'
 import { parseTable, verdictOf, type Packet } from './nft.testing.ts'
 import { vpcRules } from './render.ts'
 
@@ -183,6 +183,82 @@ describe('the rules of security groups', () => {
         assert.equal(verdictOf(table, 'forward', { ...packet, oifname: UPLINK }), 'drop')
       }),
     )
+  })
+})
+
+const NAT = '100.72.0.40'
+const anyWay: fc.Arbitrary<PlannedRoute> = fc.record({
+  cidr: fc.constantFrom('0.0.0.0/0', '192.0.2.0/24', '192.0.2.80/32', '192.0.0.0/8', '8.0.0.0/8'),
+  target: fc.constantFrom<PlannedRoute['target']>(
+    'internet',
+    'blackhole',
+    { nat: NAT },
+    { nat: '100.72.0.41' },
+  ),
+})
+
+describe('the ways out', () => {
+  test('are those of the longest route, each under its own address', () => {
+    const tables = fc.uniqueArray(anyWay, { selector: (it) => it.cidr, maxLength: 5 })
+    const destinations = fc.constantFrom(OUTSIDE, '192.0.2.1', '192.1.1.1', '8.8.8.8', '9.9.9.9')
+    fc.assert(
+      fc.property(tables, destinations, fc.boolean(), (routes, destination, hasOwn) => {
+        const from = attachmentOf(5, [], hasOwn)
+        const base = plannedVpc(1)
+        const [subnet] = base.subnets
+        assert.ok(subnet)
+        const plan = {
+          ...base,
+          vips: [],
+          subnets: [{ ...subnet, id: 'net', routes }],
+          attachments: [from],
+        }
+        const target = routeTo({ routes }, destination)
+        // The kernel's routes keep what leads nowhere from coming here.
+        if (target === undefined || target === 'blackhole') return
+        const source =
+          typeof target === 'object' && 'nat' in target ? target.nat : hasOwn ? '100.72.0.1' : undefined
+        const table = parseTable(vpcRules(plan, plannedHost, routerLink))
+        const packet = {
+          iifname: routerLink(from.id),
+          oifname: UPLINK,
+          source: from.address,
+          destination,
+          original: destination,
+          protocol: 'tcp' as const,
+          port: 80,
+        }
+        assert.equal(verdictOf(table, 'forward', packet), source === undefined ? 'reject' : 'accept')
+        if (source !== undefined) assert.equal(verdictOf(table, 'postrouting', packet), `snat ${source}`)
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  test('by a peering comes only what is behind it, to the VPC alone', () => {
+    const peer = { id: 'near', vpc: plannedVpc(2).vpc, ranges: ['10.9.0.0/16'] }
+    const table = parseTable(vpcRules(plannedVpc(1, { peerings: [peer] }), plannedHost, routerLink))
+    const spoofing = table.chains.get('spoofing')?.lines ?? []
+    // Whether the route back leads to the same link is the kernel's to say.
+    assert.equal(spoofing.at(-1), 'fib saddr . iif oif missing drop')
+    const chain = { lines: spoofing.slice(0, -1), policy: 'accept' as const }
+    const raw = { ...table, chains: new Map([['raw', chain]]) }
+    const from = (source: string, destination: string) =>
+      verdictOf(raw, 'raw', {
+        iifname: peeringLink('near'),
+        oifname: '',
+        source,
+        destination,
+        original: destination,
+        protocol: 'tcp',
+        port: 80,
+      })
+    assert.equal(from('10.9.3.4', '10.0.1.11'), 'accept')
+    assert.equal(from('10.0.1.12', '10.0.1.11'), 'drop')
+    assert.equal(from('192.0.2.80', '10.0.1.11'), 'drop')
+    for (const it of [OUTSIDE, '169.254.169.253', '100.120.128.31', '100.72.0.101', '10.9.1.1'])
+      assert.equal(from('10.9.3.4', it), 'drop', it)
+    assert.equal(from('fd00:0:2:1::11', 'fd00:0:1:1::11'), 'drop')
   })
 })
 

@@ -2,10 +2,14 @@ import {
   VPC_DNS_ADDRESS,
   type Attachment,
   type HostPlan,
+  type PlannedPeering,
+  type PlannedRoute,
   type VpcPlan,
 } from '#cloud/network/network.driver.ts'
+import { cidr } from '#lib/cidr.ts'
 import { groupChains } from './groups.ts'
-import { UPLINK } from './names.ts'
+import { widest } from './host.ts'
+import { peeringLink, UPLINK } from './names.ts'
 import { nftChain, nftReplace, nftSet, type Element } from './nft.ts'
 
 /** The table of a VPC's router, inside its namespace. */
@@ -20,17 +24,31 @@ const relays = (plan: VpcPlan): { link: Attachment; cidr: string }[] => {
   const byAddress = new Map(plan.attachments.map((it) => [it.address, it]))
   const found = new Map<string, { link: Attachment; cidr: string }>()
   for (const { cidr, target } of plan.subnets.flatMap((it) => it.routes ?? [])) {
-    const link = typeof target === 'object' ? byAddress.get(target.address) : undefined
+    const link = typeof target === 'object' && 'address' in target ? byAddress.get(target.address) : undefined
     if (link) found.set(`${link.id} ${cidr}`, { link, cidr })
   }
   return [...found.values()]
 }
 
+/** By a peering comes only what is behind it, and it goes only to the VPC's own subnets. */
+const fromPeer = ({ id, ranges }: PlannedPeering, own: readonly string[]): string[] => {
+  const link = `iifname "${peeringLink(id)}"`
+  if (!own.length || !ranges.length) return [`${link} drop`]
+  return [
+    `${link} meta nfproto ipv6 drop`,
+    `${link} ip saddr != { ${widest(ranges).join(', ')} } drop`,
+    `${link} ip daddr != { ${own.join(', ')} } drop`,
+  ]
+}
+
 function spoofing(plan: VpcPlan, host: HostPlan, linkOf: (id: string) => string): string {
   const own = plan.subnets.map((it) => it.cidr)
-  const forbidden = [...own, host.fabric, '169.254.0.0/16', '127.0.0.0/8', '224.0.0.0/3'].join(', ')
+  const behind = (plan.peerings ?? []).flatMap((it) => it.ranges)
+  const elsewhere = [host.fabric, '169.254.0.0/16', '127.0.0.0/8', '224.0.0.0/3']
+  const forbidden = [...own, ...widest(behind), ...elsewhere].join(', ')
   return nftChain('spoofing', [
     'type filter hook prerouting priority raw; policy accept;',
+    ...(plan.peerings ?? []).flatMap((it) => fromPeer(it, own)),
     ...relays(plan).map(
       ({ link, cidr }) => `iifname "${linkOf(link.id)}" ip saddr ${cidr} ip saddr != { ${forbidden} } accept`,
     ),
@@ -77,6 +95,10 @@ function balancing(plan: VpcPlan): string[] {
       hairpins6.set(`${backend.address6} . ${backend.address6}`, vip.address6)
     }
   })
+  for (const it of plan.attachments) {
+    const self = `${it.address} . ${it.address}`
+    if (it.elastic !== undefined && !hairpins.has(self)) hairpins.set(self, it.elastic)
+  }
   return [
     ...chains,
     nftSet('vips', 'ipv4_addr . inet_proto . inet_service : verdict', four),
@@ -85,6 +107,61 @@ function balancing(plan: VpcPlan): string[] {
     nftSet('hairpins6', 'ipv6_addr . ipv6_addr : ipv6_addr', [...hairpins6]),
   ]
 }
+
+/** Routes of a subnet that lead out by the uplink; the first that holds an address is the one that decides. */
+const outRoutes = (routes: readonly PlannedRoute[]): { cidr: string; nat?: string }[] =>
+  routes
+    .flatMap(({ cidr: network, target }) =>
+      target === 'internet'
+        ? [{ cidr: network }]
+        : typeof target === 'object' && 'nat' in target
+          ? [{ cidr: network, nat: target.nat }]
+          : [],
+    )
+    .toSorted((a, b) => cidr(b.cidr).prefix - cidr(a.cidr).prefix)
+
+/**
+ * Subnets whose machines leave by a NAT gateway: for each a chain that lets them, and one that translates them, both by the
+ * longest route. The routes themselves are the kernel's; what does not lead to the uplink never comes here.
+ */
+function natWays(plan: VpcPlan): string[] {
+  const ways = plan.subnets.flatMap((it, index) => {
+    const routes = outRoutes(it.routes ?? [])
+    return routes.some((one) => one.nat !== undefined) ? [{ cidr: it.cidr, index, routes }] : []
+  })
+  return [
+    ...ways.flatMap(({ index, routes }) => [
+      nftChain(
+        `way${index}`,
+        routes.map((it) => `ip daddr ${it.cidr} goto ${it.nat === undefined ? 'own_way' : 'groups_egress'}`),
+      ),
+      nftChain(
+        `from${index}`,
+        routes.map(
+          (it) => `ip daddr ${it.cidr} ${it.nat === undefined ? 'goto own_source' : `snat ip to ${it.nat}`}`,
+        ),
+      ),
+    ]),
+    nftSet(
+      'ways',
+      'ipv4_addr : verdict',
+      ways.map((it) => [it.cidr, `goto way${it.index}`]),
+      'interval',
+    ),
+    nftSet(
+      'sources',
+      'ipv4_addr : verdict',
+      ways.map((it) => [it.cidr, `goto from${it.index}`]),
+      'interval',
+    ),
+  ]
+}
+
+const OWN_WAY = nftChain('own_way', [
+  'ip saddr != @leaving reject with icmpx admin-prohibited',
+  'goto groups_egress',
+])
+const OWN_SOURCE = nftChain('own_source', ['snat ip to ip saddr map @egress_by'])
 
 const filter = (host: HostPlan): string[] => [
   nftChain('forward', [
@@ -106,8 +183,8 @@ const filter = (host: HostPlan): string[] => [
     'meta nfproto ipv6 reject with icmpx admin-prohibited',
     `ip daddr ${host.resolver} meta l4proto { tcp, udp } th dport 53 ct status dnat accept`,
     `ip daddr { ${host.fabric}, 169.254.0.0/16 } reject with icmpx admin-prohibited`,
-    'ip saddr != @leaving reject with icmpx admin-prohibited',
-    'goto groups_egress',
+    'ip saddr vmap @ways',
+    'goto own_way',
   ]),
 ]
 
@@ -118,6 +195,7 @@ const translation = (plan: VpcPlan, host: HostPlan): string[] => [
     `iifname "${UPLINK}" ip saddr ${plan.uplink.host} dnat ip to ip daddr map @fabric_in`,
     'ip daddr . meta l4proto . th dport vmap @vips',
     'ip6 daddr . meta l4proto . th dport vmap @vips6',
+    'dnat ip to ip daddr map @elastic_in',
   ]),
   nftChain('postrouting', [
     'type nat hook postrouting priority srcnat; policy accept;',
@@ -126,7 +204,8 @@ const translation = (plan: VpcPlan, host: HostPlan): string[] => [
     'snat ip6 to ip6 saddr . ip6 daddr map @hairpins6',
     // The resolver knows who asks by the fabric address.
     `oifname "${UPLINK}" ip daddr ${host.resolver} snat ip to ip saddr map @fabric_out`,
-    `oifname "${UPLINK}" snat ip to ip saddr map @egress_by`,
+    `oifname "${UPLINK}" ip saddr vmap @sources`,
+    `oifname "${UPLINK}" goto own_source`,
   ]),
 ]
 
@@ -163,8 +242,16 @@ export function vpcRules(plan: VpcPlan, host: HostPlan, linkOf: (attachment: str
       'ipv4_addr : ipv4_addr',
       out.map((it) => [it.address, it.egress]),
     ),
+    nftSet(
+      'elastic_in',
+      'ipv4_addr : ipv4_addr',
+      plan.internet ? all.flatMap((it) => (it.elastic === undefined ? [] : [[it.elastic, it.address]])) : [],
+    ),
     ...balancing(plan),
     ...groupChains(plan),
+    OWN_WAY,
+    OWN_SOURCE,
+    ...natWays(plan),
     spoofing(plan, host, linkOf),
     ...filter(host),
     ...translation(plan, host),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, describe, test } from 'node:test'
 import { EVERY_PROMISE, NETWORK_PROMISES, type NetworkPromise } from '#cloud/network/promises.driver.ts'
+import { GATEWAYS } from './gateways.ts'
 import { GROUPS } from './groups.ts'
 import { INSIDE } from './inside.ts'
 import { NAMING } from './names.ts'
@@ -21,6 +22,7 @@ const PROOFS: Readonly<Record<NetworkPromise, Prove>> = {
   ...NAMING,
   ...OUTSIDE,
   ...GROUPS,
+  ...GATEWAYS,
   ...PLATFORM,
 }
 

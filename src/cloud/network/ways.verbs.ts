@@ -1,0 +1,200 @@
+import { isDeepStrictEqual } from 'node:util'
+import { CloudError } from '#lib/errors.ts'
+import type { AnyKind, Resource } from '#engine/resource.ts'
+import { authoriseFirst } from '#cloud/access.ts'
+import { needPromise, type VerbContext } from '#cloud/context.ts'
+import { elasticIp, type ElasticIp } from './elastic-ip.kind.ts'
+import * as gateway from './gateway.verbs.ts'
+import { internetGateway, type InternetGateway } from './internet-gateway.kind.ts'
+import { natGateway, type NatGateway } from './nat-gateway.kind.ts'
+import { createVpc, deleteVpc, existingVpc, type NewVpc } from './network.verbs.ts'
+import * as peerings from './peering.verbs.ts'
+import { peering, type Peering } from './peering.kind.ts'
+import * as routes from './routes.verbs.ts'
+import { type Route, routeTable, type RouteTable } from './route-table.kind.ts'
+import type { Vpc } from './vpc.kind.ts'
+
+type Named = { readonly name: string; readonly labels?: Record<string, string> }
+
+/** Where a VPC's traffic goes: gateways, elastic IPs, peerings and route tables. What each refuses its function says. */
+export type WayVerbs = {
+  /** A VPC whose ways its route tables decide: with a main one, in which nothing leads out, and no internet by itself. */
+  createRoutedVpc(input: Omit<NewVpc, 'internet'>): Promise<{ vpc: Vpc; table: RouteTable }>
+  /** Takes its subnets, workloads and NAT gateways along, detaches its internet gateway and frees elastic IPs; peerings and kinds in `hold` block. */
+  deleteVpc(id: string, how?: { hold?: readonly string[] }): Promise<Vpc>
+  createInternetGateway(input: Named & { readonly vpc?: string }): Promise<InternetGateway>
+  attachInternetGateway(id: string, vpc: string): Promise<InternetGateway>
+  detachInternetGateway(id: string): Promise<InternetGateway>
+  createElasticIp(input: Named): Promise<ElasticIp>
+  associateElasticIp(id: string, workload: string): Promise<ElasticIp>
+  disassociateElasticIp(id: string): Promise<ElasticIp>
+  createNatGateway(
+    input: Named & { readonly subnet: string; readonly elasticIp: string },
+  ): Promise<NatGateway>
+  createPeering(input: Named & { readonly vpc: string; readonly peer: string }): Promise<Peering>
+  decidePeering(id: string, decision: 'accepted' | 'rejected'): Promise<Peering>
+  createRouteTable(input: Named & { readonly spec: RouteTable['spec'] }): Promise<RouteTable>
+  addRoute(
+    table: string,
+    route: Omit<Route, 'id' | 'automatic'>,
+  ): Promise<{ table: RouteTable; route: Route }>
+  /** By its id or destination. */
+  removeRoute(table: string, route: string): Promise<RouteTable>
+  associateSubnet(table: string, subnet: string): Promise<RouteTable>
+  disassociateSubnet(table: string, subnet: string): Promise<RouteTable>
+}
+
+/** These verbs bound to one commit in the making. */
+export const wayVerbs = (context: VerbContext): WayVerbs => ({
+  async createRoutedVpc(input) {
+    needPromise(context, 'gateways', 'gateways')
+    const made = await createVpc(context, { ...input, internet: false })
+    return { vpc: made, table: routes.createMainTable(context, made) }
+  },
+  deleteVpc: async (id, how) => await deleteRouted(context, id, how),
+  createInternetGateway: async (input) => await gateway.createInternetGateway(context, input),
+  attachInternetGateway: async (id, to) => await gateway.attachInternetGateway(context, id, to),
+  detachInternetGateway: async (id) => await gateway.detachInternetGateway(context, id),
+  createElasticIp: async (input) => await gateway.createElasticIp(context, input),
+  associateElasticIp: async (id, to) => await gateway.associateElasticIp(context, id, to),
+  disassociateElasticIp: async (id) => await gateway.disassociateElasticIp(context, id),
+  createNatGateway: async (input) => await gateway.createNatGateway(context, input),
+  createPeering: async (input) => await peerings.createPeering(context, input),
+  decidePeering: async (id, decision) => await peerings.decidePeering(context, id, decision),
+  createRouteTable: async (input) => await routes.createRouteTable(context, input),
+  addRoute: async (table, route) => await routes.addRoute(context, table, route),
+  removeRoute: async (table, route) => await routes.removeRoute(context, table, route),
+  associateSubnet: async (table, id) => await routes.associateSubnet(context, table, id),
+  disassociateSubnet: async (table, id) => await routes.disassociateSubnet(context, table, id),
+})
+
+async function deleteRouted(
+  context: VerbContext,
+  id: string,
+  how: { hold?: readonly string[] } = {},
+): Promise<Vpc> {
+  const { draft, caller } = context
+  authoriseFirst(caller, 'write', 'vpc:delete')
+  const it = await existingVpc(context, id)
+  if (it.deletedAt === undefined) {
+    // What would keep it from going, and does not go with it.
+    await gateway.freeElasticIps(context, { vpc: it.id })
+    await peerings.removeFailed(context, it)
+    if (!how.hold?.includes(internetGateway.name))
+      for (const one of await draft.list(internetGateway, { tenant: it.tenant, terms: [`vpc:${it.id}`] }))
+        draft.edit(internetGateway, one, { spec: {} })
+  }
+  return await deleteVpc(context, id, how)
+}
+
+/** A resource of one of these kinds as the native API is asked for it; undefined for another kind. */
+export async function createWay(
+  context: VerbContext,
+  kind: AnyKind,
+  common: Named,
+  spec: Readonly<Record<string, unknown>>,
+): Promise<Resource | undefined> {
+  const text = (field: string): string => {
+    const value = spec[field]
+    if (typeof value !== 'string' || value === '')
+      throw new CloudError('invalid', 'is required, as text', { field: `spec.${field}` })
+    return value
+  }
+  switch (kind.name) {
+    case internetGateway.name:
+      known(spec, ['vpc'])
+      return await gateway.createInternetGateway(context, {
+        ...common,
+        ...(spec['vpc'] === undefined ? {} : { vpc: text('vpc') }),
+      })
+    case elasticIp.name: {
+      known(spec, ['workload'], ['address', 'vpc'])
+      const made = await gateway.createElasticIp(context, common)
+      return spec['workload'] === undefined
+        ? made
+        : await gateway.associateElasticIp(context, made.id, text('workload'))
+    }
+    case natGateway.name:
+      known(spec, ['subnet', 'elasticIp'], ['vpc', 'address', 'privateAddress'])
+      return await gateway.createNatGateway(context, {
+        ...common,
+        subnet: text('subnet'),
+        elasticIp: text('elasticIp'),
+      })
+    case peering.name:
+      known(spec, ['vpc', 'peer'], ['decision'])
+      return await peerings.createPeering(context, { ...common, vpc: text('vpc'), peer: text('peer') })
+    default:
+      return undefined
+  }
+}
+
+/** What of their specs callers may change; each change is a verb of its own. */
+const CHANGEABLE: Readonly<Record<string, readonly string[]>> = {
+  [internetGateway.name]: ['vpc'],
+  [elasticIp.name]: ['workload'],
+  [natGateway.name]: [],
+  [peering.name]: ['decision'],
+  [routeTable.name]: ['routes', 'subnets'],
+}
+
+/** The change of a spec of one of these kinds as the native API is asked for it; undefined for another kind. */
+export async function changeWay(
+  context: VerbContext,
+  it: Resource,
+  spec: unknown,
+): Promise<Resource | undefined> {
+  const changeable = CHANGEABLE[it.kind]
+  if (!changeable) return undefined
+  const [had, wanted] = [it.spec, spec] as Record<string, unknown>[]
+  const changed = Object.keys({ ...had, ...wanted }).filter(
+    (field) => !isDeepStrictEqual(had?.[field], wanted?.[field]),
+  )
+  for (const field of changed)
+    if (!changeable.includes(field))
+      throw new CloudError('invalid', 'cannot be changed', { field: `spec.${field}` })
+  if (!changed.length) return it
+  switch (it.kind) {
+    case internetGateway.name: {
+      const [from, to] = [(it as InternetGateway).spec.vpc, (spec as InternetGateway['spec']).vpc]
+      const detached = from === undefined ? it : await gateway.detachInternetGateway(context, it.id)
+      return to === undefined ? detached : await gateway.attachInternetGateway(context, it.id, to)
+    }
+    case elasticIp.name: {
+      const [from, to] = [(it as ElasticIp).spec.workload, (spec as ElasticIp['spec']).workload]
+      const freed = from === undefined ? it : await gateway.disassociateElasticIp(context, it.id)
+      return to === undefined ? freed : await gateway.associateElasticIp(context, it.id, to)
+    }
+    case peering.name: {
+      const { decision } = spec as Peering['spec']
+      if (decision === 'pending')
+        throw new CloudError('conflict', 'What was decided cannot be taken back; delete the peering', {
+          rule: 'wrong_state',
+        })
+      return await peerings.decidePeering(context, it.id, decision)
+    }
+    default:
+      return await routes.changeRoutes(context, it as RouteTable, spec as RouteTable['spec'])
+  }
+}
+
+/** Throws where one of these kinds cannot be deleted as it is, and undoes what it did elsewhere. */
+export async function removeWay(context: VerbContext, it: Resource): Promise<void> {
+  if (it.kind === internetGateway.name) gateway.checkDetached(it as InternetGateway)
+  if (it.kind === elasticIp.name) gateway.checkRelease(it as ElasticIp)
+  if (it.kind === routeTable.name) routes.checkTableRemoval(it as RouteTable)
+  if (it.kind === peering.name) await peerings.unroutePeering(context, it as Peering)
+}
+
+/** Refuses fields that a caller has no say in, since to ignore them would look like success. */
+export function known(
+  spec: Readonly<Record<string, unknown>>,
+  fields: readonly string[],
+  given: readonly string[] = [],
+): void {
+  for (const field of Object.keys(spec)) {
+    if (given.includes(field))
+      throw new CloudError('invalid', 'is given by the platform', { field: `spec.${field}` })
+    if (!fields.includes(field)) throw new CloudError('invalid', 'is not known', { field: `spec.${field}` })
+  }
+}
