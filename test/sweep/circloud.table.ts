@@ -1,5 +1,5 @@
 import type { SweptDialect } from './dialect.ts'
-import { provide, withoutRoute, withoutWays } from './provider.ts'
+import { provide, WITH_DOMAIN, withoutRoute, withoutWays } from './provider.ts'
 
 export const circloud: SweptDialect = {
   name: 'circloud',
@@ -30,6 +30,17 @@ export const circloud: SweptDialect = {
     '/tenants/{tenant_id}/registry-credentials/{name} name': registryCredential,
   }),
   bodies: {
+    // The same pool again: the seeded tenants have addresses of it.
+    'POST /provider-config': () => ({
+      external_subnet_cidr: WITH_DOMAIN.externalCidr,
+      external_subnet_gateway: WITH_DOMAIN.externalGateway,
+      peering_subnet_cidr: WITH_DOMAIN.peeringCidr,
+      pod_dns_nameservers: ['1.1.1.1', '8.8.8.8'],
+      pod_dns_ndots: 2,
+      cloudflare_account_id: 'acc-1',
+      cloudflare_api_token: 'cf-token',
+      cloudflare_domain: 'yourdomain.com',
+    }),
     'POST /tenants/{tenant_id}/domains': (_, unique) => ({ domain: `${unique}.example` }),
     'POST /tenants/{tenant_id}/topology': ({ token = '' }, unique) => ({
       token,

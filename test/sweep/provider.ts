@@ -4,7 +4,13 @@ import type { Json } from './ask.ts'
 import type { Hands } from './dialect.ts'
 import type { Seeded } from './world.ts'
 
-export const WITH_DOMAIN = { ...PROVIDER, cloudflareDomain: 'cloud.example' }
+export const WITH_DOMAIN = {
+  ...PROVIDER,
+  // Each tenant that is seeded takes some of its addresses.
+  externalCidr: '198.18.0.0/15',
+  externalGateway: '198.18.0.1',
+  cloudflareDomain: 'cloud.example',
+}
 
 /** There is one provider for all: sees to it that it is there. */
 export async function provide({ native }: Hands): Promise<void> {

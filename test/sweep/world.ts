@@ -91,7 +91,7 @@ async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Pr
   // Some of what a gateway or peering stands on, of which the seeded ones take their own.
   const spare = async (kind: string, spec: object): Promise<string> => {
     const seeded = ids[kind]
-    await make(kind, spec, `spare-${kind}-of-${name}`)
+    await make(kind, spec, unique())
     const made = ids[kind] ?? ''
     if (seeded !== undefined) ids[kind] = seeded
     return made

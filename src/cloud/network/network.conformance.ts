@@ -88,6 +88,11 @@ const needing = (planOf: (number: number) => VpcPlan): readonly [NetworkPromise,
     ['routes', { ...plan, subnets: [{ ...subnet, routes: [] }] }],
     ['groups', { ...plan, attachments: plan.attachments.map((it) => ({ ...it, groups: [idOf('6', 1)] })) }],
     ['external-address', { ...plan, vips: [front] }],
+    [
+      'elastic-ip',
+      { ...plan, attachments: plan.attachments.map((it, at) => ({ ...it, elastic: `100.72.0.${50 + at}` })) },
+    ],
+    ['peering', { ...plan, peerings: [{ id: idOf('9', 1), vpc: idOf('1', 2), ranges: ['10.98.0.0/24'] }] }],
   ]
 }
 

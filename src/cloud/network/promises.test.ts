@@ -69,6 +69,26 @@ test('each thing that the network cannot do is refused at its verb, with the rea
     ),
     refusedFor(/route tables/),
   )
+  await assert.rejects(
+    act(caller, (verbs) => verbs.createInternetGateway({ name: 'igw' })),
+    refusedFor(/gateways/),
+  )
+  await assert.rejects(
+    act(caller, (verbs) => verbs.createNatGateway({ name: 'nat', subnet: subnet.id, elasticIp: vpc.id })),
+    refusedFor(/gateways/),
+  )
+  await assert.rejects(
+    act(caller, (verbs) => verbs.createRoutedVpc({ name: 'routed' })),
+    refusedFor(/gateways/),
+  )
+  await assert.rejects(
+    act(caller, (verbs) => verbs.createElasticIp({ name: 'eip' })),
+    refusedFor(/elastic IPs/),
+  )
+  await assert.rejects(
+    act(caller, (verbs) => verbs.createPeering({ name: 'p', vpc: vpc.id, peer: subnet.id })),
+    refusedFor(/peerings/),
+  )
   const made = await act(caller, (verbs) => verbs.createWorkload({ ...within, spec: { image } }))
   await assert.rejects(
     act(caller, (verbs) => verbs.patch(workload, made.id, { spec: { capabilities: ['NET_RAW'] } })),

@@ -76,7 +76,11 @@ export function beyondBridges(plan: VpcPlan, others: readonly VpcPlan[], fabric:
   if (plan.subnets.some((it) => it.routes)) return 'there are no route tables: Docker has none'
   if (plan.attachments.some((it) => it.groups.length))
     return 'there are no security groups: they need rules in the kernel'
-  if (plan.vips.some((it) => it.external !== undefined))
+  if (plan.peerings?.length) return 'there are no peerings: Docker does not route between its networks'
+  if (
+    plan.vips.some((it) => it.external !== undefined) ||
+    plan.attachments.some((it) => it.elastic !== undefined)
+  )
     return 'there are no external addresses: they need routes and rules of the host'
   if (plan.internet && !wayOutRange(fabric, plan.index))
     return `the range ${fabric} has no room for the way out of another VPC`

@@ -9,6 +9,8 @@ import type { Prove } from './suite.ts'
 // Of the pool that is not masqueraded, so that the outside sees them.
 const NAT = '198.51.100.140'
 const ELASTIC = '198.51.100.141'
+/** Another address of whoever is out there. */
+const ELSEWHERE = '192.0.3.80'
 const EVERYWHERE = '0.0.0.0/0'
 
 /** The first VPC with a table for each subnet. */
@@ -39,16 +41,18 @@ const gateways: Prove = (scene, check) => {
   })
 
   check('the more specific route wins, and one to nowhere drops', async () => {
+    internet.run('ip', 'addr', 'add', `${ELSEWHERE}/32`, 'dev', 'lo')
     const own: PlannedRoute = { cidr: `${INTERNET}/32`, target: 'internet' }
     await routed(scene, [nat, own], [nat, own])()
     assert.deepEqual(await a1.ask(INTERNET, 80), { text: 'internet 203.0.113.2' })
-    assert.deepEqual(await a1.ask('203.0.113.1', 80), { text: `internet ${NAT}` })
+    assert.deepEqual(await a1.ask(ELSEWHERE, 80), { text: `internet ${NAT}` })
     // It has no address of its own.
     await refused(a3.ask(INTERNET, 80))
-    assert.deepEqual(await a3.ask('203.0.113.1', 80), { text: `internet ${NAT}` })
+    assert.deepEqual(await a3.ask(ELSEWHERE, 80), { text: `internet ${NAT}` })
     await routed(scene, [], [nat, { cidr: '192.0.2.0/24', target: 'blackhole' }])()
     await refused(a3.ask(INTERNET, 80))
-    assert.deepEqual(await a3.ask('203.0.113.1', 80), { text: `internet ${NAT}` })
+    assert.deepEqual(await a3.ask(ELSEWHERE, 80), { text: `internet ${NAT}` })
+    internet.run('ip', 'addr', 'del', `${ELSEWHERE}/32`, 'dev', 'lo')
   })
 
   check('what went by a gateway ends when the route goes', async () => {
