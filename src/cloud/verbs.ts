@@ -515,7 +515,7 @@ async function patchGeneric(
     await account.needGrantable(context, (checked(kind, merged) as Membership['spec']).role)
   if (kind.name === serviceAccount.name)
     return await patchServiceAccount(context, it as ServiceAccount, checked(kind, merged), labels)
-  const way = await changeWay(context, it, change.spec === undefined ? it.spec : checked(kind, merged))
+  const way = await changeWay(context, kind, it, merged)
   if (way) return draft.edit(kind, way, { labels })
   const spec = await insideChange(context, kind, it, merged)
   const edited = draft.edit(kind, it, { spec, labels })

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { CloudError } from '#lib/errors.ts'
 import type { AnyKind, Resource } from '#engine/resource.ts'
 import { authoriseFirst } from '#cloud/access.ts'
+import { checkSpec } from '#engine/shape.ts'
 import { needPromise, type VerbContext } from '#cloud/context.ts'
 import { elasticIp, type ElasticIp } from './elastic-ip.kind.ts'
 import * as gateway from './gateway.verbs.ts'
@@ -141,11 +142,13 @@ const CHANGEABLE: Readonly<Record<string, readonly string[]>> = {
 /** The change of a spec of one of these kinds as the native API is asked for it; undefined for another kind. */
 export async function changeWay(
   context: VerbContext,
+  kind: AnyKind,
   it: Resource,
   spec: unknown,
 ): Promise<Resource | undefined> {
   const changeable = CHANGEABLE[it.kind]
   if (!changeable) return undefined
+  checkSpec(kind, spec)
   const [had, wanted] = [it.spec, spec] as Record<string, unknown>[]
   const changed = Object.keys({ ...had, ...wanted }).filter(
     (field) => !isDeepStrictEqual(had?.[field], wanted?.[field]),
