@@ -126,19 +126,25 @@ function planVip(
 function planGroup(it: SecurityGroup): PlannedGroup {
   return {
     id: it.id,
-    rules: it.spec.rules.map((rule) => ({
-      direction: rule.direction,
-      protocol: rule.protocol,
-      ...(rule.fromPort === undefined
-        ? {}
-        : { ports: { from: rule.fromPort, to: rule.toPort ?? rule.fromPort } }),
-      peer:
-        rule.group !== undefined
-          ? { group: rule.group }
-          : rule.cidr !== undefined
-            ? { cidr: rule.cidr }
-            : 'any',
-    })),
+    rules: it.spec.rules.flatMap(({ protocol, ...rule }) =>
+      protocol === 'arp'
+        ? []
+        : [
+            {
+              direction: rule.direction,
+              protocol,
+              ...(rule.fromPort === undefined
+                ? {}
+                : { ports: { from: rule.fromPort, to: rule.toPort ?? rule.fromPort } }),
+              peer:
+                rule.group !== undefined
+                  ? { group: rule.group }
+                  : rule.cidr !== undefined
+                    ? { cidr: rule.cidr }
+                    : 'any',
+            },
+          ],
+    ),
   }
 }
 

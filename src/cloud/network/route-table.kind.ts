@@ -7,6 +7,8 @@ const Route = Type.Object(
   {
     /** For who takes single routes away; no two of a table are alike. */
     id: Type.Optional(Type.String()),
+    /** In milliseconds since 1970, of one that was added by itself. */
+    createdAt: Type.Optional(Type.Integer()),
     cidr: Type.String(),
     /**
      * Where it leads: out as if there were no table, nowhere (dropped), to an attachment's address in the VPC, to a gateway

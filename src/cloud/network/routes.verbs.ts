@@ -10,6 +10,9 @@ import { type Route, routeTable, type RouteTable } from './route-table.kind.ts'
 import { subnet } from './subnet.kind.ts'
 import type { Vpc } from './vpc.kind.ts'
 
+/** A route before it has an id. */
+export type NewRoute = Omit<Route, 'id' | 'createdAt' | 'automatic'>
+
 export const EVERYWHERE = '0.0.0.0/0'
 const ROUTES_MAX = 200
 
@@ -112,12 +115,12 @@ export async function changeRoutes(
 export async function addRoute(
   context: VerbContext,
   table: string,
-  route: Omit<Route, 'id' | 'automatic'>,
+  route: NewRoute,
 ): Promise<{ table: RouteTable; route: Route }> {
   const it = await tableOf(context, table)
   if (it.spec.routes.length >= ROUTES_MAX)
     throw new CloudError('exhausted', `A route table has at most ${ROUTES_MAX} routes`, { rule: 'capacity' })
-  const made = { ...route, id: context.draft.id() }
+  const made = { ...route, id: context.draft.id(), createdAt: context.draft.now }
   return { table: await changeRoutes(context, it, { routes: [...it.spec.routes, made] }), route: made }
 }
 
@@ -169,7 +172,7 @@ export async function routesTo(context: VerbContext, vpc: string, gateway: strin
 
 /** The main table that a VPC begins with when its route tables decide its ways: nothing leads out of it. */
 export function createMainTable({ draft, caller }: VerbContext, of: Vpc): RouteTable {
-  const local = of.spec.cidr === undefined ? [] : [localOf(draft.id(), of.spec.cidr)]
+  const local = of.spec.cidr === undefined ? [] : [localOf(draft, of.spec.cidr)]
   return draft.create(routeTable, {
     tenant: ownTenant(caller),
     name: 'main',
@@ -177,8 +180,9 @@ export function createMainTable({ draft, caller }: VerbContext, of: Vpc): RouteT
   })
 }
 
-const localOf = (id: string, range: string): Route => ({
-  id,
+const localOf = (draft: VerbContext['draft'], range: string): Route => ({
+  id: draft.id(),
+  createdAt: draft.now,
   cidr: formatCidr(cidr(range)),
   target: 'local',
 })
@@ -190,7 +194,7 @@ async function mainTable(context: VerbContext, of: Vpc): Promise<RouteTable> {
   const { draft } = context
   const made = createMainTable(context, of)
   if (!of.spec.internet) return made
-  const out: Route = { id: draft.id(), cidr: EVERYWHERE, target: 'internet' }
+  const out: Route = { id: draft.id(), createdAt: draft.now, cidr: EVERYWHERE, target: 'internet' }
   return draft.edit(routeTable, made, { spec: { ...made.spec, routes: [...made.spec.routes, out] } })
 }
 
@@ -200,7 +204,7 @@ export async function addAutomatic(context: VerbContext, of: Vpc, route: Route):
   await draft.guard(`routes:${of.id}`, of.id)
   const it = await mainTable(context, of)
   if (it.spec.routes.some((one) => one.cidr === route.cidr)) return
-  const routes = [...it.spec.routes, { ...route, id: draft.id(), automatic: true }]
+  const routes = [...it.spec.routes, { ...route, id: draft.id(), createdAt: draft.now, automatic: true }]
   draft.edit(routeTable, it, { spec: { ...it.spec, routes } })
 }
 

@@ -1,9 +1,11 @@
 import { isIPv6 } from 'node:net'
 import { parseCidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
-import { authorise, ownTenant } from '#cloud/access.ts'
+import { actionOf, authorise, authoriseFirst, ownTenant } from '#cloud/access.ts'
+import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
 import { needPromise, type VerbContext } from '#cloud/context.ts'
-import { securityGroup, type SecurityGroup } from './security-group.kind.ts'
+import { toChange } from './network.verbs.ts'
+import { RULES_MAX, securityGroup, type SecurityGroup, type SecurityRule } from './security-group.kind.ts'
 import { vpc } from './vpc.kind.ts'
 
 type Given<R extends { readonly spec: unknown }> = {
@@ -51,4 +53,56 @@ export async function createSecurityGroup(
   needPromise(context, 'groups', 'security groups')
   await checkRules(context, input.spec)
   return context.draft.create(securityGroup, { tenant, ...input })
+}
+
+/** A rule before it has an id. */
+export type NewRule = Omit<SecurityRule, 'id' | 'createdAt'>
+
+const groupOf = async (context: VerbContext, id: string): Promise<SecurityGroup> =>
+  await toChange(context, securityGroup, id, 'Security group')
+
+/** One more rule, with an id of its own. */
+export async function addRule(
+  context: VerbContext,
+  group: string,
+  rule: NewRule,
+): Promise<{ group: SecurityGroup; rule: SecurityRule }> {
+  const it = await groupOf(context, group)
+  if (it.spec.rules.length >= RULES_MAX)
+    throw new CloudError('exhausted', `A security group has at most ${RULES_MAX} rules`, { rule: 'capacity' })
+  const made = { ...rule, id: context.draft.id(), createdAt: context.draft.now }
+  await checkRules(context, { ...it.spec, rules: [made] }, it.id)
+  const spec = { ...it.spec, rules: [...it.spec.rules, made] }
+  return { group: context.draft.edit(securityGroup, it, { spec }), rule: made }
+}
+
+/** Takes a rule away, in whatever group of the tenant it is; `not_found` when there is none of this id. */
+export async function removeRule(context: VerbContext, rule: string): Promise<SecurityGroup> {
+  authoriseFirst(context.caller, 'write', actionOf(securityGroup.name, 'update'))
+  const tenant = ownTenant(context.caller)
+  const all = await context.draft.list(securityGroup, { tenant, deleted: false })
+  const found = all.find((it) => it.spec.rules.some((one) => one.id === rule))
+  if (!found) throw new CloudError('not_found', 'Security rule not found')
+  const it = await groupOf(context, found.id)
+  const spec = { ...it.spec, rules: it.spec.rules.filter((one) => one.id !== rule) }
+  return context.draft.edit(securityGroup, it, { spec })
+}
+
+/** Makes a workload a member of a group of its VPC, or none any more; a repeat does nothing. At once, also for connections that are open. */
+export async function setMembership(
+  context: VerbContext,
+  member: string,
+  group: string,
+  isMember: boolean,
+): Promise<Workload> {
+  const of = await toChange(context, workload, member, 'Pod')
+  const it = await groupOf(context, group)
+  if (it.spec.vpc !== of.spec.vpc)
+    throw new CloudError('invalid', 'the security group is not in the VPC of the workload', {
+      field: 'group',
+    })
+  const others = of.spec.securityGroups.filter((one) => one !== it.id)
+  const securityGroups = isMember ? [...others, it.id] : others
+  if (of.spec.securityGroups.includes(it.id) === isMember) return of
+  return context.draft.edit(workload, of, { spec: { ...of.spec, securityGroups, change: 'scale' } })
 }

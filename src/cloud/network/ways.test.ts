@@ -10,6 +10,7 @@ import { internetGateway } from './internet-gateway.kind.ts'
 import { natGateway } from './nat-gateway.kind.ts'
 import { peering } from './peering.kind.ts'
 import { routeTable } from './route-table.kind.ts'
+import { securityGroup } from './security-group.kind.ts'
 import { vpc as vpcKind } from './vpc.kind.ts'
 
 const refused = (code: ErrorCode, rule?: ErrorRule) => (error: unknown) => {
@@ -328,4 +329,52 @@ test('the native API changes gateways and associations as their verbs do', async
   const freed = await patch('elastic-ip', address.id, { workload: null })
   assert.deepEqual(Object.keys(freed.spec as object), ['address'])
   assert.equal((await it.cloud.get(it.caller, workload, of.id)).id, of.id)
+})
+
+test('rules come and go one by one, and a group is kept by those who are in it', async () => {
+  await using it = await routedCloud()
+  const { vpc, web } = await it.network('one', '10.1.0.0/16')
+  const of = await it.instance({ vpc: vpc.id, subnet: web.id }, 'web')
+  const arp = { direction: 'ingress', protocol: 'arp', cidr: '0.0.0.0/0', priority: 1000 } as const
+  const group = await it.act((verbs) =>
+    verbs.create(securityGroup, { name: 'g', spec: { vpc: vpc.id, rules: [arp], description: 'web' } }),
+  )
+  const { rule } = await it.act(async (verbs) => {
+    await verbs.attachSecurityGroup(of.id, group.id)
+    await verbs.attachSecurityGroup(of.id, group.id)
+    return await verbs.addSecurityRule(group.id, {
+      direction: 'ingress',
+      protocol: 'tcp',
+      fromPort: 80,
+      cidr: '10.1.0.0/16',
+      priority: 100,
+    })
+  })
+  await it.settle()
+  const plan = it.planOf(vpc.id)
+  assert.deepEqual(plan?.attachments[0]?.groups, [group.id])
+  assert.deepEqual(plan.groups[0]?.rules, [
+    { direction: 'ingress', protocol: 'tcp', ports: { from: 80, to: 80 }, peer: { cidr: '10.1.0.0/16' } },
+  ])
+  await assert.rejects(
+    it.act((verbs) => verbs.remove(securityGroup, group.id)),
+    refused('conflict', 'in_use'),
+  )
+  await it.act((verbs) => verbs.removeSecurityRule(rule.id ?? ''))
+  await assert.rejects(
+    it.act((verbs) => verbs.removeSecurityRule(rule.id ?? '')),
+    refused('not_found'),
+  )
+  await it.settle()
+  assert.deepEqual(it.planOf(vpc.id)?.groups[0]?.rules, [])
+  const before = await it.cloud.get(it.caller, workload, of.id)
+  await it.act(async (verbs) => {
+    await verbs.detachSecurityGroup(of.id, group.id)
+    await verbs.detachSecurityGroup(of.id, group.id)
+    await verbs.remove(securityGroup, group.id)
+  })
+  await it.settle()
+  const after = await it.cloud.get(it.caller, workload, of.id)
+  assert.equal(after.spec.attempt, before.spec.attempt, 'no container is replaced for it')
+  assert.deepEqual(it.planOf(vpc.id)?.attachments[0]?.groups, [])
 })

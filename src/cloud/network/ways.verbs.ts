@@ -4,6 +4,7 @@ import type { AnyKind, Resource } from '#engine/resource.ts'
 import { authoriseFirst } from '#cloud/access.ts'
 import { checkSpec } from '#engine/shape.ts'
 import { needPromise, type VerbContext } from '#cloud/context.ts'
+import type { Workload } from '#cloud/compute/workload.kind.ts'
 import { elasticIp, type ElasticIp } from './elastic-ip.kind.ts'
 import * as gateway from './gateway.verbs.ts'
 import { internetGateway, type InternetGateway } from './internet-gateway.kind.ts'
@@ -12,12 +13,14 @@ import { createVpc, deleteVpc, existingVpc, type NewVpc } from './network.verbs.
 import * as peerings from './peering.verbs.ts'
 import { peering, type Peering } from './peering.kind.ts'
 import * as routes from './routes.verbs.ts'
+import * as rules from './rules.verbs.ts'
 import { type Route, routeTable, type RouteTable } from './route-table.kind.ts'
+import type { SecurityGroup, SecurityRule } from './security-group.kind.ts'
 import type { Vpc } from './vpc.kind.ts'
 
 type Named = { readonly name: string; readonly labels?: Record<string, string> }
 
-/** Where a VPC's traffic goes: gateways, elastic IPs, peerings and route tables. What each refuses its function says. */
+/** Where a VPC's traffic goes and what of it passes: gateways, elastic IPs, peerings, route tables, security groups. What each refuses its function says. */
 export type WayVerbs = {
   /** A VPC whose ways its route tables decide: with a main one, in which nothing leads out, and no internet by itself. */
   createRoutedVpc(input: Omit<NewVpc, 'internet'>): Promise<{ vpc: Vpc; table: RouteTable }>
@@ -35,12 +38,13 @@ export type WayVerbs = {
   createPeering(input: Named & { readonly vpc: string; readonly peer: string }): Promise<Peering>
   decidePeering(id: string, decision: 'accepted' | 'rejected'): Promise<Peering>
   createRouteTable(input: Named & { readonly spec: RouteTable['spec'] }): Promise<RouteTable>
-  addRoute(
-    table: string,
-    route: Omit<Route, 'id' | 'automatic'>,
-  ): Promise<{ table: RouteTable; route: Route }>
+  addRoute(table: string, route: routes.NewRoute): Promise<{ table: RouteTable; route: Route }>
   /** By its id or destination. */
   removeRoute(table: string, route: string): Promise<RouteTable>
+  addSecurityRule(group: string, rule: rules.NewRule): Promise<{ group: SecurityGroup; rule: SecurityRule }>
+  removeSecurityRule(rule: string): Promise<SecurityGroup>
+  attachSecurityGroup(workload: string, group: string): Promise<Workload>
+  detachSecurityGroup(workload: string, group: string): Promise<Workload>
   associateSubnet(table: string, subnet: string): Promise<RouteTable>
   disassociateSubnet(table: string, subnet: string): Promise<RouteTable>
 }
@@ -65,6 +69,10 @@ export const wayVerbs = (context: VerbContext): WayVerbs => ({
   createRouteTable: async (input) => await routes.createRouteTable(context, input),
   addRoute: async (table, route) => await routes.addRoute(context, table, route),
   removeRoute: async (table, route) => await routes.removeRoute(context, table, route),
+  addSecurityRule: async (group, rule) => await rules.addRule(context, group, rule),
+  removeSecurityRule: async (rule) => await rules.removeRule(context, rule),
+  attachSecurityGroup: async (of, group) => await rules.setMembership(context, of, group, true),
+  detachSecurityGroup: async (of, group) => await rules.setMembership(context, of, group, false),
   associateSubnet: async (table, id) => await routes.associateSubnet(context, table, id),
   disassociateSubnet: async (table, id) => await routes.disassociateSubnet(context, table, id),
 })
