@@ -51,6 +51,17 @@ export function computeConformance(name: string, open: () => Promise<ComputeBenc
       assert.deepEqual(await running(it), before)
     })
 
+    check('changed files of its own reach the same container', async ({ driver, wish }, { running }) => {
+      const file = { name: 'variables/a', content: 'YQ==', mode: 0o444, uid: 0, gid: 0 }
+      const it = wish({ inside: { files: [file] } })
+      await driver.prepare(it.id, never)
+      await driver.prepare(it.id, never)
+      await driver.apply(it, never)
+      const before = await running(it)
+      await driver.apply({ ...it, inside: { files: [{ ...file, content: 'Yg==' }] } }, never)
+      assert.deepEqual(await running(it), before)
+    })
+
     check('more cpu and memory reach the same container', async ({ driver, wish }, { running }) => {
       const it = wish()
       await driver.apply(it, never)
