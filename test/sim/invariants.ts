@@ -205,8 +205,12 @@ function* misplaced(world: World, rows: readonly Row[]): Generator<string> {
   }
   for (const row of replicas) {
     const wish = world.compute.wishes.get(row.id)
+    if (row.spec.stopped === true) {
+      if (wish) yield `replica ${row.id} is stopped and has a container`
+      continue
+    }
     if (!wish) yield `replica ${row.id} has no container`
-    else if (wish.attempt !== row.spec.attempt)
+    else if (wish.attempt !== row.spec.attempt + (row.spec.starts ?? 0))
       yield `the container of replica ${row.id} is of another attempt`
     const workload = rows.find((it) => it.id === row.spec.workload)
     for (const field of ['cpuMillicores', 'memoryMib', 'image', 'healing'] as const)

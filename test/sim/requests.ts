@@ -35,6 +35,8 @@ const WEIGHTS = {
   addReplica: 8,
   removeReplica: 6,
   restart: 5,
+  stop: 4,
+  start: 5,
   config: 7,
   patch: 4,
   deletePod: 7,
@@ -155,6 +157,15 @@ export function drawRequest(random: Random, model: Model, of: Tenant): Request |
       return change('DELETE', 'replicas')
     case 'restart':
       return change('POST', 'restart')
+    case 'stop':
+    case 'start':
+      return (
+        workload && {
+          what: `${kind} replica`,
+          method: 'POST',
+          path: `/native/replica/${workload.vpc}%2F${workload.name}-${random.int(2)}/${kind}`,
+        }
+      )
     case 'config':
       return change('PATCH', 'config', configOf(random))
     case 'patch':

@@ -152,7 +152,8 @@ test('a replica sees its VPC, those that share a network with it, and of the mac
   assert.equal((await inside.workload(caller, objectId(lb))).workload.id, lb)
   assert.equal((await inside.replicasOf(caller, objectId(lb).toUpperCase())).length, 1)
   for (const foreign of [vault, probe, spy])
-    await assert.rejects(inside.workload(caller, objectId(foreign)), { code: 'not_found' }, foreign)
+    for (const ask of [inside.workload, inside.replicasOf, inside.hostnames, inside.certificates])
+      await assert.rejects(ask(caller, objectId(foreign)), { code: 'not_found' }, foreign)
   await assert.rejects(inside.workload(caller, 'x'), { code: 'invalid' })
   await assert.rejects(inside.replicasOf(caller, '0'.repeat(24)), { code: 'not_found' })
 
@@ -387,6 +388,8 @@ test('a login to the VPN is checked by what the VPC says, kept, and limited', as
   await it.clock.advance(16 * 60_000)
   assert.deepEqual([await tries('bob', 'long: enough'), await tries('bob', 'another one')], [false, true])
   await assert.rejects(acme.patch('vpn-user', bob?.id ?? '', { passwordHash: 'mine' }), { code: 'invalid' })
+  await acme.patch('vpc', shop.id, { vpn: { enabled: false } })
+  assert.equal(await tries('bob', 'another one'), false, 'it is switched off')
 })
 
 test('what workloads measure is kept, and shown to Prometheus', async () => {
