@@ -220,6 +220,18 @@ test('restart gives every replica a new container', async () => {
   assert.equal((await it.user.run(['restart', 'nowhere'])).code, 1)
 })
 
+test('stop takes a replica away until start brings it back in a new container', async () => {
+  await using it = await place()
+  await it.user.run(['apply', '-f', '-', '--wait'], { input: SHOP })
+  const stopped = await it.user.run(['stop', 'web-0', '--wait', '30'])
+  assert.deepEqual([stopped.code, stopped.out], [0, 'replica/web-0 is being stopped\n'], stopped.err)
+  assert.match(await it.fine('get', 'replica', 'web-0'), /stopped/)
+  const started = await it.user.run(['start', 'web-0', '--wait', '30'])
+  assert.deepEqual([started.code, started.out], [0, 'replica/web-0 is being started\n'], started.err)
+  assert.match(await it.fine('get', 'replica', 'web-0'), /running/)
+  assert.equal((await it.user.run(['stop', 'nowhere-0'])).code, 1)
+})
+
 test('an administrator of several tenants sees whose things are', async () => {
   await using served = await servedCloud()
   await using user = await shell({ ARCUS_URL: served.url, ARCUS_TOKEN: served.it.credentials.token })

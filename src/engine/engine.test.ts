@@ -118,6 +118,89 @@ test('a wish is made true with everything it owns, and stays put', async () => {
   assert.equal((await it.engine.list(box, { tenant: ALL, terms: ['state:pending'] })).total, 0)
 })
 
+test('what a kind says of its changes is recorded with each, from the first to the last', async () => {
+  const told = defineKind({
+    ...net,
+    name: 'told',
+    events: (before, after) => [
+      {
+        what: 'turned',
+        body: [before, after].map((it) => it && [it.spec.range, it.status.state, it.deletedAt]),
+      },
+      ...(after ? [] : [{ what: 'left', subject: 'somebody', body: null }]),
+    ],
+  })
+  await using it = await testEngine([told])
+  const kind = told as unknown as typeof net
+  const reconcilers: Reconciler[] = [
+    {
+      kind: told,
+      reconcile: async (r) =>
+        await Promise.resolve(r.deletedAt === undefined ? settled({ state: 'up' }) : gone),
+    },
+  ]
+  const made = await it.engine.transact(
+    async (draft) =>
+      await Promise.resolve(draft.create(kind, { tenant: 'acme', name: 'n', spec: { range: 'a' } })),
+  )
+  const change = async (how: 'edit' | 'mark'): Promise<void> =>
+    await it.engine.transact(async (draft) => {
+      const now = await draft.get(kind, 'acme', made.id)
+      assert.ok(now)
+      if (how === 'edit') draft.edit(kind, now, { spec: { range: 'b' } })
+      else draft.mark(now)
+    })
+  await it.engine.settle(reconcilers, 1000)
+  await it.engine.wake(keyOf(made))
+  await it.engine.settle(reconcilers, 1000)
+  await change('edit')
+  await it.engine.settle(reconcilers, 1000)
+  await change('mark')
+  const at = it.engine.clock.now()
+  await it.engine.settle(reconcilers, 1000)
+  const { records } = await it.engine.store.records({ stream: 'event', tenant: 'acme', limit: 100 })
+  assert.deepEqual(
+    records.map(({ what, subject, body }) => [what, subject === made.id ? 'it' : subject, body]),
+    [
+      ['turned', 'it', [null, ['a', 'pending', null]]],
+      [
+        'turned',
+        'it',
+        [
+          ['a', 'pending', null],
+          ['a', 'up', null],
+        ],
+      ],
+      [
+        'turned',
+        'it',
+        [
+          ['a', 'up', null],
+          ['b', 'up', null],
+        ],
+      ],
+      [
+        'turned',
+        'it',
+        [
+          ['b', 'up', null],
+          ['b', 'up', null],
+        ],
+      ],
+      [
+        'turned',
+        'it',
+        [
+          ['b', 'up', null],
+          ['b', 'up', at],
+        ],
+      ],
+      ['turned', 'it', [['b', 'up', at], null]],
+      ['left', 'somebody', null],
+    ],
+  )
+})
+
 test('a smaller wish removes what is too much', async () => {
   await using it = await testEngine(KINDS)
   const { events, reconcilers } = world()
