@@ -217,6 +217,7 @@ function* misplaced(world: World, rows: readonly Row[]): Generator<string> {
       if (wish && wish[field] !== workload?.spec[field])
         yield `the container of replica ${row.id} has ${field} ${wish[field]}, and is to have ${workload?.spec[field]}`
   }
-  if (world.compute.wishes.size !== replicas.length)
-    yield `${world.compute.wishes.size} containers for ${replicas.length} replicas`
+  const awake = replicas.filter((row) => row.spec.stopped !== true).length
+  if (world.compute.wishes.size !== awake)
+    yield `${world.compute.wishes.size} containers for ${awake} replicas that are to run`
 }
