@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { natGateway } from '#cloud/network/nat-gateway.kind.ts'
 import { testDialect } from './circloud.testing.ts'
 
 const NOBODY = '00000000-0000-7000-8000-000000000000'
@@ -345,6 +346,24 @@ test('VPCs and subnets: names, ranges, gateways, overlaps', async () => {
   )
   assert.equal((await acme.call('DELETE', `/vpcs/${vpc}`)).status, 404)
   assert.equal((await acme.call('DELETE', '/vpcs/no-uuid')).status, 404)
+})
+
+test('a VPC goes with its pods, but not with gateways and peerings, which are not shown here', async () => {
+  await using it = await testDialect()
+  const acme = await it.tenant('acme')
+  const { vpc, subnet } = await it.network(acme, 'production')
+  const caller = { ...it.world.admin, tenant: acme.id }
+  const nat = await it.world.cloud.act(caller, 'test', async (verbs) => {
+    const { id } = await verbs.createElasticIp({ name: 'nat' })
+    return await verbs.createNatGateway({ name: 'nat', subnet, elasticIp: id })
+  })
+  // The contract speaks of no refusal here, since it knows of nothing that could keep a VPC.
+  const refused = await it.ask('DELETE', `/vpcs/${vpc}`, { auth: acme.token, unchecked: true })
+  assert.equal(refused.status, 409)
+  assert.match(refused.body.detail, /nat-gateway nat/)
+  await it.world.cloud.act(caller, 'test', async (verbs) => await verbs.remove(natGateway, nat.id))
+  await it.world.settle()
+  assert.equal((await acme.call('DELETE', `/vpcs/${vpc}`)).status, 204)
 })
 
 test('registry credentials are kept without ever showing a password', async () => {

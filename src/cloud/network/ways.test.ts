@@ -312,6 +312,25 @@ test('what is behind a peering may not be had by both', async () => {
   await assert.rejects(subnet(b.id), refused('conflict', 'in_use'))
 })
 
+test('two subnets that would meet behind a peering, asked for at once: one is made', async () => {
+  await using it = await routedCloud()
+  const [a, b] = await it.act(async (verbs) => [
+    await verbs.createVpc({ name: 'a', internet: false }),
+    await verbs.createVpc({ name: 'b', internet: false }),
+  ])
+  assert.ok(a && b)
+  await it.act((verbs) => verbs.createPeering({ name: 'p', vpc: a.id, peer: b.id }))
+  for (let third = 0; third < 4; third++) {
+    const [cidr, gateway] = [`10.5.${third}.0/24`, `10.5.${third}.1`]
+    const both = await Promise.allSettled(
+      [a.id, b.id].map((vpc) =>
+        it.act((verbs) => verbs.createSubnet({ vpc, name: `s${third}`, cidr, gateway })),
+      ),
+    )
+    assert.equal(both.filter((one) => one.status === 'fulfilled').length, 1)
+  }
+})
+
 test('the native API changes gateways and associations as their verbs do', async () => {
   await using it = await routedCloud()
   const { vpc, web } = await it.network('one', '10.1.0.0/16')
