@@ -27,7 +27,13 @@ export function refusalOf(error: unknown): CloudError | undefined {
   const { statusCode, code } = error as { statusCode?: unknown; code?: unknown }
   if (typeof statusCode !== 'number' || statusCode < 400 || statusCode > 499) return undefined
   if (error instanceof SyntaxError) return new CloudError('invalid', 'Body is not valid JSON')
-  return new CloudError('invalid', FASTIFY_TEXTS[String(code)] ?? 'The request could not be read', {}, error)
+  const details: ErrorDetails = code === 'FST_ERR_CTP_BODY_TOO_LARGE' ? { rule: 'too_large' } : {}
+  return new CloudError(
+    'invalid',
+    FASTIFY_TEXTS[String(code)] ?? 'The request could not be read',
+    details,
+    error,
+  )
 }
 
 /**

@@ -18,6 +18,8 @@ type Node = {
   readonly properties?: Readonly<Record<string, Node>>
   readonly items?: Node
   readonly additionalProperties?: Node | boolean
+  /** Of a map: one pattern that every key fits. */
+  readonly patternProperties?: Readonly<Record<string, Node>>
   readonly anyOf?: readonly Node[]
 }
 
@@ -44,6 +46,9 @@ const FORMATS: Readonly<Record<string, string>> = {
   'date-time': 'a time in ISO 8601 form',
 }
 
+/** What a value has too much of. */
+const TOO_LARGE: ReadonlySet<string> = new Set(['maxLength', 'maxItems', 'maxProperties'])
+
 const stepsOf = (pointer: string): string[] =>
   pointer
     .split('/')
@@ -66,6 +71,7 @@ function nodeAt(root: Node, steps: readonly string[]): Node | undefined {
         (it) =>
           it.properties?.[step] ??
           it.items ??
+          Object.values(it.patternProperties ?? {})[0] ??
           (typeof it.additionalProperties === 'object' ? it.additionalProperties : undefined),
       )
       .find((it) => it !== undefined)
@@ -125,13 +131,16 @@ export function refusalFor(schema: TSchema, faults: readonly Fault[], whole = 'B
   if (first.keyword === 'required') {
     const { requiredProperties } = first.params as { requiredProperties?: readonly string[] }
     const field = fieldOf([...steps, requiredProperties?.[0] ?? ''])
-    return new CloudError('invalid', 'is required', { field })
+    return new CloudError('invalid', 'is required', { field, rule: 'required' })
   }
   const node = nodeAt(schema as Node, steps)
   const demand = demandOf(first, node)
   if (steps.length === 0) return new CloudError('invalid', `${whole} ${demand}`)
-  const field = fieldOf(steps)
-  return new CloudError('invalid', demand, { field })
+  const isTooLarge = TOO_LARGE.has(first.keyword)
+  return new CloudError('invalid', demand, {
+    field: fieldOf(steps),
+    ...(isTooLarge ? { rule: 'too_large' } : {}),
+  })
 }
 
 /**

@@ -26,6 +26,8 @@ export type ErrorRule =
   | 'in_use'
   | 'lost_race'
   | 'suspended'
+  | 'required'
+  | 'too_large'
 
 export type ErrorDetails = {
   /** The field of the request that is wrong, dotted: `spec.cidr`. */
