@@ -1,24 +1,9 @@
-import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import type {
-  FastifyBaseLogger,
-  FastifyInstance,
-  RawReplyDefaultExpression,
-  RawRequestDefaultExpression,
-  RawServerDefault,
-} from 'fastify'
 import Type, { type TSchema, type TSchemaOptions } from 'typebox'
 import { isUuid } from '#lib/ids.ts'
 import { CloudError } from '#lib/errors.ts'
 import { TOLERATED } from '#apis/reference.ts'
 
-/** A scope whose routes take their types from their schemas. */
-export type App = FastifyInstance<
-  RawServerDefault,
-  RawRequestDefaultExpression,
-  RawReplyDefaultExpression,
-  FastifyBaseLogger,
-  TypeBoxTypeProvider
->
+export { type App, said } from '#apis/app.ts'
 
 export const Label = Type.String({
   pattern: '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$',
@@ -72,8 +57,6 @@ const REFUSALS = {
 export const refusals = <S extends keyof typeof REFUSALS>(...statuses: S[]): Pick<typeof REFUSALS, S> =>
   Object.fromEntries(statuses.map((it) => [it, REFUSALS[it]])) as Pick<typeof REFUSALS, S>
 
-/** A schema with a description of its own, as answers need one. */
-export const said = <T extends TSchema>(schema: T, description: string): T => ({ ...schema, description })
 export const listOf = <T extends TSchema>(schema: T, description: string) =>
   Type.Array(schema, { description })
 export const Nothing = (description: string) => Type.Null({ description })
