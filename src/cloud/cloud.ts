@@ -81,7 +81,7 @@ import { network } from './inside/network.kind.ts'
 import { createOutfits, type Metadata } from './inside/outfit.ts'
 import { createRefresh } from './inside/refresh.ts'
 import { scopedVariable } from './inside/scoped-variable.kind.ts'
-import { METRICS, metricOf, SNAPSHOTS, snapshotOf } from './inside/telemetry.ts'
+import { METRICS, metricOf, SNAPSHOTS, snapshotOf, TOLD, toldOf } from './inside/telemetry.ts'
 import { LOGINS, loginOf } from './inside/vpn.ts'
 import { vpnUser } from './inside/vpn-user.kind.ts'
 import { elasticIp } from './network/elastic-ip.kind.ts'
@@ -124,6 +124,7 @@ export type {
   FunctionRun,
   Snapshot,
   Metric,
+  CacheItem,
   InsideEvent,
   GivenVariable,
   Inside,
@@ -356,6 +357,12 @@ export type Cloud = {
     workload: string,
     query: BulkRange,
   ): Promise<readonly ReturnType<typeof snapshotOf>[]>
+  /** What a workload's replicas told of themselves, oldest first; kept 15 days. */
+  workloadEvents(
+    caller: Caller,
+    workload: string,
+    query: BulkRange,
+  ): Promise<readonly ReturnType<typeof toldOf>[]>
   /** Who tried to log in to a VPC's VPN, oldest first; kept 90 days. */
   vpnLogins(caller: Caller, vpc: string, query: BulkRange): Promise<readonly ReturnType<typeof loginOf>[]>
   /** Prometheus text. */
@@ -572,7 +579,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
         await bulk.forget(LOGS, engine.clock.now() - LOGS_KEPT_MS)
         await bulk.forget('use', engine.clock.now() - USES_KEPT_MS)
         await bulk.forget('access', engine.clock.now() - ACCESSES_KEPT_MS)
-        for (const told of [METRICS, SNAPSHOTS])
+        for (const told of [METRICS, SNAPSHOTS, TOLD])
           await bulk.forget(told, engine.clock.now() - TELEMETRY_KEPT_MS)
         await bulk.forget(LOGINS, engine.clock.now() - LOGINS_KEPT_MS)
         return []
@@ -864,6 +871,8 @@ export function createCloud(options: CloudOptions): RunningCloud {
       await kept(await read(caller, workload, id), METRICS, query, metricOf),
     balancerSnapshots: async (caller, id, query) =>
       await kept(await read(caller, workload, id), SNAPSHOTS, query, snapshotOf),
+    workloadEvents: async (caller, id, query) =>
+      await kept(await read(caller, workload, id), TOLD, query, toldOf),
     vpnLogins: async (caller, id, query) => await kept(await read(caller, vpc, id), LOGINS, query, loginOf),
     metrics: async () => (await metrics.text()) + traffic.metrics() + told(),
     async bootstrap(keep, newPassword) {

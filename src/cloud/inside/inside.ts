@@ -20,8 +20,9 @@ import { createMachine } from './machine.ts'
 import { createNames } from './names.ts'
 import type { Network } from './network.kind.ts'
 import type { ScopedVariable } from './scoped-variable.kind.ts'
+import { createObjectCache } from './object-cache.ts'
 import { createSight, type Everything } from './sight.ts'
-import { createTail } from './tail.ts'
+import { createTail, lastEvent } from './tail.ts'
 import { createTelemetry } from './telemetry.ts'
 import { createTokens } from './token.ts'
 import { createVariables } from './variables.ts'
@@ -114,7 +115,14 @@ export type Hostname = {
   readonly by: Resource
   readonly vpc: string
   readonly workload: string
-  readonly certificate?: string
+  readonly certificate?: {
+    readonly id: string
+    readonly names: readonly string[]
+    /** An operator brought it. */
+    readonly isGiven: boolean
+    readonly notBefore?: number
+    readonly notAfter?: number
+  }
   readonly isActive: boolean
 }
 
@@ -124,6 +132,16 @@ export type FunctionRun = { readonly token: string; readonly env?: Readonly<Reco
 
 /** One snapshot of one of a load balancer's controllers; `body` is kept as it was sent. */
 export type Snapshot = { readonly controller: string; readonly at: number; readonly body: object }
+
+/** A value that workloads keep for each other: `global` is their tenant's. */
+export type CacheItem = {
+  readonly scope: 'global' | 'environment' | 'container' | 'instance'
+  readonly key: string
+  readonly value: string
+  /** As it was given, with what it comes to. */
+  readonly expires: string
+  readonly seconds: number
+}
 
 /** One series of points of one metric. */
 export type Metric = {
@@ -188,6 +206,8 @@ export type Inside = {
   /** The VPCs of its networks, its own among them; none without a network. */
   joined(of: Instance): Promise<readonly Environment[]>
   joinedReplicas(of: Instance): Promise<readonly PlacedReplica[]>
+  /** The machine as everybody may know it. */
+  readonly machine: Pick<Server, 'id' | 'hostname' | 'cpus'>
   server(of: Instance): Promise<Server>
   /** The tenant's, in whatever VPC. */
   serverReplicas(of: Instance): Promise<readonly PlacedReplica[]>
@@ -212,11 +232,18 @@ export type Inside = {
   /** `forbidden` from anything but a load balancer. */
   takeSnapshots(of: Instance, snapshots: readonly Snapshot[]): Promise<void>
   takeMetrics(of: Instance, metrics: readonly Metric[]): Promise<void>
+  /** What a workload tells of itself; kept as it was sent. */
+  takeEvents(of: Instance, events: readonly object[]): Promise<void>
+  /** Keeps a value for its tenant, VPC, workload or replica until it expires, room is needed or the process ends. */
+  cache(of: Instance, item: CacheItem): void
+  cached(of: Instance, scope: CacheItem['scope'], key: string): CacheItem | undefined
   /** `forbidden` for who may not; `conflict` (wrong_state) in a state that forbids it; `invalid` with field `function`. */
   start(of: Instance, task: Task, run?: FunctionRun): Promise<void>
   stop(of: Instance, task: Task): Promise<void>
   /** Whether a name and password open the VPC's VPN. Every try is kept; `rate_limited` after too many. */
   vpnLogin(of: Instance, login: { readonly username: string; readonly password: string }): Promise<boolean>
+  /** The cursor behind all that has happened by now. */
+  lastEvent(): Promise<string>
   /**
    * What it may know of what happens, right after each commit, from now or after a cursor; kept 30 days. Ends when its
    * token is no longer good; throws `gone` when it reads too slowly.
@@ -246,6 +273,7 @@ export function createInside(tools: InsideTools): { readonly inside: Inside; met
   const sight = createSight(engine, everything, tokens)
   const variables = createVariables(engine, everything, tools.ask)
   const telemetry = createTelemetry(tools.bulk, engine.clock)
+  const cache = createObjectCache(engine.clock)
   const edge = createNames(engine, everything, sight)
   const machine = createMachine({ ...tools, sight })
   const mayTask = ({ workload: { spec } }: Instance): void => {
@@ -275,6 +303,9 @@ export function createInside(tools: InsideTools): { readonly inside: Inside; met
     integration: async (of, by) => await integrationOf(engine, everything, of, by),
     takeSnapshots: async (of, snapshots) => await Promise.resolve(telemetry.takeSnapshots(of, snapshots)),
     takeMetrics: async (of, metrics) => await Promise.resolve(telemetry.takeMetrics(of, metrics)),
+    takeEvents: async (of, events) => await Promise.resolve(telemetry.takeEvents(of, events)),
+    cache: cache.put,
+    cached: cache.get,
     async start(of, task, run) {
       mayTask(of)
       await tools.start(of, (await sight.replicaOf(of, task)).id, run)
@@ -284,6 +315,7 @@ export function createInside(tools: InsideTools): { readonly inside: Inside; met
       await tools.stop(of, (await sight.replicaOf(of, task)).id)
     },
     vpnLogin: createVpn(tools),
+    lastEvent: async () => await lastEvent(engine),
     events: createEvents(engine, everything, sight, createTail(engine, tools.log)),
   }
   return { inside, metrics: telemetry.metrics }

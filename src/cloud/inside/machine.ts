@@ -68,17 +68,18 @@ export function createMachine(tools: Tools) {
     usedAt: await usedAt(of, reference, all),
   })
 
+  const machine = { id, hostname: settings.machine.hostname, cpus: settings.machine.cpus }
+
   return {
+    machine,
     async server(of: Instance): Promise<Server> {
       const claim = await engine.store.claim('singleton', 'first admin')
       const first = claim && (await engine.get(user, PLATFORM, claim.owner))
       const newest = (await sight.serverReplicas(of)).at(-1)
       return {
-        id,
-        hostname: settings.machine.hostname,
+        ...machine,
         createdAt: first?.createdAt ?? of.tenant.createdAt,
         ...(newest ? { latestReplicaAt: newest.replica.createdAt } : {}),
-        cpus: settings.machine.cpus,
       }
     },
     async samples(of: Instance) {

@@ -5,6 +5,14 @@ import { tunnel, type Tunnel } from '#cloud/edge/tunnel.kind.ts'
 import type { Hostname, Instance, ServedCertificate } from './inside.ts'
 import type { Everything, Sight } from './sight.ts'
 
+const shownOf = ({ id, spec, status }: Certificate): NonNullable<Hostname['certificate']> => ({
+  id,
+  names: status.names ?? spec.names,
+  isGiven: spec.source === 'given',
+  ...(status.notBefore === undefined ? {} : { notBefore: status.notBefore }),
+  ...(status.notAfter === undefined ? {} : { notAfter: status.notAfter }),
+})
+
 /** The hostnames that lead to a workload, and the certificates that serve them. */
 export function createNames(engine: Engine, everything: Everything, sight: Sight) {
   const leadingTo = async (of: Instance, workload: string): Promise<readonly (Tunnel | Route)[]> => {
@@ -34,7 +42,7 @@ export function createNames(engine: Engine, everything: Everything, sight: Sight
             by: it,
             vpc: it.spec.vpc,
             workload: target.id,
-            ...(served ? { certificate: served.id } : {}),
+            ...(served ? { certificate: shownOf(served) } : {}),
             isActive: it.status.state === 'active',
           }
         }),

@@ -10,6 +10,11 @@ const WAITING_MAX = 1000
 /** A commit wakes it; this is for the credentials of those who hear nothing. */
 const QUIET_MS = 1000
 
+/** The cursor behind every event so far. */
+export const lastEvent = async (engine: Engine): Promise<string> =>
+  (await engine.store.records({ stream: 'event', tenant: ALL, limit: 1, newestFirst: true })).records[0]
+    ?.cursor ?? '0'
+
 type Reader = { readonly give: (record: StoredRecord) => void; readonly tick: () => void }
 
 /**
@@ -21,10 +26,6 @@ export function createTail(engine: Engine, log: Log) {
   let running: Promise<void> | undefined
   let cursor: string | undefined
   let tickedAt = 0
-
-  const newest = async (): Promise<string> =>
-    (await engine.store.records({ stream: 'event', tenant: ALL, limit: 1, newestFirst: true })).records[0]
-      ?.cursor ?? '0'
 
   const run = async (): Promise<void> => {
     while (readers.size > 0) {
@@ -74,7 +75,7 @@ export function createTail(engine: Engine, log: Log) {
     const waiting: StoredRecord[] = []
     let more = Promise.withResolvers<void>()
     let isFull = false
-    let last = Number(how.after ?? (await newest()))
+    let last = Number(how.after ?? (await lastEvent(engine)))
     if (!Number.isSafeInteger(last) || last < 0)
       throw new CloudError('invalid', 'not a cursor', { field: 'after' })
     const reader: Reader = {
@@ -91,7 +92,7 @@ export function createTail(engine: Engine, log: Log) {
     // It may be behind the others or ahead: what is given twice is told by its cursor, which is a number that grows.
     readers.add(reader)
     if (!running) {
-      cursor = await newest()
+      cursor = await lastEvent(engine)
       start()
     }
     try {

@@ -5,6 +5,7 @@ import type { Instance, Metric, Snapshot } from './inside.ts'
 
 export const METRICS = 'workload-metric'
 export const SNAPSHOTS = 'balancer'
+export const TOLD = 'workload-event'
 /** Series that /metrics shows at most, of one workload and of all; further ones are kept and not shown there. */
 const SERIES_PER_WORKLOAD_MAX = 200
 const SERIES_MAX = 20_000
@@ -19,6 +20,9 @@ export type KeptMetric = Omit<Metric, 'points'> &
 export type KeptSnapshot = { readonly controller: string; readonly snapshot: object } & Origin
 
 export const metricOf = ({ at, cursor, body }: StoredBulkEntry) => ({ ...(body as KeptMetric), at, cursor })
+/** What a workload told of itself, as it was sent. */
+export type KeptEvent = { readonly event: object } & Origin
+export const toldOf = ({ at, cursor, body }: StoredBulkEntry) => ({ ...(body as KeptEvent), at, cursor })
 export const snapshotOf = ({ at, cursor, body }: StoredBulkEntry) => ({
   ...(body as KeptSnapshot),
   at,
@@ -93,6 +97,12 @@ export function createTelemetry(bulk: Bulk, clock: Clock) {
           ...ownLabels(it.labels),
         })
         show(gauges, workload.id, labels, newest)
+      }
+    },
+    takeEvents({ replica, workload, vpc, tenant }: Instance, events: readonly object[]): void {
+      for (const event of events) {
+        const body: KeptEvent = { event, replica: replica.id, vpc: vpc.id }
+        bulk.append(TOLD, { tenant: tenant.id, subject: workload.id, body })
       }
     },
     takeSnapshots({ replica, workload, vpc, tenant }: Instance, snapshots: readonly Snapshot[]): void {
