@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import ajvFormats from 'ajv-formats'
 
@@ -14,6 +15,26 @@ export type CheckAnswer = (method: string, path: string, status: number, body: u
 
 const escaped = (part: string): string => part.replaceAll('~', '~0').replaceAll('/', '~1')
 
+const OBJECT_ID = /^[0-9a-f]{24}$/i
+/** Forms of text that contracts name and JSON Schema does not know. */
+const FORMATS: Readonly<Record<string, (text: string) => boolean>> = {
+  objectid: (text) => OBJECT_ID.test(text),
+  'ip-address': (text) => isIP(text) !== 0,
+  cidr: (text) => {
+    const [address = '', prefix = '', ...more] = text.split('/')
+    const bits = isIP(address) === 6 ? 128 : 32
+    return isIP(address) !== 0 && /^\d{1,3}$/.test(prefix) && Number(prefix) <= bits && more.length === 0
+  },
+}
+
+/** A validator of the dialect that OpenAPI 3.1 documents are written in. */
+export function contractAjv(): Ajv2020 {
+  const ajv = new Ajv2020({ strict: false, allErrors: true })
+  ;(ajvFormats as unknown as (ajv: Ajv2020) => void)(ajv)
+  for (const [name, validate] of Object.entries(FORMATS)) ajv.addFormat(name, validate)
+  return ajv
+}
+
 /**
  * A checker of answers against an OpenAPI 3.1 document: the operation must be declared, its status too, and the body
  * must fit the declared schema (an empty one where none is). Unknown paths must answer with the document's
@@ -21,8 +42,7 @@ const escaped = (part: string): string => part.replaceAll('~', '~0').replaceAll(
  */
 export function contractOf(file: URL, error = 'Error'): CheckAnswer {
   const document = JSON.parse(readFileSync(file, 'utf8')) as Document
-  const ajv = new Ajv2020({ strict: false, allErrors: true })
-  ;(ajvFormats as unknown as (ajv: Ajv2020) => void)(ajv)
+  const ajv = contractAjv()
   ajv.addSchema(document as object, 'contract')
   const compiled = new Map<string, ValidateFunction>()
   const templates = Object.keys(document.paths)
@@ -50,10 +70,11 @@ export function contractOf(file: URL, error = 'Error'): CheckAnswer {
     const operation = template && document.paths[template.path]?.[method.toLowerCase()]
     let pointer: string | undefined = `/components/schemas/${error}`
     if (template && operation) {
-      const response = operation.responses[String(status)]
+      const declared = operation.responses[String(status)] ? String(status) : 'default'
+      const response = operation.responses[declared]
       if (!response) throw new Error(`${at}, which its contract does not list: ${JSON.stringify(body)}`)
       pointer = pointerOf(
-        `/paths/${escaped(template.path)}/${method.toLowerCase()}/responses/${status}`,
+        `/paths/${escaped(template.path)}/${method.toLowerCase()}/responses/${declared}`,
         response,
       )
     } else if (status < 400) throw new Error(`${at}, and no contract declares it`)

@@ -1,0 +1,41 @@
+import type { Clock } from '#lib/clock.ts'
+
+/** How long after a connection broke the next one of the instance goes on where it stopped. */
+export const RESUME_SECONDS = 120
+/** Broken connections of one instance that are remembered. */
+const POSITIONS_MAX = 4
+/** Instances that are remembered; the one that broke first is forgotten for another. */
+const INSTANCES_MAX = 10_000
+
+type Position = { readonly cursor: string; readonly until: number }
+
+/** Where each instance's notifications stopped when their connection broke. */
+export type Positions = {
+  /** A connection of the instance broke; `cursor` is behind the last that it surely has. */
+  leave(instance: string, cursor: string): void
+  /** Where the instance's next connection goes on, once; undefined when none of it broke of late. */
+  take(instance: string): string | undefined
+}
+
+export function createPositions(clock: Pick<Clock, 'now'>): Positions {
+  const left = new Map<string, readonly Position[]>()
+  const live = (instance: string): Position[] =>
+    (left.get(instance) ?? []).filter((it) => it.until > clock.now())
+  return {
+    leave(instance, cursor) {
+      const until = clock.now() + RESUME_SECONDS * 1000
+      const all = [...live(instance), { cursor, until }].slice(-POSITIONS_MAX)
+      // Behind the others, in the order in which they are forgotten.
+      left.delete(instance)
+      left.set(instance, all)
+      const [oldest] = left.keys()
+      if (left.size > INSTANCES_MAX && oldest !== undefined) left.delete(oldest)
+    },
+    take(instance) {
+      const [first, ...rest] = live(instance)
+      if (rest.length > 0) left.set(instance, rest)
+      else left.delete(instance)
+      return first?.cursor
+    },
+  }
+}

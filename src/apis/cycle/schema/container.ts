@@ -1,0 +1,111 @@
+import Type, { type Static } from 'typebox'
+import { Config } from './container-config.ts'
+import { ContainerEnvironmentSummary, ContainerState } from './environment.ts'
+import { Ip } from './ip.ts'
+import { DnsRecord } from './record.ts'
+import {
+  CreatorScope,
+  DataSize,
+  DateTime,
+  Deployment,
+  HubId,
+  Id,
+  Identifier,
+  ServiceContainerIdentifier,
+  StateCountSummary,
+  nullable,
+} from './scalar.ts'
+
+export const ContainerExtension = nullable(
+  Type.Object({ identifier: Type.Literal('virtual-machine-v1'), id: Type.Optional(Id) }),
+)
+export const ImageSummary = Type.Object({
+  id: nullable(Id),
+  extension: nullable(ContainerExtension),
+  service: nullable(ServiceContainerIdentifier),
+})
+export const StackSummary = Type.Object({
+  id: Type.Optional(Id),
+  build_id: Type.Optional(Type.String()),
+  identifier: Type.Optional(Type.String()),
+})
+export const ContainerVolume = Type.Object({
+  identifier: Type.Optional(nullable(Identifier)),
+  read_only: Type.Boolean(),
+  block_device: Type.Boolean(),
+  local: Type.Optional(
+    nullable(
+      Type.Object({
+        max_size: DataSize,
+        stateless: Type.Optional(nullable(Type.Boolean())),
+        storage_pool: Type.Optional(nullable(Type.Boolean())),
+      }),
+    ),
+  ),
+  external: Type.Optional(nullable(Type.Object({ id: Type.Optional(nullable(Id)) }))),
+  destination: Type.String(),
+  remote_access: Type.Optional(
+    Type.Object({
+      enable: Type.Boolean(),
+      ips: Type.Optional(Type.Array(Type.String())),
+      webhook: Type.Optional(Type.String()),
+      password: nullable(
+        Type.Object({ algorithm: Type.Enum(['raw', 'sha512', 'md5']), data: Type.String() }),
+      ),
+    }),
+  ),
+})
+export const VolumeSummary = Type.Object({
+  id: Id,
+  hash: Type.String(),
+  config: ContainerVolume,
+  external: Type.Optional(nullable(Type.Object({ id: Type.Optional(Id) }))),
+  removed: Type.Optional(nullable(DateTime)),
+})
+export const ContainersMeta = Type.Object({
+  instances_count: Type.Optional(StateCountSummary),
+  domains: Type.Optional(
+    nullable(Type.Array(Type.Object({ fqdn: Type.String(), record: Type.Optional(DnsRecord) }))),
+  ),
+  ips: Type.Optional(Type.Array(Ip)),
+})
+export const Container = Type.Object({
+  id: Id,
+  identifier: Identifier,
+  name: Type.String(),
+  creator: CreatorScope,
+  environment: ContainerEnvironmentSummary,
+  hub_id: HubId,
+  image: ImageSummary,
+  stack: Type.Optional(nullable(StackSummary)),
+  config: Config,
+  deployment: Type.Optional(nullable(Deployment)),
+  instances: Type.Integer(),
+  volumes: Type.Optional(Type.Array(VolumeSummary)),
+  annotations: Type.Optional(nullable(Type.Record(Type.String(), Type.Unknown()))),
+  role: Type.Optional(nullable(Type.Literal('orchestrator'))),
+  stateful: Type.Boolean(),
+  deprecate: Type.Boolean(),
+  lock: Type.Boolean(),
+  state: ContainerState,
+  events: Type.Object({ created: DateTime, updated: DateTime, deleted: DateTime, started: DateTime }),
+  meta: Type.Optional(ContainersMeta),
+})
+export type Container = Static<typeof Container>
+export const ContainerSummary = Type.Object({
+  id: Id,
+  name: Type.String(),
+  creator: CreatorScope,
+  environment: ContainerEnvironmentSummary,
+  hub_id: HubId,
+  stack: Type.Optional(nullable(StackSummary)),
+  image: ImageSummary,
+  annotations: Type.Optional(nullable(Type.Record(Type.String(), Type.Unknown()))),
+  state: ContainerState,
+  role: Type.Optional(nullable(Type.Literal('contductor'))),
+  deprecate: Type.Boolean(),
+  deployment: Type.Optional(nullable(Deployment)),
+  lock: Type.Boolean(),
+  events: Type.Object({ created: DateTime, updated: DateTime, deleted: DateTime, started: DateTime }),
+})
+export type ContainerSummary = Static<typeof ContainerSummary>

@@ -1,0 +1,117 @@
+import Type from 'typebox'
+import { nullable, stateOf } from './scalar.ts'
+
+export const NodeState = stateOf(['new', 'offline', 'authorizing', 'online', 'decommissioned', 'deleted'], {
+  desired: Type.Optional(
+    nullable(Type.Enum(['new', 'offline', 'authorizing', 'online', 'decommissioned', 'deleted'])),
+  ),
+})
+export const ServerStatsNetwork = Type.Object({
+  interfaces: Type.Optional(
+    Type.Record(
+      Type.String(),
+      Type.Object({
+        interface: Type.String(),
+        flags: Type.String(),
+        mtu: Type.Integer(),
+        mac_addr: Type.String(),
+        addrs: Type.Optional(nullable(Type.Array(Type.String()))),
+        speed: Type.Integer(),
+        rx_bytes: Type.Integer(),
+        tx_bytes: Type.Integer(),
+      }),
+    ),
+  ),
+  external_ipv4: Type.String(),
+  external_ipv6: Type.String(),
+})
+export const ServerStatsUptime = Type.Object({
+  seconds: Type.Optional(Type.Number()),
+  cpu_idle: Type.Optional(Type.Number()),
+})
+export const ServerStatsCpuUsage = Type.Object({
+  user: Type.Optional(Type.Integer()),
+  nice: Type.Optional(Type.Integer()),
+  system: Type.Optional(Type.Integer()),
+  idle: Type.Optional(Type.Integer()),
+  iowait: Type.Optional(Type.Integer()),
+  irq: Type.Optional(Type.Integer()),
+  soft_irq: Type.Optional(Type.Integer()),
+  steal: Type.Optional(Type.Integer()),
+  guest: Type.Optional(Type.Integer()),
+  guest_nice: Type.Optional(Type.Integer()),
+})
+export const ServerStatsCpu = Type.Object({
+  physical_cpus: Type.Optional(Type.Integer()),
+  cores: Type.Optional(Type.Integer()),
+  threads: Type.Optional(Type.Integer()),
+  processors: Type.Optional(
+    Type.Array(Type.Object({ model: Type.Optional(Type.String()), speed: Type.Optional(Type.Number()) })),
+  ),
+  usage: Type.Optional(ServerStatsCpuUsage),
+  virtualization: Type.Optional(Type.Boolean()),
+})
+export const ServerStatsLoad = Type.Object({
+  avg1m: Type.Number(),
+  avg5m: Type.Number(),
+  avg15m: Type.Number(),
+})
+export const ServerStatsRam = Type.Object({
+  available: Type.Integer(),
+  free: Type.Integer(),
+  total: Type.Integer(),
+})
+export const ServerStatsStorage = Type.Object({
+  volume_groups: Type.Record(
+    Type.String(),
+    Type.Object({
+      name: Type.String(),
+      size: Type.Integer(),
+      volumes: Type.Record(
+        Type.String(),
+        Type.Object({
+          name: Type.String(),
+          size: Type.Integer(),
+          data_percent: Type.Integer(),
+          meta_percent: Type.Integer(),
+          pool: Type.String(),
+        }),
+      ),
+    }),
+  ),
+  mounts: Type.Record(
+    Type.String(),
+    Type.Object({
+      device: Type.Optional(Type.String()),
+      type: Type.String(),
+      mountpoint: Type.Optional(Type.String()),
+      total: Type.Integer(),
+      free: Type.Integer(),
+      used: Type.Integer(),
+    }),
+  ),
+})
+export const ServerStatsOs = Type.Object({
+  release: Type.Optional(Type.String()),
+  kernel: Type.Optional(Type.String()),
+  hostname: Type.Optional(Type.String()),
+})
+export const ServerStatsVendor = Type.Object({
+  system_vendor: Type.Optional(Type.String()),
+  board_vendor: Type.Optional(Type.String()),
+  board_name: Type.Optional(Type.String()),
+  board_serial: Type.Optional(Type.String()),
+  bios_vendor: Type.Optional(Type.String()),
+})
+export const ServerStatsVersions = Type.Object({ services: Type.Record(Type.String(), Type.String()) })
+export const NodeMetaStats = Type.Object({
+  network: ServerStatsNetwork,
+  uptime: ServerStatsUptime,
+  cpu: ServerStatsCpu,
+  load: ServerStatsLoad,
+  ram: ServerStatsRam,
+  storage: ServerStatsStorage,
+  os: ServerStatsOs,
+  vendor: ServerStatsVendor,
+  versions: ServerStatsVersions,
+})
