@@ -4,6 +4,8 @@ import type { Socket } from 'node:net'
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }
 
 export type Question = {
+  /** Through this unix socket instead of the address. */
+  readonly socketPath?: string
   readonly method: string
   /** With the dialect's prefix, and a query. */
   readonly path: string
@@ -117,7 +119,7 @@ export function openAsker(url: string): Asker {
   const { hostname, port } = new URL(url)
   const agent = new http.Agent({ keepAlive: true, maxSockets: 8 })
   return {
-    ask: async ({ method, path, headers = [], body, upgrade = false }) =>
+    ask: async ({ socketPath, method, path, headers = [], body, upgrade = false }) =>
       await new Promise<Answer>((resolve, reject) => {
         const all: string[] = ['host', `${hostname}:${port}`, ...headers.flat()]
         if (body !== undefined && !headers.some(([name]) => name.toLowerCase() === 'content-length'))
@@ -125,8 +127,7 @@ export function openAsker(url: string): Asker {
         if (upgrade) all.push('connection', 'Upgrade', 'upgrade', 'websocket', 'sec-websocket-version', '13')
         if (upgrade) all.push('sec-websocket-key', 'dGhlIHNhbXBsZSBub25jZQ==')
         const request = http.request({
-          hostname,
-          port,
+          ...(socketPath === undefined ? { hostname, port } : { socketPath }),
           method,
           path,
           headers: all,

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { after, test } from 'node:test'
 import { tenant as tenantKind } from '#cloud/identity/tenant.kind.ts'
+import { objectId } from '#lib/object-id.ts'
 import type { Answer } from './ask.ts'
-import type { Known, SweptDialect } from './dialect.ts'
+import { type Known, ownOf, type SweptDialect } from './dialect.ts'
 import { type Operation, operationsOf, type OpenApi } from './document.ts'
 import { fits, judge, seenAs, withoutNames } from './judge.ts'
 import { questionFor } from './request.ts'
@@ -51,6 +52,7 @@ function sweepOf(table: SweptDialect, operation: Operation): Sweep {
         known: known ?? table.known(of, token ?? ''),
         unique: unique ?? world.unique(),
         token,
+        socketPath: ownOf(table, of).socketPath,
         ...(headers ? { headers } : {}),
       })
       const answer = await world.asker.ask(question)
@@ -81,6 +83,24 @@ async function withoutCredential(sweep: Sweep): Promise<void> {
     const statuses = who === 'workload' ? [unauthenticated, forbidden] : [unauthenticated]
     refused(sweep, await sweep.ask(token, victim), statuses, `a credential that is ${who}`)
   }
+}
+
+/** Whom a dialect of workloads knows nothing of, also at the socket of one that may: users, and other replicas. */
+async function withoutSocket(sweep: Sweep): Promise<void> {
+  const { unauthenticated } = sweep.table.statuses
+  const callers = {
+    owner: victim.owner,
+    viewer: victim.viewer,
+    admin: world.admin,
+    other: attacker.instance.token,
+  }
+  for (const [who, token] of Object.entries(callers))
+    refused(sweep, await sweep.ask(token, victim), [unauthenticated], `at the socket of another, ${who}`)
+  const { operation, table } = sweep
+  const how = { known: table.known(victim, ''), unique: 'x', token: victim.instance.token }
+  const question = questionFor(table, operation, how)
+  const { status } = await world.asker.ask({ ...question, path: `/${table.name}${question.path}` })
+  assert.equal(status, 404, `${operation.key} by an address`)
 }
 
 /** Those of the right tenant who have too few rights, or whose tenant is suspended. */
@@ -119,21 +139,28 @@ async function denied(sweep: Sweep): Promise<void> {
   refused(sweep, await sweep.ask(victim.denied, victim), statuses, 'one whom a policy denies everything')
 }
 
+/** A name of the same form that nothing has. */
+const absentFor = (value: string): string => {
+  if (/^[0-9a-f]{24}$/.test(value)) return objectId(NOBODY)
+  return value.length === NOBODY.length ? NOBODY : NO_NAME
+}
+
 /** Another tenant's things: they are as if they were not there. */
 async function ofAnother(sweep: Sweep): Promise<void> {
   const { table, operation } = sweep
   const { foreign, forbidden } = table.statuses
   const hidden = table.need(operation) === 'operate' ? [forbidden, ...foreign] : foreign
-  const own = table.known(attacker, attacker.owner)
-  const theirs = table.known(victim, attacker.owner)
+  const { token } = ownOf(table, attacker)
+  const own = table.known(attacker, token)
+  const theirs = table.known(victim, token)
   const bare = (known: Known): string =>
     JSON.stringify(questionFor(table, operation, { known, unique: 'x', token: 'x' }))
   for (const [name, value] of Object.entries(theirs)) {
     if (bare({ ...own, [name]: value }) === bare(own)) continue
-    const absent = value.length === NOBODY.length ? NOBODY : NO_NAME
+    const absent = absentFor(value)
     const unique = world.unique()
-    const answer = await sweep.ask(attacker.owner, attacker, { known: { ...own, [name]: value }, unique })
-    const nothing = await sweep.ask(attacker.owner, attacker, { known: { ...own, [name]: absent }, unique })
+    const answer = await sweep.ask(token, attacker, { known: { ...own, [name]: value }, unique })
+    const nothing = await sweep.ask(token, attacker, { known: { ...own, [name]: absent }, unique })
     refused(sweep, answer, hidden, `another tenant, with its ${name}`)
     assert.equal(
       withoutNames(answer, [value]),
@@ -162,12 +189,13 @@ async function showsNothing(sweep: Sweep): Promise<void> {
   const question = questionFor(sweep.table, operation, {
     known: sweep.table.known(attacker, attacker.owner),
     unique: world.unique(),
-    token: attacker.owner,
+    ...ownOf(sweep.table, attacker),
   })
   const path = queries === '' ? question.path : `${question.path}?${queries}`
   const { text } = await world.asker.ask({ ...question, path })
   if (queries !== '') assert.ok(text.includes(attacker.ids['vpc'] ?? '-'), `${operation.key} shows its own`)
-  for (const id of [...Object.values(victim.ids), victim.tenant.name, victim.owner])
+  const ids = Object.values(victim.ids)
+  for (const id of [...ids, ...ids.map(objectId), victim.tenant.name, victim.owner, victim.instance.token])
     assert.ok(!text.includes(id), `${operation.key} shows ${id} to another tenant: ${text.slice(0, 500)}`)
 }
 
@@ -178,7 +206,7 @@ async function entitled(sweep: Sweep): Promise<void> {
   const of = await world.seed()
   await table.before?.[operation.key]?.(world.hands, of)
   const admin = need === 'operate' || need === 'hidden'
-  const token = admin ? world.admin : of.owner
+  const token = admin ? world.admin : ownOf(table, of).token
   const headers = admin ? table.inTenant?.(of.tenant.id) : undefined
   const answer = await sweep.ask(token, of, headers ? { headers } : {})
   const at = seenAs(`${operation.key} asked by one who may`, answer)
@@ -198,8 +226,11 @@ for (const { table, operations } of world.dialects)
       const isDone = open && !isRefusal(await sweep.ask(undefined, victim))
       if (!open) {
         await withoutCredential(sweep)
-        await withoutRight(sweep)
-        await denied(sweep)
+        if (table.inside) await withoutSocket(sweep)
+        else {
+          await withoutRight(sweep)
+          await denied(sweep)
+        }
         await ofAnother(sweep)
         await showsNothing(sweep)
       }

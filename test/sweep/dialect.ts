@@ -19,9 +19,17 @@ export type Hands = {
   settle(): Promise<void>
 }
 
+/** With what somebody asks, who may act in a tenant: as its owner, or as one of its replicas through the socket of that. */
+export type Credential = { readonly token: string; readonly socketPath?: string }
+
+export const ownOf = (table: SweptDialect, of: Seeded): Credential =>
+  table.inside ? of.instance : { token: of.owner }
+
 /** What cannot be derived of a dialect from its OpenAPI document. A new dialect is swept when it has one in dialects.ts. */
 export type SweptDialect = {
   readonly name: string
+  /** It is for workloads, each through a socket of its own: nobody has a role, and nobody else has a credential. */
+  readonly inside?: true
   /** A document beside the one that is served: what it declares must be served, `except` for these operations. */
   readonly contract?: { readonly file: URL; readonly except: (operation: Operation) => boolean }
   /** How a caller shows a token to an operation. */

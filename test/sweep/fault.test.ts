@@ -4,6 +4,7 @@ import { twisted } from './arbitrary.ts'
 import type { Json } from './ask.ts'
 import { openAviary } from './canary.ts'
 import { fits, INTERNAL } from './judge.ts'
+import { ownOf } from './dialect.ts'
 import { questionFor } from './request.ts'
 import { secretFieldsOf } from './secrets.ts'
 import { sweepWorld } from './world.ts'
@@ -28,12 +29,13 @@ test('what breaks while a secret is kept shows it to nobody', async () => {
         for (const { path } of secretFieldsOf(table, operation)) {
           const need = table.need(operation)
           const isAdmin = need === 'operate' || need === 'hidden'
-          const token = isAdmin ? world.admin : own.owner
+          const { token, socketPath } = isAdmin ? { token: world.admin } : ownOf(table, own)
           const headers = isAdmin ? table.inTenant?.(own.tenant.id) : undefined
           const question = questionFor(table, operation, {
             known: table.known(own, token),
             unique: world.unique(),
             token,
+            socketPath,
             ...(headers ? { headers } : {}),
           })
           const to = aviary.plant(`${table.name} ${operation.key} ${path}`)

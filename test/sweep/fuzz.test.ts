@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import fc from 'fast-check'
 import { twists, twisted } from './arbitrary.ts'
 import type { Answer, Question } from './ask.ts'
-import type { Known, SweptDialect } from './dialect.ts'
+import { type Known, ownOf, type SweptDialect } from './dialect.ts'
 import { fieldsOf, type Operation } from './document.ts'
 import { fits, INTERNAL, judge, seenAs } from './judge.ts'
 import { bodyText, headers, piece, query } from './mangle.ts'
@@ -51,13 +51,13 @@ function callerOf({ own, table, operation }: Plan, who: Run['who']) {
   const admin = need === 'operate' || need === 'hidden'
   switch (who) {
     case 'entitled':
-      return { token: admin ? world.admin : own.owner, of: own, inTenant: admin }
+      return { ...(admin ? { token: world.admin } : ownOf(table, own)), of: own, inTenant: admin }
     case 'another':
-      return { token: attacker.owner, of: victim, inTenant: false }
+      return { ...ownOf(table, attacker), of: victim, inTenant: false }
     case 'viewer':
-      return { token: own.viewer, of: own, inTenant: false }
+      return { ...ownOf(table, own), token: own.viewer, of: own, inTenant: false }
     case 'nobody':
-      return { token: undefined, of: own, inTenant: false }
+      return { ...ownOf(table, own), token: undefined, of: own, inTenant: false }
   }
 }
 
@@ -73,13 +73,14 @@ function runs(plan: Plan): fc.Arbitrary<Run> {
     search: fc.option(query(operation), { freq: 3 }),
   })
   return bend.map(({ who, body, text, head, place, search }) => {
-    const { token, of, inTenant } = callerOf(plan, who)
+    const { token, socketPath, of, inTenant } = callerOf(plan, who)
     const known: Known = table.known(of, token ?? '')
     const unique = world.unique()
     const right = questionFor(table, operation, {
       known,
       unique,
       token,
+      socketPath,
       ...(inTenant && table.inTenant ? { headers: table.inTenant(of.tenant.id) } : {}),
     })
     const [plain = ''] = pathFor(table, operation, known).split('?')
@@ -162,9 +163,11 @@ test('no path and no method makes a bug of it', async () => {
       fc.constantFrom(...methods),
       fc.array(segment, { maxLength: 5 }),
       async (table, method, segments) => {
-        const path = `/${table.name}/${segments.join('/')}`
+        const { socketPath } = ownOf(table, victim)
+        const path = `${table.inside ? '' : `/${table.name}`}/${segments.join('/')}`
         const state = await world.mark()
         const answer = await world.asker.ask({
+          ...(socketPath === undefined ? {} : { socketPath }),
           method,
           path,
           headers: [['content-type', 'application/json']],

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict'
-import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
-import ajvFormats from 'ajv-formats'
+import type { ValidateFunction } from 'ajv/dist/2020.js'
+import { contractAjv } from '../e2e/contract.testing.ts'
 import type { Answer } from './ask.ts'
 import type { SweptDialect } from './dialect.ts'
 import { declared, type Operation, type Schema } from './document.ts'
 
-const ajv = new Ajv2020({ strict: false, allErrors: true })
-;(ajvFormats as unknown as (ajv: Ajv2020) => void)(ajv)
+const ajv = contractAjv()
 const compiled = new WeakMap<object, ValidateFunction>()
 
 /** Throws with each place where a value is not as a schema says. */

@@ -88,7 +88,7 @@ export function pathFor(table: SweptDialect, operation: Operation, known: Known)
     return encodeURIComponent(typeof made === 'string' ? made : JSON.stringify(made))
   })
   const query = table.queries?.[operation.key]?.(known)
-  return `/${table.name}${path}${query === undefined ? '' : `?${query}`}`
+  return `${table.inside ? '' : `/${table.name}`}${path}${query === undefined ? '' : `?${query}`}`
 }
 
 /** A whole request that is right but perhaps for who asks. */
@@ -99,6 +99,7 @@ export function questionFor(
     readonly known: Known
     readonly unique: string
     readonly token: string | undefined
+    readonly socketPath?: string | undefined
     readonly headers?: Readonly<Record<string, string>>
   },
 ): Question {
@@ -109,6 +110,7 @@ export function questionFor(
     ...how.headers,
   }
   return {
+    ...(how.socketPath === undefined ? {} : { socketPath: how.socketPath }),
     method: operation.method,
     path: pathFor(table, operation, how.known),
     headers: Object.entries(headers),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { DIALECTS } from '#apis/dialects.ts'
 import { createHttp } from '#apis/http.ts'
+import { openOwnSockets } from '#apis/own-sockets.testing.ts'
 import type { Caller } from '#cloud/access.ts'
 import { testCloud, type TestCloud, testOrigin } from '#cloud/cloud.testing.ts'
 import { credential } from '#cloud/identity/credential.kind.ts'
@@ -35,6 +36,8 @@ export type Seeded = {
   readonly registryCredential: string
   /** A domain that the tenant may use. */
   readonly domain: string
+  /** What its replica asks its own API with. */
+  readonly instance: { readonly token: string; readonly socketPath: string }
 }
 
 export type Swept = { readonly table: SweptDialect; readonly operations: readonly Operation[] }
@@ -64,7 +67,10 @@ export type SweepWorld = AsyncDisposable & {
 
 const REGISTRY_PASSWORD = 'a password of the registry'
 
-async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Promise<Seeded> {
+async function seedIn(
+  world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>,
+  socketOf: (replica: string) => Promise<string>,
+): Promise<Seeded> {
   const { it, unique } = world
   const name = unique()
   const { id, token } = await it.tenant(name)
@@ -85,7 +91,8 @@ async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Pr
   }
   await make('vpc', { internet: true })
   await make('subnet', { vpc: ids['vpc'], cidr: '10.9.0.0/24' })
-  await make('workload', { vpc: ids['vpc'], subnet: ids['subnet'], image: 'nginx', replicas: 2 }, 'web')
+  const web = { image: 'nginx', replicas: 2, role: 'orchestrator' }
+  await make('workload', { vpc: ids['vpc'], subnet: ids['subnet'], ...web }, 'web')
   await make('security-group', { vpc: ids['vpc'], rules: [] })
   await make('route-table', { vpc: ids['vpc'], subnets: [], routes: [] })
   // Some of what a gateway or peering stands on, of which the seeded ones take their own.
@@ -202,6 +209,7 @@ async function seedIn(world: Pick<SweepWorld, 'it' | 'unique' | 'callerIn'>): Pr
     ids,
     registryCredential: `registry-credential-of-${name}`,
     domain,
+    instance: { token: it.cloud.inside.token(slot), socketPath: await socketOf(slot.id) },
   }
 }
 
@@ -257,6 +265,7 @@ export async function sweepWorld(): Promise<SweepWorld> {
   })
   const { url } = await http.listen({ host: '127.0.0.1', port: 0 })
   const asker = openAsker(url)
+  const sockets = await openOwnSockets(http)
   const dialects = await Promise.all(
     DIALECTS.map(async ({ name }) => {
       const table = TABLES.find((one) => one.name === name)
@@ -280,7 +289,7 @@ export async function sweepWorld(): Promise<SweepWorld> {
     unique: () => `swept-${(count++).toString(36)}`,
     act: it.cloud.act,
     callerIn: async (tenant) => await it.cloud.inTenant(it.admin, tenant),
-    seed: async () => await seedIn(world),
+    seed: async () => await seedIn(world, sockets.of),
     strangers: async () => await strangersIn(world),
     async mark() {
       const { cursor } = await store.changes(undefined, 1)
@@ -297,6 +306,7 @@ export async function sweepWorld(): Promise<SweepWorld> {
     },
     async [Symbol.asyncDispose]() {
       asker[Symbol.dispose]()
+      await sockets[Symbol.asyncDispose]()
       await http.close()
       await it[Symbol.asyncDispose]()
     },
