@@ -4,7 +4,11 @@ import Type from 'typebox'
 import { validatorCompiler } from '#apis/validation.ts'
 import type { BareRoute } from './bare.ts'
 
-const given = JSON.parse(process.argv[2] ?? '{}') as { routes: BareRoute[]; database?: string }
+const given = JSON.parse(process.argv[2] ?? '{}') as {
+  routes: BareRoute[]
+  database?: string
+  socketPath?: string
+}
 
 function openInsert(path: string): (body: string) => void {
   const db = new DatabaseSync(path)
@@ -33,6 +37,7 @@ for (const { method, path, status, answer } of given.routes) {
     },
   })
 }
-const url = await app.listen({ host: '127.0.0.1', port: 0 })
+const { socketPath } = given
+const url = await app.listen(socketPath === undefined ? { host: '127.0.0.1', port: 0 } : { path: socketPath })
 process.on('SIGTERM', () => process.exit(0))
 console.log(JSON.stringify({ ready: true, url }))

@@ -3,6 +3,7 @@ import { creates } from './creates.ts'
 import { delay } from './delay.ts'
 import { edge } from './edge.ts'
 import { growth } from './growth.ts'
+import { inside } from './inside.ts'
 import { pods } from './pods.ts'
 import { reads } from './reads.ts'
 import { reconcile } from './reconcile.ts'
@@ -12,6 +13,7 @@ import { traffic } from './traffic.ts'
 /** Every bench, in the order of a run. A new one is added here. */
 export const BENCHES: readonly Bench[] = [
   reads,
+  inside,
   growth,
   creates,
   delay,

@@ -12,6 +12,7 @@ async function fire(shot: Shot): Promise<Hit> {
   const { body } = shot
   const result = await autocannon({
     url: shot.url,
+    ...(shot.socketPath === undefined ? {} : { socketPath: shot.socketPath }),
     method: shot.method ?? 'GET',
     headers: { ...shot.headers },
     connections: shot.connections,

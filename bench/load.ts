@@ -6,6 +6,8 @@ const TRIES_MAX = 20
 
 export type Shot = {
   readonly url: string
+  /** Through this unix socket. */
+  readonly socketPath?: string
   readonly method?: 'GET' | 'POST'
   readonly headers?: Readonly<Record<string, string>>
   /** `[<id>]` in it becomes a number of its own in every request. */

@@ -13,6 +13,7 @@ const AIM = atLeast('ratio', 0.8)
 type Target = {
   readonly server: Program<unknown>
   readonly url: string
+  readonly socketPath?: string
   readonly headers?: Record<string, string>
 }
 
@@ -29,6 +30,7 @@ export async function compareReads(
     const shot = {
       url: target.url,
       headers: target.headers ?? {},
+      ...(target.socketPath === undefined ? {} : { socketPath: target.socketPath }),
       connections: CONNECTIONS,
       forMs: scale.loadMs,
     }
