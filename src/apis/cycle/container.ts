@@ -3,12 +3,13 @@ import type { PlacedWorkload } from '#cloud/cloud.ts'
 import { cidr6Of } from '#cloud/network/addresses.driver.ts'
 import type { Workload } from '#cloud/compute/workload.kind.ts'
 import { referenceOf } from '#lib/image-reference.ts'
+import { slugOf } from '#lib/slug.ts'
 import { objectId, objectIdOf } from '#lib/object-id.ts'
 import { rangeOf } from './environment.ts'
 import { CLUSTER } from './place.ts'
 import type { Container, ContainerSummary } from './schema/container.ts'
 import type { Config } from './schema/container-config.ts'
-import { creatorOf, durationOf, lifetimeOf, slugOf, timeOf } from './wire.ts'
+import { creatorOf, durationOf, lifetimeOf, timeOf } from './wire.ts'
 
 export const STATES = {
   pending: 'starting',

@@ -1,10 +1,11 @@
 import type { Environment as Inside } from '#cloud/cloud.ts'
 import type { Vpc } from '#cloud/network/vpc.kind.ts'
+import { slugOf } from '#lib/slug.ts'
 import { objectId } from '#lib/object-id.ts'
 import { CLUSTER } from './place.ts'
 import type { Environment } from './schema/environment.ts'
 import type { EnvironmentServices } from './schema/service.ts'
-import { creatorOf, lifetimeOf, slugOf, timeOf } from './wire.ts'
+import { creatorOf, lifetimeOf, timeOf } from './wire.ts'
 
 const STATES = { pending: 'new', active: 'live', error: 'live' } as const
 

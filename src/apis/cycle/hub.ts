@@ -1,12 +1,13 @@
 import type { Tenant } from '#cloud/identity/tenant.kind.ts'
 import type { Integration } from '#cloud/inside/integration.kind.ts'
 import type { Network } from '#cloud/inside/network.kind.ts'
+import { slugOf } from '#lib/slug.ts'
 import { objectId } from '#lib/object-id.ts'
 import { CLUSTER } from './place.ts'
 import type { PublicHub } from './schema/hub.ts'
 import type { Integration as CycleIntegration } from './schema/integration.ts'
 import type { Network as CycleNetwork } from './schema/network.ts'
-import { creatorOf, lifetimeOf, slugOf, timeOf } from './wire.ts'
+import { creatorOf, lifetimeOf, timeOf } from './wire.ts'
 
 export const encodeHub = (it: Tenant): PublicHub => ({
   id: objectId(it.id),

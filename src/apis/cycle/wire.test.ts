@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { durationOf, secondsOf, slugOf, timeOf, ZERO_TIME } from './wire.ts'
+import { durationOf, secondsOf, timeOf, ZERO_TIME } from './wire.ts'
 
 test('a duration is read in every unit that the contract has', () => {
   assert.equal(secondsOf('3d15h10m5s'), 3 * 86_400 + 15 * 3600 + 605)
@@ -17,16 +17,6 @@ test('whole seconds survive being written as a duration', () => {
   fc.assert(fc.property(fc.nat(), (seconds) => assert.equal(secondsOf(durationOf(seconds)), seconds)))
   assert.equal(durationOf(0), '0s')
   assert.equal(durationOf(5400), '1h30m')
-})
-
-test('a slug is lower case words, whatever the name', () => {
-  assert.equal(slugOf('My Container'), 'my-container')
-  fc.assert(
-    fc.property(fc.string({ unit: 'grapheme' }), (name) => {
-      assert.match(slugOf(name), /^([a-z0-9]+(-[a-z0-9]+)*)?$/)
-      assert.equal(slugOf(slugOf(name)), slugOf(name))
-    }),
-  )
 })
 
 test('what has not happened has the zero time', () => {

@@ -24,13 +24,6 @@ export const creatorOf = ({ tenant }: Pick<Resource, 'tenant'>) => ({
   type: 'account' as const,
 })
 
-/** The slug of a name: `My Container` is `my-container`. */
-export const slugOf = (name: string): string =>
-  name
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/g, '-')
-    .replaceAll(/^-+|-+$/g, '')
-
 const UNIT_SECONDS: Readonly<Record<string, number>> = {
   y: 365 * 86_400,
   w: 7 * 86_400,

@@ -3,6 +3,7 @@ import { CloudError } from '#lib/errors.ts'
 import type { GuardedClient } from '#lib/guarded.ts'
 import type { Log } from '#lib/log.ts'
 import { objectId } from '#lib/object-id.ts'
+import { slugOf } from '#lib/slug.ts'
 import type { Bulk } from '#engine/bulk.ts'
 import type { Engine } from '#engine/engine.ts'
 import { PLATFORM, type Resource } from '#engine/resource.ts'
@@ -347,13 +348,6 @@ async function addressesOf(
     ...(natAddress === undefined ? [] : held(natAddress)),
   ]
 }
-
-/** A name in the form of an identifier: `My Container` is `my-container`. */
-export const slugOf = (name: string): string =>
-  name
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/g, '-')
-    .replaceAll(/^-+|-+$/g, '')
 
 async function integrationOf(
   engine: Engine,
