@@ -25,7 +25,7 @@ const tokenOf = ({ token }: Member) => ({ 'x-cycle-token': token })
 async function answerOf({ socketPath, token }: Member): Promise<unknown> {
   return await new Promise((resolve, reject) => {
     http
-      .get({ socketPath, path: PATH, headers: { 'x-cycle-token': token } }, (response) => {
+      .get({ socketPath, path: PATH, agent: false, headers: { 'x-cycle-token': token } }, (response) => {
         const chunks: Buffer[] = []
         response.on('data', (chunk: Buffer) => chunks.push(chunk))
         response.on('end', () => resolve(JSON.parse(Buffer.concat(chunks).toString('utf8'))))

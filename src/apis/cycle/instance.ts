@@ -98,8 +98,7 @@ export const encodeInstance = (it: PlacedReplica, machine: Machine): Instance =>
 export const encodeInstanceSummary = (it: PlacedReplica, machine: Machine): InstanceSummary =>
   headOf(it, machine)
 
-const MIB = 1_048_576
-const NOTHING_USED = { usage: 0, max_usage: 0, fail_count: 0, limit: 0 }
+const used = (usage: number, limit: number) => ({ usage, max_usage: 0, fail_count: 0, limit })
 
 /** The last sample. Counters that are not read are 0 (section 11). */
 export function encodeSnapshot(it: PlacedReplica, sample: Sample, machine: Machine): ResourceSnapshot {
@@ -119,10 +118,10 @@ export function encodeSnapshot(it: PlacedReplica, sample: Sample, machine: Machi
     },
     memory: {
       cache: 0,
-      usage: { ...NOTHING_USED, usage: sample.memoryBytes, limit: workload.spec.memoryMib * MIB },
-      swap_usage: NOTHING_USED,
-      kernel_usage: NOTHING_USED,
-      kernel_tcp_usage: NOTHING_USED,
+      usage: used(sample.memoryBytes, workload.spec.memoryMib * 1_048_576),
+      swap_usage: used(0, 0),
+      kernel_usage: used(0, 0),
+      kernel_tcp_usage: used(0, 0),
     },
     processes: { current: 0, limit: workload.spec.pidsMax },
     network: {

@@ -24,26 +24,28 @@ export const creatorOf = ({ tenant }: Pick<Resource, 'tenant'>) => ({
   type: 'account' as const,
 })
 
-const UNIT_SECONDS: Readonly<Record<string, number>> = {
-  y: 365 * 86_400,
-  w: 7 * 86_400,
-  d: 86_400,
-  h: 3600,
-  m: 60,
-  s: 1,
-  ms: 1e-3,
-  us: 1e-6,
-  µs: 1e-6,
-  ns: 1e-9,
-}
+/** Seconds of each unit; a year is 365 days. */
+const UNITS: ReadonlyMap<string, number> = new Map([
+  ['y', 365 * 86_400],
+  ['w', 7 * 86_400],
+  ['d', 86_400],
+  ['h', 3600],
+  ['m', 60],
+  ['s', 1],
+  ['ms', 1e-3],
+  ['us', 1e-6],
+  ['µs', 1e-6],
+  ['ns', 1e-9],
+])
 const DURATION = /^(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|[smhdwy]))+$/
 
 /** Whole seconds in the largest units that fit: `1h30m`; nothing is `0s`. */
 export function durationOf(seconds: number): string {
   let left = Math.round(seconds)
   const parts = (['d', 'h', 'm', 's'] as const).flatMap((unit) => {
-    const count = Math.floor(left / (UNIT_SECONDS[unit] ?? 1))
-    left -= count * (UNIT_SECONDS[unit] ?? 1)
+    const each = UNITS.get(unit) ?? 1
+    const count = Math.floor(left / each)
+    left -= count * each
     return count > 0 ? [`${count}${unit}`] : []
   })
   return parts.join('') || '0s'
@@ -53,7 +55,7 @@ export function durationOf(seconds: number): string {
 export function secondsOf(text: string): number | undefined {
   if (!DURATION.test(text)) return undefined
   return [...text.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|[smhdwy])/g)].reduce(
-    (sum, [, count, unit = '']) => sum + Number(count) * (UNIT_SECONDS[unit] ?? 0),
+    (sum, [, count, unit = '']) => sum + Number(count) * (UNITS.get(unit) ?? 0),
     0,
   )
 }
