@@ -21,6 +21,8 @@ const PREFIX = 'sealed:1:'
 /** AES-256-GCM under a master key of 32 bytes. */
 export function createKeyring(masterKey: Buffer): Keyring {
   if (masterKey.length !== KEY_BYTES) throw new Error(`a master key has ${KEY_BYTES} bytes`)
+  /** By purpose, of which the program has a few. */
+  const keys = new Map<string, Buffer>()
   return {
     seal(plain, binding) {
       const iv = random(IV_BYTES)
@@ -46,10 +48,12 @@ export function createKeyring(masterKey: Buffer): Keyring {
       }
     },
     isSealed: (text) => text.startsWith(PREFIX),
-    mac: (text, purpose) =>
-      createHmac('sha256', Buffer.from(hkdfSync('sha256', masterKey, '', purpose, KEY_BYTES)))
-        .update(text)
-        .digest('base64url'),
+    mac(text, purpose) {
+      const known = keys.get(purpose)
+      const key = known ?? Buffer.from(hkdfSync('sha256', masterKey, '', purpose, KEY_BYTES))
+      keys.set(purpose, key)
+      return createHmac('sha256', key).update(text).digest('base64url')
+    },
   }
 }
 

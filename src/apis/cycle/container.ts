@@ -3,6 +3,7 @@ import type { PlacedWorkload } from '#cloud/cloud.ts'
 import { cidr6Of } from '#cloud/network/addresses.driver.ts'
 import type { Workload } from '#cloud/compute/workload.kind.ts'
 import { referenceOf } from '#lib/image-reference.ts'
+import { remembered } from '#lib/remembered.ts'
 import { slugOf } from '#lib/slug.ts'
 import { objectId, objectIdOf } from '#lib/object-id.ts'
 import { rangeOf } from './environment.ts'
@@ -144,7 +145,7 @@ function headOf(it: PlacedWorkload) {
   }
 }
 
-export const encodeContainer = (it: PlacedWorkload): Container => ({
+export const encodeContainer = remembered((it: PlacedWorkload): Container => ({
   ...headOf(it),
   identifier: slugOf(it.workload.name),
   config: configOf(it),
@@ -152,7 +153,7 @@ export const encodeContainer = (it: PlacedWorkload): Container => ({
   volumes: volumesOf(it.workload),
   role: it.workload.spec.role ?? null,
   stateful: it.workload.spec.persistence.enabled,
-})
+}))
 
 /** Without `role`, whose null the vendor's list of words refuses (section 12). */
 export const encodeContainerSummary = (it: PlacedWorkload): ContainerSummary => headOf(it)

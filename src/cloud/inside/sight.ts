@@ -1,5 +1,6 @@
 import { objectId, uuidPrefix } from '#lib/object-id.ts'
 import { CloudError } from '#lib/errors.ts'
+import { remembered } from '#lib/remembered.ts'
 import type { Static, TSchema } from 'typebox'
 import type { Engine } from '#engine/engine.ts'
 import type { Kind } from '#engine/kind.ts'
@@ -86,6 +87,9 @@ function environmentOf(it: Vpc, ground: Ground): Environment {
   }
 }
 
+const workloadsIn = remembered(placeWorkloads)
+const replicasIn = remembered(placeReplicas)
+
 /** Whom a token stands for, and what is visible from there. Nothing of it is kept longer than it is true. */
 export function createSight(engine: Engine, everything: Everything, tokens: Tokens) {
   const recall = engine.store.recall<Instance>()
@@ -156,15 +160,18 @@ export function createSight(engine: Engine, everything: Everything, tokens: Toke
       })
     return it
   }
-  const narrowed = async (of: Instance, id?: string): Promise<Ground & { readonly workload: Workload }> => {
+  const grounds = engine.store.recall<Ground>()
+  const narrowed = async (of: Instance, id?: string): Promise<Ground> => {
     const it = await workloadOf(of, id)
+    return (await grounds(it.id, async () => await groundOf(of, it))) ?? (await groundOf(of, it))
+  }
+  const groundOf = async (of: Instance, it: Workload): Promise<Ground> => {
     const terms = [`workload:${it.id}`]
     const [inSubnet, replicas] = await Promise.all([
       engine.get(subnet, of.tenant.id, it.spec.subnet),
       everything(replica, of.tenant.id, { ...live, terms }),
     ])
     return {
-      workload: it,
       vpcs: [of.vpc],
       subnets: inSubnet ? [inSubnet] : [],
       workloads: [it],
@@ -190,11 +197,11 @@ export function createSight(engine: Engine, everything: Everything, tokens: Toke
     workloads: async (of: Instance) => placeWorkloads(await inVpcs(of, [of.vpc.id])),
     replicas: async (of: Instance) => placeReplicas(await inVpcs(of, [of.vpc.id])),
     async workload(of: Instance, id?: string): Promise<PlacedWorkload> {
-      const [placed] = placeWorkloads(await narrowed(of, id))
+      const [placed] = workloadsIn(await narrowed(of, id))
       if (!placed) throw new CloudError('not_found', 'The container is going', { field: 'workload' })
       return placed
     },
-    replicasOf: async (of: Instance, id?: string) => placeReplicas(await narrowed(of, id)),
+    replicasOf: async (of: Instance, id?: string) => replicasIn(await narrowed(of, id)),
     async joined(of: Instance): Promise<readonly Environment[]> {
       const ground = await inVpcs(of, await joinedIds(of))
       return oldestFirst(ground.vpcs).map((it) => environmentOf(it, ground))
