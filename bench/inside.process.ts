@@ -48,7 +48,8 @@ for (const one of await it.cloud.all(caller, replica)) {
 
 const memoryBytes = (): number => {
   globalThis.gc?.()
-  return process.memoryUsage.rss()
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
 }
 
 /** So many sockets more that nobody connects to; gives what this process grew by. */
