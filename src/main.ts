@@ -29,6 +29,7 @@ import { simulatedFront } from '#drivers/simulated/front.ts'
 import { simulatedNetwork } from '#drivers/simulated/network.ts'
 import { openSockets, type SocketsOptions } from '#drivers/inside/sockets.ts'
 import { DIALECTS } from '#apis/dialects.ts'
+import { metadataOf } from '#apis/cycle/metadata.ts'
 import { createHttp } from '#apis/http.ts'
 import { ensureCertificate } from '#apis/tls.ts'
 import { runCommand } from '#setup/main.ts'
@@ -88,7 +89,7 @@ async function main(): Promise<void> {
   await using bulk = openBulk({ directory: join(config.data, 'records'), clock, log })
   const machine = { hostname: hostname(), cpus: availableParallelism() }
   const settings = { ...config.settings, machine }
-  const cloud = createCloud({ engine, bulk, drivers, settings, log, version: readVersion() })
+  const cloud = createCloud({ engine, bulk, drivers, settings, log, version: readVersion(), metadataOf })
   await cloud.bootstrap(
     async (admin) => await writeAtomically(adminFile(config.data), `${JSON.stringify(admin, null, 2)}\n`),
     () => randomBytes(16).toString('hex'),

@@ -1,4 +1,4 @@
-import type { Environment as Inside } from '#cloud/cloud.ts'
+import type { Environment as Inside, Metadata } from '#cloud/cloud.ts'
 import type { Vpc } from '#cloud/network/vpc.kind.ts'
 import { slugOf } from '#lib/slug.ts'
 import { objectId } from '#lib/object-id.ts'
@@ -37,7 +37,7 @@ export const deploymentsOf = ({ spec }: Vpc): NonNullable<Environment['deploymen
   spec.deployments ? { tags: spec.deployments } : null
 
 /** The services with a workload of their own; only the load balancer's key must be there without one. */
-export function servicesOf({ vpc, services }: Inside): EnvironmentServices {
+export function servicesOf({ vpc, services }: Metadata): EnvironmentServices {
   const { discovery, vpn, loadbalancer, scheduler, gateway } = services
   const common = (it: { readonly workload: { readonly id: string } }) => ({
     enable: true,

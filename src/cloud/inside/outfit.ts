@@ -1,5 +1,6 @@
 import { isCloudError } from '#lib/errors.ts'
 import { objectId } from '#lib/object-id.ts'
+import { slugOf } from '#lib/slug.ts'
 import type { Engine } from '#engine/engine.ts'
 import type { ContainerWish, InsideFile } from '#cloud/compute/compute.driver.ts'
 import { attemptOf, type Replica } from '#cloud/compute/replica.kind.ts'
@@ -145,12 +146,6 @@ export function platformEnv({
     CYCLE_CPU_LIMITED: 'yes',
   }
 }
-
-const slugOf = (name: string): string =>
-  name
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/g, '-')
-    .replaceAll(/^-+|-+$/g, '')
 
 const fileOf = (name: string, text: string | Buffer, more: Partial<InsideFile> = {}): InsideFile => ({
   name,
