@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import http from 'node:http'
-import { cycle } from './server.ts'
+import { NOTIFICATION_LIMITS, type NotificationLimits } from './notifications.ts'
+import { cycleWith } from './server.ts'
 import { createHttp } from '#apis/http.ts'
 import { openOwnSockets } from '#apis/own-sockets.testing.ts'
 import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
@@ -88,12 +89,12 @@ export async function askSocket(
 }
 
 /** A cloud on simulated drivers and clock, with the dialect served on sockets of its replicas. */
-export async function cycleWorld(): Promise<CycleWorld> {
+export async function cycleWorld(limits: Partial<NotificationLimits> = {}): Promise<CycleWorld> {
   const it = await testCloud()
   const bugs: string[] = []
   const server = await createHttp({
     cloud: it.cloud,
-    dialects: [cycle],
+    dialects: [cycleWith({ ...NOTIFICATION_LIMITS, ...limits })],
     log: jsonLog('error', (line) => bugs.push(line)),
     clock: it.clock,
     ids: createIds(it.clock),

@@ -19,7 +19,10 @@ const ajv = contractAjv()
 ajv.addSchema(document, 'contract')
 const fits = ajv.compile({ $ref: 'contract#/components/schemas/NotificationMessage' })
 
-const world = await seededWorld()
+const STALL_MS = 150
+/** More than the kernel and a client that is paused keep for it. */
+const FLOOD = 600
+const world = await seededWorld({ stallMs: STALL_MS })
 after(async () => await world[Symbol.asyncDispose]())
 const web = await world.member('web')
 
@@ -184,6 +187,26 @@ test('a connection ends with its token', async () => {
   const [code, reason] = await closed
   assert.equal(code, 1008)
   assert.match(reason.toString('utf8'), /token/)
+})
+
+test('who reads nothing is dropped with a reason, and goes on where it was', async () => {
+  const slow = await listen(web)
+  await tagged('flood')
+  await slow.until(DEPLOYED)
+  const closed = once(slow.socket, 'close') as Promise<[number, Buffer]>
+  slow.socket.pause()
+  for (let at = 0; at < FLOOD; at++) await tagged(`flood-${at}`)
+  await pause(2 * STALL_MS)
+  slow.socket.resume()
+  const [code, reason] = await closed
+  assert.equal(code, 1013)
+  assert.match(reason.toString('utf8'), /slowly/)
+  const next = await listen(web)
+  await tagged('after')
+  const all = (): Set<string> => new Set([...slow.messages, ...next.messages].map((it) => it.cursor))
+  for (const until = performance.now() + ARRIVES_MS_MAX; all().size < FLOOD + 2; await pause(10))
+    assert.ok(performance.now() < until, `${all().size} of ${FLOOD + 2} came`)
+  await next.close()
 })
 
 test('nothing was a bug', () => assert.deepEqual(world.bugs, []))

@@ -11,9 +11,13 @@ import { encodeNotification } from './notification.ts'
 import { createPositions, type Positions, RESUME_SECONDS } from './positions.ts'
 import { ErrorEnvelope } from './schema/error.ts'
 
-/** A reader that takes nothing for this long is dropped; its position is kept. */
-const STALL_MS = 10_000
-const PING_SECONDS = 30
+export const NOTIFICATION_LIMITS = {
+  /** A reader that takes nothing for this long is dropped; its position is kept. */
+  stallMs: 10_000,
+  /** A client that answers no ping for twice as long is gone. */
+  pingMs: 30_000,
+}
+export type NotificationLimits = typeof NOTIFICATION_LIMITS
 const CURSOR_LENGTH_MAX = 128
 
 /** Codes and reasons a connection is closed with (RFC 6455, 7.4). */
@@ -43,7 +47,11 @@ type Progress = { sent: string; received: string }
  * Asks the client by a ping after what was sent: its pong says that all before it has come, so that a connection that breaks
  * leaves a position with no gap behind it. Also ends a connection whose client answers no more.
  */
-function confirm(socket: WebSocket, progress: Progress): { now(): void; stop(): void } {
+function confirm(
+  socket: WebSocket,
+  progress: Progress,
+  { pingMs }: NotificationLimits,
+): { now(): void; stop(): void } {
   let asked: string | undefined
   let isLate = false
   const ask = (): void => {
@@ -61,14 +69,14 @@ function confirm(socket: WebSocket, progress: Progress): { now(): void; stop(): 
     if (asked !== undefined && isLate) return socket.terminate()
     isLate = asked !== undefined
     ask()
-  }, PING_SECONDS * 1000)
+  }, pingMs)
   return { now: ask, stop: () => clearInterval(beat) }
 }
 
 /** Sends a text frame; false when the client did not take it in time. */
-async function send(socket: WebSocket, text: string): Promise<boolean> {
+async function send(socket: WebSocket, text: string, stallMs: number): Promise<boolean> {
   const late = Promise.withResolvers<false>()
-  const timer = setTimeout(() => late.resolve(false), STALL_MS)
+  const timer = setTimeout(() => late.resolve(false), stallMs)
   const taken = new Promise<true>((resolve, reject) =>
     socket.send(text, (error) => (error ? reject(error) : resolve(true))),
   )
@@ -82,14 +90,15 @@ async function tell(
   of: Instance,
   socket: WebSocket,
   progress: Progress,
+  limits: NotificationLimits,
   signal: AbortSignal,
 ): Promise<keyof typeof CLOSES> {
-  const confirming = confirm(socket, progress)
+  const confirming = confirm(socket, progress, limits)
   const began = progress.sent
   try {
     for await (const event of inside.events(of, { after: began }, signal)) {
       const message = encodeNotification(event, of.tenant.id)
-      if (message && !(await send(socket, JSON.stringify(message)))) return 'slow'
+      if (message && !(await send(socket, JSON.stringify(message), limits.stallMs))) return 'slow'
       progress.sent = event.cursor
       if (message) confirming.now()
     }
@@ -119,7 +128,12 @@ async function positionOf(
 }
 
 /** Notifications over a WebSocket, contract section 8; `/` is where the vendor's document has them. */
-export function notificationRoutes(app: FastifyInstance, inside: Inside, { clock, log }: Mount): void {
+export function notificationRoutes(
+  app: FastifyInstance,
+  inside: Inside,
+  { clock, log }: Mount,
+  limits: NotificationLimits,
+): void {
   const positions = createPositions(clock)
   const ending = new AbortController()
   app.addHook('preClose', async () => ending.abort(new Error('the server is going down')))
@@ -138,7 +152,8 @@ export function notificationRoutes(app: FastifyInstance, inside: Inside, { clock
     socket.on('message', () => {})
     const from = await positionOf(inside, request, positions, instance)
     const progress = { sent: from, received: from }
-    const end = await tell(inside, of, socket, progress, AbortSignal.any([gone.signal, ending.signal])).catch(
+    const signal = AbortSignal.any([gone.signal, ending.signal])
+    const end = await tell(inside, of, socket, progress, limits, signal).catch(
       (error: unknown): keyof typeof CLOSES => {
         if (!gone.signal.aborted) log.error('notifications failed', { requestId: request.id, error })
         return 'failed'

@@ -1,5 +1,6 @@
 import type { Caller } from '#cloud/access.ts'
 import type { Resource } from '#engine/resource.ts'
+import type { NotificationLimits } from './notifications.ts'
 import { cycleWorld, type CycleWorld, type Member } from './cycle.testing.ts'
 
 /** What the world of the contract's recipe holds (section 13). */
@@ -42,8 +43,8 @@ export const snapshot = () => ({
 })
 
 /** Two environments of one hub joined by a network, with services, variables, names and certificates, on one machine. */
-export async function seededWorld(): Promise<Seeded> {
-  const world = await cycleWorld()
+export async function seededWorld(limits: Partial<NotificationLimits> = {}): Promise<Seeded> {
+  const world = await cycleWorld(limits)
   const { it, make } = world
   const tenant = await it.tenant('harbor')
   const { caller } = tenant

@@ -11,7 +11,7 @@ import { broken, refusal, shape } from './errors.ts'
 import { hubRoutes } from './hubs.ts'
 import { monitoringRoutes } from './monitoring.ts'
 import { networkRoutes } from './networks.ts'
-import { notificationRoutes } from './notifications.ts'
+import { NOTIFICATION_LIMITS, type NotificationLimits, notificationRoutes } from './notifications.ts'
 import { objectCacheRoutes } from './object-cache.ts'
 import { serverRoutes } from './servers.ts'
 import { taskRoutes } from './tasks.ts'
@@ -75,8 +75,7 @@ function parseBodies(app: FastifyInstance): void {
   )
 }
 
-/** The dialect of workloads, each through a socket of its own. */
-export const cycle: Dialect = {
+export const cycleWith = (limits: NotificationLimits): Dialect => ({
   name: 'cycle',
   title: 'Cycle Internal API',
   reference,
@@ -100,11 +99,14 @@ export const cycle: Dialect = {
       ])
         routes(scope.withTypeProvider(), inside)
       virtualMachineRoutes(scope.withTypeProvider())
-      notificationRoutes(scope, inside, mount)
+      notificationRoutes(scope, inside, mount, limits)
     })
     await app.register(async (scope) => {
       admitLogins(scope, inside)
       vpnRoutes(scope.withTypeProvider(), inside)
     })
   },
-}
+})
+
+/** The dialect of workloads, each through a socket of its own. */
+export const cycle: Dialect = cycleWith(NOTIFICATION_LIMITS)
