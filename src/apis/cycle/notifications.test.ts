@@ -189,6 +189,18 @@ test('a connection ends with its token', async () => {
   assert.match(reason.toString('utf8'), /token/)
 })
 
+test('what was sent and never read comes again', async () => {
+  const client = await listen(web)
+  client.socket.pause()
+  for (let at = 0; at < 20; at++) await tagged(`unread-${at}`)
+  await pause(50)
+  client.socket.terminate()
+  await once(client.socket, 'close')
+  const next = await listen(web)
+  await next.until(DEPLOYED, 20)
+  await next.close()
+})
+
 test('who reads nothing is dropped with a reason, and goes on where it was', async () => {
   const slow = await listen(web)
   await tagged('flood')
