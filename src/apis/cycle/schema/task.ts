@@ -6,7 +6,11 @@ export const CACHE_KEY_LENGTH_MAX = 512
 export const CACHE_VALUE_LENGTH_MAX = 262_144
 
 const FunctionRun = Type.Object({
-  token: Type.String({ maxLength: TOKEN_LENGTH_MAX, description: 'Whoever starts it goes by this.' }),
+  token: Type.String({
+    maxLength: TOKEN_LENGTH_MAX,
+    writeOnly: true,
+    description: 'Whoever starts it goes by this.',
+  }),
   runtime_variables: Type.Object({
     environment_variables: Type.Optional(
       nullable(
