@@ -19,12 +19,13 @@ const PHASES = {
 } as const
 
 /** Where it is between what is wanted of it and what was seen. */
-function currentOf({ replica }: PlacedReplica): Instance['state']['current'] {
+function currentOf({ replica, workload }: PlacedReplica): Instance['state']['current'] {
   const { spec, status, deletedAt } = replica
+  const waits = workload.spec.function === true || workload.spec.autoStart === false
   if (deletedAt !== undefined) return 'deleting'
   if (spec.stopped === true) {
-    if (status.phase === 'stopped') return status.startedAt === undefined ? 'new' : 'stopped'
-    return status.phase === 'running' ? 'stopping' : 'stopped'
+    if (status.phase === 'running') return 'stopping'
+    return waits && spec.starts === undefined ? 'new' : 'stopped'
   }
   // Of the container before: this one's is on its way.
   if (status.attempt !== undefined && status.attempt !== spec.attempt) return 'starting'

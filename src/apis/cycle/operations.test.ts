@@ -244,4 +244,34 @@ test('a value is kept for those whom its scope names', async () => {
   assert.equal(await refused({ scope: 'all' }), '422.invalid-argument')
 })
 
+test('what instances send can be read by whom they belong to', async () => {
+  const { cloud } = world.it
+  const idOf = (name: string): string => world.workloads[name]?.id ?? ''
+  const [metric] = await cloud.workloadMetrics(world.caller, idOf('web'), {})
+  assert.deepEqual([metric?.metric, metric?.replica], ['orders', web.replica.id])
+  assert.deepEqual(metric?.points, [[Date.parse('2026-03-27T11:15:00Z'), 1, 2]])
+  const [told] = await cloud.workloadEvents(world.caller, idOf('web'), {})
+  assert.deepEqual(told?.event, { event: 'backlog', type: 'warning', priority: 'high' })
+  const [counted] = await cloud.balancerSnapshots(world.caller, idOf('loadbalancer'), {})
+  assert.equal(counted?.controller, 'port-443')
+})
+
+test('an instance that is stopped by a task is stopped', async () => {
+  await world.it.settle()
+  const [stopped] = await web.data('GET', `/v1/container/instances?container-id=${short('orders')}`)
+  assert.equal(stopped.state.current, 'stopped')
+  const contents = { instance_id: stopped.id, container_id: short('orders') }
+  const conductor = await world.member('conductor')
+  const task = { body: { action: 'container.instance.start', contents: { ...contents, function: null } } }
+  const { status, body } = await conductor.ask('POST', '/v1/conductor/tasks', task)
+  assert.deepEqual([status, body], [200, {}])
+  await world.it.settle()
+  const [started] = await web.data('GET', `/v1/container/instances?container-id=${short('orders')}`)
+  assert.equal(started.state.current, 'running')
+  const run = { function: { token: 't', runtime_variables: {} } }
+  const wrong = { action: 'container.instance.start', contents: { ...contents, ...run } }
+  const refused = await conductor.ask('POST', '/v1/conductor/tasks', { body: wrong })
+  assert.deepEqual([refused.status, refused.body.error.code], [422, '422.not-compatible'])
+})
+
 test('nothing was a bug', () => assert.deepEqual(world.bugs, []))

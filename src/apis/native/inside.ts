@@ -25,6 +25,10 @@ const Snapshot = Type.Object({
   controller: Type.String(),
   snapshot: Type.Object({}, { additionalProperties: true, description: 'As it was sent.' }),
 })
+const Told = Type.Object({
+  replica: Replica,
+  event: Type.Object({}, { additionalProperties: true, description: 'As it was sent.' }),
+})
 const Login = Type.Object({ replica: Replica, username: Type.String(), success: Type.Boolean() })
 
 /** What replicas sent through their own API, and who tried to log in to a VPN. */
@@ -44,6 +48,12 @@ export function insideRoutes(app: FastifyInstance, cloud: Cloud): void {
     item: Snapshot,
     read: async (caller, id, query) =>
       (await cloud.balancerSnapshots(caller, id, query)).map(({ vpc: _vpc, ...it }) => it),
+  })
+  keptRoute(app, cloud, workloads, 'events', {
+    summary: 'What the replicas of a workload told of themselves, oldest first; kept for 15 days',
+    item: Told,
+    read: async (caller, id, query) =>
+      (await cloud.workloadEvents(caller, id, query)).map(({ vpc: _vpc, ...it }) => it),
   })
   keptRoute(app, cloud, vpcs, 'logins', {
     summary: "Who tried to log in to a VPC's VPN, oldest first; kept for 90 days",
