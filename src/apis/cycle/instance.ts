@@ -1,5 +1,6 @@
 import type { Inside, PlacedReplica } from '#cloud/cloud.ts'
 import type { Sample } from '#cloud/compute/compute.driver.ts'
+import { attemptOf } from '#cloud/compute/replica.kind.ts'
 import { objectId } from '#lib/object-id.ts'
 import { deploymentOf } from './container.ts'
 import { networkSubnetOf } from './environment.ts'
@@ -28,7 +29,7 @@ function currentOf({ replica, workload }: PlacedReplica): Instance['state']['cur
     return waits && spec.starts === undefined ? 'new' : 'stopped'
   }
   // Of the container before: this one's is on its way.
-  if (status.attempt !== undefined && status.attempt !== spec.attempt) return 'starting'
+  if (status.attempt !== undefined && status.attempt !== attemptOf(replica)) return 'starting'
   if (status.phase === 'pending' && status.attempt === undefined) return 'new'
   return status.phase === 'stopped' ? 'starting' : PHASES[status.phase]
 }

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { WebSocket } from '@fastify/websocket'
 import Type from 'typebox'
 import type { Inside, Instance } from '#cloud/cloud.ts'
+import { attemptOf } from '#cloud/compute/replica.kind.ts'
 import { isCloudError } from '#lib/errors.ts'
 import type { Mount } from '#apis/http.ts'
 import { instanceOf } from './doors.ts'
@@ -140,7 +141,7 @@ export function notificationRoutes(
 
   const serve = async (socket: WebSocket, request: FastifyRequest): Promise<void> => {
     const of = instanceOf(request)
-    const instance = `${of.replica.id} ${of.replica.spec.attempt}`
+    const instance = `${of.replica.id} ${attemptOf(of.replica)}`
     const gone = new AbortController()
     const left = Promise.withResolvers<number>()
     socket.once('close', (code: number) => {
