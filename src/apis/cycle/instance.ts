@@ -115,7 +115,7 @@ export function encodeSnapshot(it: PlacedReplica, sample: Sample, machine: Machi
     cluster: CLUSTER,
     cpu: {
       num_cores: machine.cpus,
-      usage: { total: 0, kernel: 0, user: 0 },
+      usage: { total: sample.cpuNs ?? 0, kernel: 0, user: 0 },
       throttling: { periods: 0, throttled_periods: 0, throttled_time: 0 },
     },
     memory: {

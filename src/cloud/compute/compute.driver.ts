@@ -103,6 +103,8 @@ export type Sample = {
   readonly at: number
   /** Averaged since the sample before. */
   readonly cpuMillicores: number
+  /** Processor time since its start, in nanoseconds; absent where it is not known. */
+  readonly cpuNs?: number
   readonly memoryBytes: number
   readonly receivedBytes: number
   readonly sentBytes: number

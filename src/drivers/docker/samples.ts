@@ -109,6 +109,7 @@ export function sampler(api: DockerApi, now: () => number) {
           id: it.id,
           at,
           cpuMillicores: Math.round((spentMs / Math.max(1, at - last.at)) * 1000),
+          cpuNs,
           ...rest,
         }
       }),
