@@ -46,7 +46,8 @@ export type Member = {
 export type CycleWorld = AsyncDisposable & {
   readonly it: TestCloud
   readonly url: string
-  /** Lines that were logged as errors. */
+  /** Every line of the log, and those that were logged as errors. */
+  readonly said: readonly string[]
   readonly bugs: readonly string[]
   make(caller: Caller, kind: string, name: string, spec: object): Promise<Resource>
   /** The replicas of a workload, in the order of their slots. */
@@ -91,11 +92,15 @@ export async function askSocket(
 /** A cloud on simulated drivers and clock, with the dialect served on sockets of its replicas. */
 export async function cycleWorld(limits: Partial<NotificationLimits> = {}): Promise<CycleWorld> {
   const it = await testCloud()
+  const said: string[] = []
   const bugs: string[] = []
   const server = await createHttp({
     cloud: it.cloud,
     dialects: [cycleWith({ ...NOTIFICATION_LIMITS, ...limits })],
-    log: jsonLog('error', (line) => bugs.push(line)),
+    log: jsonLog('debug', (line) => {
+      said.push(line)
+      if (line.includes('"level":"error"')) bugs.push(line)
+    }),
     clock: it.clock,
     ids: createIds(it.clock),
   })
@@ -124,6 +129,7 @@ export async function cycleWorld(limits: Partial<NotificationLimits> = {}): Prom
   return {
     it,
     url,
+    said,
     bugs,
     async make(caller, kind, name, spec) {
       const found = it.cloud.kinds.get(kind) as AnyKind

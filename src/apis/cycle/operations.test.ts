@@ -274,4 +274,11 @@ test('an instance that is stopped by a task is stopped', async () => {
   assert.deepEqual([refused.status, refused.body.error.code], [422, '422.not-compatible'])
 })
 
+test('no secret and no token is in the log', () => {
+  const said = world.said.join('')
+  assert.match(said, /conductor\/tasks/, 'the log is the whole one')
+  for (const word of [web.token, 'a secret', 'only for a minute', 'long: enough', 'PRIVATE KEY', 'LOG_LEVEL'])
+    assert.ok(!said.includes(word), word)
+})
+
 test('nothing was a bug', () => assert.deepEqual(world.bugs, []))
