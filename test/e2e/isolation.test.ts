@@ -18,6 +18,7 @@ import {
 } from './host.testing.ts'
 import { askProbe, listening, placeOf } from './probe.testing.ts'
 import { driftScenario } from './scenarios/drift.ts'
+import { ownApiScenario } from './scenarios/own-api.ts'
 import { everyStep } from './wait.testing.ts'
 
 // What a workload that owns its network stack could try. Each attempt is made next to one that must succeed, so that
@@ -203,6 +204,7 @@ describe('isolation', { concurrency: false }, () => {
   })
 
   driftScenario(() => ({ cloud, client: attacker, server: victim, third, foreign, shut }))
+  ownApiScenario(() => ({ cloud, own: victim, neighbour: third, foreign }))
 })
 
 /** IPv4 addresses inside every namespace that is not ours but `except`, loopback left out. */
