@@ -40,7 +40,11 @@ export function refusalOf(error: unknown): CloudError | undefined {
  * Error and not-found handlers of a dialect's scope: everything thrown, unknown paths and wrong methods get the dialect's
  * shape. What is no refusal is a bug: logged whole, shown as `internal` with the request's id.
  */
-export function answerErrors(app: FastifyInstance, mount: Mount, shape: ErrorShape): void {
+export function answerErrors(
+  app: FastifyInstance,
+  mount: Pick<Mount, 'log' | 'methodsAt'>,
+  shape: ErrorShape,
+): void {
   app.setErrorHandler(async (error, request, reply) => {
     const refusal = refusalOf(error)
     if (!refusal)

@@ -52,6 +52,8 @@ export type Mount = {
   readonly clock: Clock
   /** Methods with a route at this path (as in `request.url`), to tell a wrong method from an unknown path. */
   methodsAt(path: string): readonly string[]
+  /** The reference of the dialect, as a page; once everything is registered. */
+  page(): Promise<string>
 }
 
 export type HttpOptions = {
@@ -290,7 +292,7 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
   /** Which dialect alone a request's listener serves. */
   const alone = new WeakMap<IncomingMessage, string>()
   const { app, metrics } = await openApp(options, limits, trusted, (it) => routed(it, names, alone.get(it)))
-  answerErrors(app, { log, clock, methodsAt: collectRoutes(app).methodsAt }, (fault, request) => {
+  answerErrors(app, { log, methodsAt: collectRoutes(app).methodsAt }, (fault, request) => {
     const status = PROBLEM_STATUS[fault.code]
     return { status, body: { title: fault.code, status, detail: fault.message, requestId: request.id } }
   })
@@ -300,9 +302,16 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
     await app.register(
       async (scope) => {
         const { all, methodsAt } = collectRoutes(scope)
+        const document = documentOf(dialect, cloud.version.version, all)
+        const page = async (): Promise<string> => pageOf(await document(), dialect.name)
         if (dialect.inside) scope.addHook('onRequest', refuseOutside)
-        await dialect.register(scope, cloud, { log: log.with({ dialect: dialect.name }), clock, methodsAt })
-        documents.set(dialect.name, documentOf(dialect, cloud.version.version, all))
+        await dialect.register(scope, cloud, {
+          log: log.with({ dialect: dialect.name }),
+          clock,
+          methodsAt,
+          page,
+        })
+        documents.set(dialect.name, document)
       },
       { prefix: `/${dialect.name}` },
     )

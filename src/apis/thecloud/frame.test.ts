@@ -81,4 +81,8 @@ test('health tells what the cloud stands on', async () => {
   assert.equal((await it.ask('GET', '/health')).status, 200)
   assert.equal((await it.ask('GET', '/health/ovs')).body.status, 'healthy')
   assert.equal((await it.ask('POST', '/internal/admin/reset-circuit-breakers')).body.reset, true)
+  const page = await it.ask('GET', '/swagger/index.html', { unchecked: true })
+  assert.equal(page.status, 200)
+  assert.match(page.body as string, /<h1>The Cloud API<\/h1>/)
+  assert.match((await it.ask('GET', '/metrics', { unchecked: true })).body as string, /^# HELP/m)
 })

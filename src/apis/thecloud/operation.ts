@@ -14,6 +14,8 @@ export type Frame = {
   readonly cloud: Cloud
   readonly clock: Clock
   readonly doors: Doors
+  /** The reference of the dialect, as a page. */
+  page(): Promise<string>
 }
 
 /** What an operation is given: everything of the request that its schemas name. */
@@ -72,8 +74,10 @@ function answerOf(it: Operation<TProperties, TProperties, TSchema, TSchema>): TS
   const description = it.status === 201 ? 'Made.' : it.status === 202 ? 'Begun.' : 'Done.'
   if (!it.answer) return Type.Object({ meta: Meta }, { description })
   if (it.bare) return { ...it.answer, description }
+  // What is sent: the members of an object stand beside it too.
+  const { data: _data, meta: _meta, ...beside } = (it.answer as Partial<TObject>).properties ?? {}
   const data = it.paged ? Type.Union([it.answer, NestedPage(it.answer)]) : it.answer
-  return Type.Object({ data, meta: Meta }, { description })
+  return Type.Object({ ...beside, data, meta: Meta }, { description })
 }
 
 function schemaOf(it: Operation<TProperties, TProperties, TSchema, TSchema>): FastifySchema {

@@ -75,7 +75,7 @@ export const thecloud: Dialect = {
       if (!request.is404) await doors.enter(request)
     })
     const app = plain.withTypeProvider<TypeBoxTypeProvider>()
-    const frame: Frame = { app, cloud, clock: mount.clock, doors }
+    const frame: Frame = { app, cloud, clock: mount.clock, doors, page: mount.page }
     for (const routes of ROUTES) routes(frame)
   },
 }

@@ -117,9 +117,13 @@ export function systemRoutes(frame: Frame): void {
         tags: ['System'],
         summary: 'The reference of this API',
         security: [],
-        response: { 302: Type.Null({ description: 'Where it is.' }) },
+        response: { 200: { content: { 'text/html': { schema: Type.String() } } } },
       },
     },
-    async (_request, reply) => reply.redirect('/docs/thecloud'),
+    async (_request, reply) =>
+      reply
+        .type('text/html; charset=utf-8')
+        .header('content-security-policy', "default-src 'self'; style-src 'unsafe-inline'")
+        .send(await frame.page()),
   )
 }
