@@ -98,7 +98,8 @@ export const thecloud: SweptDialect = {
     'POST /tenants/{id}/members': ({ newcomer = '' }) => ({ role: 'developer', user_id: newcomer }),
   },
   // A tenant's token is nobody who could own another tenant; people are tried in src/apis/thecloud.
-  always: { 'POST /tenants': 403 },
+  // Nobody was sent what a sweep makes up.
+  always: { 'POST /tenants': 403, 'POST /auth/reset-password': 400 },
   undeniable: ['GET /auth/me'],
   before: {
     'DELETE /iam/users/{userId}/policies/{policyId}': attached('user'),

@@ -72,11 +72,7 @@ export function identityRoutes(app: FastifyInstance, cloud: Cloud): void {
         scope: caller.scope,
         role: caller.role,
         subject: caller.subject,
-        name: await nameOf(async () =>
-          caller.scope === 'admin'
-            ? await cloud.get(caller, user, caller.subject)
-            : await cloud.get(caller, tenant, caller.subject),
-        ),
+        name: await nameOf(async () => await cloud.whoIs(caller)),
         tenant:
           caller.tenant === PLATFORM
             ? null

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { CloudError } from '#lib/errors.ts'
 import { testDialect } from './thecloud.testing.ts'
 
 test('every answer has its headers, and a browser may ask', async () => {
@@ -85,4 +86,28 @@ test('health tells what the cloud stands on', async () => {
   assert.equal(page.status, 200)
   assert.match(page.body as string, /<h1>The Cloud API<\/h1>/)
   assert.match((await it.ask('GET', '/metrics', { unchecked: true })).body as string, /^# HELP/m)
+})
+
+test('health says what does not answer', async () => {
+  const broken = new Set<string>()
+  await using it = await testDialect({
+    fault: (verb) => {
+      if (broken.has(verb)) throw new CloudError('unavailable', `${verb} is down`)
+    },
+  })
+  const look = async (path: string) => {
+    // What was seen is given again for a few seconds.
+    await it.world.clock.advance(5_000)
+    return await it.ask('GET', path)
+  }
+  assert.equal((await look('/health/ready')).status, 200)
+  broken.add('compute.list')
+  const down = await look('/health/ready')
+  assert.equal(down.status, 503)
+  assert.deepEqual(down.body.checks, { database: 'CONNECTED', docker: 'DISCONNECTED' })
+  broken.add('network.missing')
+  assert.equal((await look('/health/ovs')).body.status, 'unavailable')
+  broken.clear()
+  assert.equal((await look('/health')).status, 200)
+  assert.equal((await it.ask('GET', '/health/ovs')).body.status, 'healthy')
 })

@@ -111,6 +111,8 @@ export function operation<
   const it = given as unknown as Operation<TProperties, TProperties, TSchema, TSchema>
   const { tenancy = 'required', status = 200 } = it
   const handler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    // What runs may choose another one.
+    void reply.code(status)
     const data = await it.run({
       caller: tenancy === 'none' ? (undefined as never) : doors.callerOf(request),
       params: request.params as never,
@@ -120,8 +122,7 @@ export function operation<
       reply,
     })
     if (reply.sent) return reply
-    if (status === 204) return reply.code(204).send()
-    void reply.code(status)
+    if (status === 204) return reply.send()
     if (it.bare) return reply.send(data)
     const meta = { request_id: request.id, timestamp: toSecond(clock.now()) }
     const shown = it.paged && isPaged(request) ? pageOf(request, data as readonly unknown[]) : data

@@ -68,6 +68,7 @@ export function tenantRoutes(frame: Frame): void {
     summary: 'Change what this key sees from now on',
     params: { id: Uuid },
     answer: Message('tenant switched'),
+    refusals: { conflict: { status: 400 } },
     async run({ caller, params }) {
       await cloud.act(caller, 'tenant.switch', (verbs) => verbs.switchTenant(params.id.toLowerCase()))
       return { message: 'tenant switched' as const }

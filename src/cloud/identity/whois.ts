@@ -27,7 +27,7 @@ export async function whoIs(engine: Engine, caller: Caller): Promise<Identity> {
   if (of) {
     const role = caller.scope === 'admin' ? 'admin' : await roleIn(readsOf(engine), of, caller.tenant)
     const word = typeof role === 'object' ? role.early : (role ?? caller.role)
-    return { ...partsOf(of), user: engine.redact(of), name: of.spec.fullName ?? of.name, role: word }
+    return { ...partsOf(of), user: engine.redact(of), role: word }
   }
   const account = await engine.get(serviceAccount, ALL, caller.subject)
   if (account) return { ...partsOf(account), role: account.spec.role }
