@@ -1,4 +1,5 @@
 import { isCloudError } from '#lib/errors.ts'
+import { createFence } from '#lib/fence.ts'
 import type { Front, FrontDriver } from './front.driver.ts'
 
 /**
@@ -49,38 +50,47 @@ export async function forgetting(forget: () => void, work: Promise<void>): Promi
 
 export function createFronts(door: FrontDriver): Fronts {
   const held = new Map<string, Held>()
+  const fence = createFence()
   return {
-    async apply(front, parts, signal) {
-      const had = held.get(front.vpc)
-      const text = JSON.stringify(front)
-      if (had?.text === text) {
-        had.parts = parts
-        return []
-      }
-      const seen =
-        had?.generation ??
-        (await door.list(signal)).fronts.find((it) => it.vpc === front.vpc)?.generation ??
-        0
-      const routes = new Map(front.routes.map((it) => [it.id, JSON.stringify(it)]))
-      const origins = new Set(front.routes.flatMap((it) => it.origins.map((origin) => origin.id)))
-      const generation = seen + 1
-      // Not known until it is answered: a call that fails may be done all the same, and then the wish may go back.
-      if (had) Object.assign(had, { text: '', generation })
-      // A VPC that nothing leads to has no table at all.
-      if (front.routes.length) {
-        const forget = (): void => void held.delete(front.vpc)
-        await forgetting(forget, door.apply({ ...front, generation }, signal))
-      } else if (seen > 0) await door.remove(front.vpc, signal)
-      held.set(front.vpc, { generation: front.routes.length ? generation : 0, text, routes, origins, parts })
-      const before = had?.routes ?? new Map<string, string>()
-      return [...new Set([...routes.keys(), ...before.keys()])].filter(
-        (id) => routes.get(id) !== before.get(id),
-      )
-    },
-    async remove(vpc, signal) {
-      held.delete(vpc)
-      await door.remove(vpc, signal)
-    },
+    apply: (front, parts, signal) =>
+      fence.write(front.vpc, async () => {
+        const had = held.get(front.vpc)
+        const text = JSON.stringify(front)
+        if (had?.text === text) {
+          had.parts = parts
+          return []
+        }
+        const seen =
+          had?.generation ??
+          (await door.list(signal)).fronts.find((it) => it.vpc === front.vpc)?.generation ??
+          0
+        const routes = new Map(front.routes.map((it) => [it.id, JSON.stringify(it)]))
+        const origins = new Set(front.routes.flatMap((it) => it.origins.map((origin) => origin.id)))
+        const generation = seen + 1
+        // Not known until it is answered: a call that fails may be done all the same, and then the wish may go back.
+        if (had) Object.assign(had, { text: '', generation })
+        // A VPC that nothing leads to has no table at all.
+        if (front.routes.length) {
+          const forget = (): void => void held.delete(front.vpc)
+          await forgetting(forget, door.apply({ ...front, generation }, signal))
+        } else if (seen > 0) await door.remove(front.vpc, signal)
+        held.set(front.vpc, {
+          generation: front.routes.length ? generation : 0,
+          text,
+          routes,
+          origins,
+          parts,
+        })
+        const before = had?.routes ?? new Map<string, string>()
+        return [...new Set([...routes.keys(), ...before.keys()])].filter(
+          (id) => routes.get(id) !== before.get(id),
+        )
+      }),
+    remove: (vpc, signal) =>
+      fence.remove(vpc, async () => {
+        held.delete(vpc)
+        await door.remove(vpc, signal)
+      }),
     distrust: (vpc) => void held.delete(vpc),
     serves: (vpc, route) => held.get(vpc)?.routes.has(route),
     holds(vpc, route, generation) {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import { isCloudError } from '#lib/errors.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { simulatedNetwork } from '#drivers/simulated/network.ts'
@@ -64,4 +65,59 @@ test('a wish that goes back after only half of another was done is applied again
   away = false
   await apply(false)
   assert.equal(network.plans.get('v')?.internet, false)
+})
+
+test('a look of before that goes on beside its successor does not undo what that did', async () => {
+  const network = simulatedNetwork()
+  let away = false
+  const edge = simulatedEdge((verb) => {
+    if (verb === 'apply' && away) throw new Error('the edge is away')
+  })
+  const gate = Promise.withResolvers<void>()
+  let isFirst = true
+  const slow = {
+    ...network,
+    async observe(vpc: string, until: AbortSignal) {
+      const seen = await network.observe(vpc, until)
+      if (isFirst) {
+        isFirst = false
+        await gate.promise
+        away = true
+      }
+      return seen
+    },
+  }
+  const routers = createRouters(slow, edge)
+  const apply = async (internet: boolean): Promise<unknown> =>
+    await routers.apply({ ...plan, internet }, { ...zone, forward: internet }, new Map(), signal)
+  const before = assert.rejects(apply(true), /the edge is away/).finally(() => (away = false))
+  const after = apply(false)
+  await turn()
+  gate.resolve()
+  await Promise.all([before, after])
+  await apply(false)
+  assert.equal(network.plans.get('v')?.internet, false)
+})
+
+test('a router that was removed is not made again by a look that began before', async () => {
+  const network = simulatedNetwork()
+  const gate = Promise.withResolvers<void>()
+  const slow = {
+    ...network,
+    async apply(wish: Parameters<typeof network.apply>[0], until: AbortSignal) {
+      await gate.promise
+      await network.apply(wish, until)
+    },
+  }
+  const edge = simulatedEdge()
+  const routers = createRouters(slow, edge)
+  const under = routers.apply(plan, zone, new Map(), signal)
+  const removed = routers.remove('v', signal)
+  await turn()
+  gate.resolve()
+  await Promise.all([under, removed])
+  const late = routers.apply(plan, zone, new Map(), signal)
+  await assert.rejects(late, (error) => isCloudError(error, 'conflict'))
+  assert.equal(network.plans.get('v'), undefined)
+  assert.deepEqual(await edge.list(signal), [])
 })

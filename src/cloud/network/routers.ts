@@ -1,4 +1,5 @@
 import { CloudError, isCloudError } from '#lib/errors.ts'
+import { createFence } from '#lib/fence.ts'
 import type { EdgeDriver, Zone } from '#cloud/edge/edge.driver.ts'
 import type { NetworkDriver, VpcPlan } from './network.driver.ts'
 
@@ -44,6 +45,7 @@ type Held = {
 
 export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers {
   const held = new Map<string, Held>()
+  const fence = createFence()
   // The last number given to a plan, in force or not: an answer may be lost, and a call may be overtaken by a later one.
   const numbered = new Map<string, number>()
   /** What the drivers hold is not what was thought: somebody else wrote a newer one. */
@@ -56,44 +58,46 @@ export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers
     }
   }
   return {
-    async apply(plan, zone, parts, signal) {
-      const had = held.get(plan.vpc)
-      const planText = JSON.stringify(plan)
-      const zoneText = JSON.stringify(zone)
-      if (had && had.plan === planText && had.zone === zoneText) {
-        had.parts = parts
-        return []
-      }
-      const seen = had?.generation ?? (await network.observe(plan.vpc, signal))?.generation ?? 0
-      const zones = had ? 0 : ((await edge.list(signal)).find((it) => it.vpc === plan.vpc)?.generation ?? 0)
-      const generation = Math.max(seen, zones, numbered.get(plan.vpc) ?? 0) + 1
-      numbered.set(plan.vpc, generation)
-      const [isPlan, isZone] = [had?.plan === planText, had?.zone === zoneText]
-      // Not known until it is answered: a call that fails may be done all the same, and then the wish may go back.
-      if (had && !isPlan) had.plan = ''
-      if (had && !isZone) had.zone = ''
-      if (!isPlan) await orDistrust(plan.vpc, network.apply({ ...plan, generation }, signal))
-      if (!isZone) await orDistrust(plan.vpc, edge.apply({ ...zone, generation }, signal))
-      const attachments = new Set(plan.attachments.map((it) => it.id))
-      if ((held.get(plan.vpc)?.generation ?? 0) > generation)
-        throw new CloudError('conflict', 'a later plan is in force', { rule: 'lost_race' })
-      held.set(plan.vpc, {
-        generation,
-        plan: planText,
-        zone: zoneText,
-        attachments,
-        vips: new Set(plan.vips.map((it) => it.id)),
-        backends: new Set(plan.vips.flatMap((it) => it.backends)),
-        parts,
-      })
-      return [...attachments].filter((id) => !had?.attachments.has(id))
-    },
-    async remove(vpc, signal) {
-      held.delete(vpc)
-      await network.remove(vpc, signal)
-      await edge.remove(vpc, signal)
-      numbered.delete(vpc)
-    },
+    apply: (plan, zone, parts, signal) =>
+      fence.write(plan.vpc, async () => {
+        const had = held.get(plan.vpc)
+        const planText = JSON.stringify(plan)
+        const zoneText = JSON.stringify(zone)
+        if (had && had.plan === planText && had.zone === zoneText) {
+          had.parts = parts
+          return []
+        }
+        const seen = had?.generation ?? (await network.observe(plan.vpc, signal))?.generation ?? 0
+        const zones = had ? 0 : ((await edge.list(signal)).find((it) => it.vpc === plan.vpc)?.generation ?? 0)
+        const generation = Math.max(seen, zones, numbered.get(plan.vpc) ?? 0) + 1
+        numbered.set(plan.vpc, generation)
+        const [isPlan, isZone] = [had?.plan === planText, had?.zone === zoneText]
+        // Not known until it is answered: a call that fails may be done all the same, and then the wish may go back.
+        if (had && !isPlan) had.plan = ''
+        if (had && !isZone) had.zone = ''
+        if (!isPlan) await orDistrust(plan.vpc, network.apply({ ...plan, generation }, signal))
+        if (!isZone) await orDistrust(plan.vpc, edge.apply({ ...zone, generation }, signal))
+        const attachments = new Set(plan.attachments.map((it) => it.id))
+        if ((held.get(plan.vpc)?.generation ?? 0) > generation)
+          throw new CloudError('conflict', 'a later plan is in force', { rule: 'lost_race' })
+        held.set(plan.vpc, {
+          generation,
+          plan: planText,
+          zone: zoneText,
+          attachments,
+          vips: new Set(plan.vips.map((it) => it.id)),
+          backends: new Set(plan.vips.flatMap((it) => it.backends)),
+          parts,
+        })
+        return [...attachments].filter((id) => !had?.attachments.has(id))
+      }),
+    remove: (vpc, signal) =>
+      fence.remove(vpc, async () => {
+        held.delete(vpc)
+        await network.remove(vpc, signal)
+        await edge.remove(vpc, signal)
+        numbered.delete(vpc)
+      }),
     distrust: (vpc) => void held.delete(vpc),
     attached: (vpc, replica) => held.get(vpc)?.attachments.has(replica) ?? false,
     serving: (vpc, replica) => held.get(vpc)?.backends.has(replica) ?? false,
