@@ -286,6 +286,19 @@ const CHANGING: readonly Case[] = [
 const REPLICAS: readonly Case[] = [
   {
     kind: 'replica',
+    state: 'pausing',
+    title: 'its processes are not frozen',
+    async stick(ground) {
+      const id = await running(ground)
+      await pretend(ground, id, { state: 'running', ready: true })
+      await ground.act(async (verbs) => await verbs.pauseInstance(id))
+      return await first(ground, id)
+    },
+    says: /its processes are being frozen/,
+    free: asItIs,
+  },
+  {
+    kind: 'replica',
     state: 'pending',
     title: 'its network is not made',
     async stick(ground) {

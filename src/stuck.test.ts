@@ -7,10 +7,11 @@ import { COMPUTE_CASES } from './stuck.compute.testing.ts'
 import { EDGE_CASES } from './stuck.edge.testing.ts'
 import { NETWORK_CASES } from './stuck.network.testing.ts'
 import { getStuck } from './stuck.testing.ts'
+import { STORAGE_CASES } from './stuck.storage.testing.ts'
 import { TRUST_CASES } from './stuck.trust.testing.ts'
 
 const PAGES = join(import.meta.dirname, '../docs/states')
-const CASES = [...NETWORK_CASES, ...COMPUTE_CASES, ...EDGE_CASES, ...TRUST_CASES]
+const CASES = [...NETWORK_CASES, ...COMPUTE_CASES, ...EDGE_CASES, ...TRUST_CASES, ...STORAGE_CASES]
 
 /** Kinds and states in which nothing can be made to hang, and why. May only shrink. */
 const CANNOT_HANG: Readonly<Record<string, string>> = {
@@ -24,6 +25,7 @@ const CANNOT_HANG: Readonly<Record<string, string>> = {
   'peering-rejected': 'nothing is made of it',
   'domain-verified': 'one that was verified stays so and is not looked at again',
   'acme-deleting': 'nothing refers to it, so it is gone at the first look',
+  'replica-paused': 'nothing is on its way: it rests until it is resumed',
   'replica-stopped': 'nothing is on its way: it rests until it is started',
   'replica-succeeded': 'ended as its program wished; its workload tells of it',
 }

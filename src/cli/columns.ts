@@ -103,6 +103,19 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     column('PEER', named('peer')),
     column('MESSAGE', status('message')),
   ],
+  volume: [
+    state,
+    column('GIB', spec('sizeGib')),
+    column('WORKLOAD', (it, names) => names.get(text(it.status['workload'])) ?? text(it.status['workload'])),
+    column('MESSAGE', status('message')),
+  ],
+  snapshot: [
+    state,
+    column('VOLUME', spec('volumeName')),
+    column('GIB', spec('sizeGib')),
+    column('MESSAGE', status('message')),
+  ],
+  'ssh-key': [column('FINGERPRINT', spec('fingerprint'))],
   domain: [state],
   tunnel: [
     state,
@@ -167,6 +180,7 @@ export const REFERRED: Readonly<Record<string, readonly string[]>> = {
   subnet: ['vpc'],
   workload: ['vpc'],
   replica: ['workload'],
+  volume: ['workload'],
   tunnel: ['workload'],
   'security-group': ['vpc'],
   'route-table': ['vpc'],

@@ -141,6 +141,9 @@ export function tenantFor(caller: Caller, kind: AnyKind): string {
   return caller.tenant === PLATFORM ? ALL : caller.tenant
 }
 
+/** Whom a resource names as its maker. */
+export const creatorOf = ({ subject }: Caller): { readonly creator: string } => ({ creator: subject })
+
 /** The tenant that what a caller makes belongs to; refused when an administrator named none. */
 export function ownTenant(caller: Caller): string {
   if (caller.tenant === PLATFORM)

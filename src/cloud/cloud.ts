@@ -30,9 +30,14 @@ import {
 import type { ExecSession, LogEntry, Sample } from './compute/compute.driver.ts'
 import { createReplica, freeIndex } from './compute/compute.verbs.ts'
 import { createContainers, registryFor } from './compute/containers.ts'
+import { sshKey } from './compute/ssh-key.kind.ts'
+import { snapshot } from './storage/snapshot.kind.ts'
+import { reconcileSnapshot, reconcileVolume } from './storage/storage.reconcile.ts'
+import { volume } from './storage/volume.kind.ts'
 import { registryCredential } from './compute/registry-credential.kind.ts'
 import { replica, type Replica } from './compute/replica.kind.ts'
 import { reconcileReplica } from './compute/replica.reconcile.ts'
+import { INSTANCE_TYPES, type InstanceType } from './compute/instance-types.ts'
 import { createSamples } from './compute/samples.ts'
 import { desiredOf } from './compute/state.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
@@ -136,6 +141,7 @@ export type { Interval } from './observe/usage.ts'
 export type { Leak } from './observe/compare.ts'
 export type { Repeatable } from './once.ts'
 export type { GenericChange, NewGeneric, Verbs } from './verbs.ts'
+export type { NewInstance } from './compute/instance.verbs.ts'
 export type { NewWorkload, WorkloadChange } from './compute/compute.verbs.ts'
 
 /** Every kind of resource there is. A new one is added here. */
@@ -159,6 +165,9 @@ export const KINDS: readonly AnyKind[] = [
   elasticIp,
   natGateway,
   peering,
+  volume,
+  snapshot,
+  sshKey,
   workload,
   replica,
   acme,
@@ -325,6 +334,10 @@ export type Cloud = {
     id: string,
     query: { from?: number; to?: number; after?: string; limit?: number; newestFirst?: boolean },
   ): Promise<readonly Access[]>
+  /** How large an instance can be. */
+  instanceTypes(caller: Caller): readonly InstanceType[]
+  /** What a replica uses, measured now if nobody did yet; `conflict`, rule `wrong_state`, when it does not run. */
+  measure(caller: Caller, replica: string, signal: AbortSignal): Promise<Sample>
   logs(
     caller: Caller,
     replica: string,
@@ -381,6 +394,8 @@ export const RECONCILED: readonly string[] = [
   natGateway,
   peering,
   provider,
+  volume,
+  snapshot,
   workload,
   replica,
   domain,
@@ -443,6 +458,8 @@ export function createCloud(options: CloudOptions): RunningCloud {
     { kind: elasticIp, reconcile: reconcileElasticIp(routers) },
     { kind: natGateway, reconcile: reconcilePlaced(routers) },
     { kind: peering, reconcile: reconcilePlaced(routers) },
+    { kind: volume, reconcile: reconcileVolume(drivers.compute) },
+    { kind: snapshot, reconcile: reconcileSnapshot(drivers.compute) },
     { kind: provider, reconcile: reconcileProvider(drivers.network, settings) },
     {
       kind: workload,
@@ -828,6 +845,19 @@ export function createCloud(options: CloudOptions): RunningCloud {
         tenant: of,
         at,
       }))
+    },
+    instanceTypes(caller) {
+      authorise(caller, 'read', 'instance:read')
+      return INSTANCE_TYPES
+    },
+    async measure(caller, id, signal) {
+      const it = await container(caller, id)
+      if (it.status.phase !== 'running')
+        throw new CloudError('conflict', 'It is not running', { rule: 'wrong_state' })
+      if (!samples.get(it.id)) samples.put(await drivers.compute.samples(signal))
+      const sample = samples.get(it.id)
+      if (!sample) throw new CloudError('conflict', 'It is not running', { rule: 'wrong_state' })
+      return sample
     },
     async logs(caller, id, how, signal) {
       return drivers.compute.logs((await container(caller, id)).id, how, signal)

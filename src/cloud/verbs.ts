@@ -5,8 +5,10 @@ import type { Kind } from '#engine/kind.ts'
 import { type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
 import { checkSpec } from '#engine/shape.ts'
 import * as compute from './compute/compute.verbs.ts'
+import * as instance from './compute/instance.verbs.ts'
 import { registryCredential, type RegistryCredential } from './compute/registry-credential.kind.ts'
 import type { Replica } from './compute/replica.kind.ts'
+import { sshKey, type SshKey } from './compute/ssh-key.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
 import { acme, type Acme } from './edge/acme.kind.ts'
 import { certificate, type Certificate } from './edge/certificate.kind.ts'
@@ -40,8 +42,19 @@ import * as rules from './network/rules.verbs.ts'
 import { securityGroup, type SecurityGroup } from './network/security-group.kind.ts'
 import { subnet, type Subnet } from './network/subnet.kind.ts'
 import { vpc, type Vpc } from './network/vpc.kind.ts'
-import { actionOf, type Right, authorise, authoriseFirst, ownTenant, tenantFor } from './access.ts'
 import { changeWay, createWay, known, removeWay, type WayVerbs, wayVerbs } from './network/ways.verbs.ts'
+import { snapshot, type Snapshot } from './storage/snapshot.kind.ts'
+import * as storage from './storage/storage.verbs.ts'
+import { volume, type Volume } from './storage/volume.kind.ts'
+import {
+  actionOf,
+  type Caller,
+  type Right,
+  authorise,
+  authoriseFirst,
+  ownTenant,
+  tenantFor,
+} from './access.ts'
 import type { VerbContext } from './context.ts'
 import { once, type Repeatable } from './once.ts'
 
@@ -123,6 +136,24 @@ export type Verbs = WayVerbs & {
   /** Refused `conflict` while it is being deleted; see the verbs of the same names in compute. */
   startReplica(id: string, run?: compute.FunctionRun): Promise<Replica>
   stopReplica(id: string): Promise<Replica>
+  /** In the tenant's default VPC when none is named, which is made when first needed. */
+  launchInstance(
+    input: Omit<instance.NewInstance, 'vpc' | 'subnet'> & { readonly vpc?: string; readonly subnet?: string },
+  ): Promise<Workload>
+  /** See the verbs of the same names in compute. */
+  startInstance(id: string): Promise<Workload>
+  stopInstance(id: string): Promise<Workload>
+  pauseInstance(id: string): Promise<Workload>
+  resumeInstance(id: string): Promise<Workload>
+  resizeInstance(id: string, type: string): Promise<Workload>
+  updateInstance(id: string, change: instance.InstanceChange): Promise<Workload>
+  createSshKey(input: { name: string; publicKey: string; labels?: Record<string, string> }): Promise<SshKey>
+  createVolume(input: Parameters<typeof storage.createVolume>[1]): Promise<Volume>
+  deleteVolume(id: string): Promise<Volume>
+  attachVolume(input: { volume: string; path: string; instance: string }): Promise<string>
+  detachVolume(id: string): Promise<void>
+  createSnapshot(input: Parameters<typeof storage.createSnapshot>[1]): Promise<Snapshot>
+  restoreSnapshot(input: { id: string; name: string }): Promise<Volume>
   addRegistryCredential(input: {
     name: string
     server: string
@@ -217,6 +248,20 @@ export function createVerbs(context: VerbContext): Verbs {
     configureWorkload: async (id, change) => await compute.configureWorkload(context, id, change),
     startReplica: async (id, run) => await compute.startReplica(context, id, run),
     stopReplica: async (id) => await compute.stopReplica(context, id),
+    launchInstance: async (input) => await launch(context, verbs, input, pickExternal),
+    startInstance: async (id) => await instance.startInstance(context, id),
+    stopInstance: async (id) => await instance.stopInstance(context, id),
+    pauseInstance: async (id) => await instance.pauseInstance(context, id),
+    resumeInstance: async (id) => await instance.resumeInstance(context, id),
+    resizeInstance: async (id, type) => await instance.resizeInstance(context, id, type),
+    updateInstance: async (id, change) => await instance.updateInstance(context, id, change),
+    createSshKey: async (input) => await instance.createSshKey(context, input),
+    createVolume: async (input) => await storage.createVolume(context, input),
+    deleteVolume: async (id) => await storage.deleteVolume(context, id),
+    attachVolume: async (input) => await instance.attachVolume(context, input),
+    detachVolume: async (id) => await instance.detachVolume(context, id),
+    createSnapshot: async (input) => await storage.createSnapshot(context, input),
+    restoreSnapshot: async (input) => await storage.restoreSnapshot(context, input),
     addRegistryCredential: async (input) => await compute.addRegistryCredential(context, input),
     createTunnel: async (input) => await edge.createTunnel(context, input),
     deleteTunnel: async (id) => await edge.deleteTunnel(context, id),
@@ -233,6 +278,7 @@ export function createVerbs(context: VerbContext): Verbs {
       if (kind.name === tenant.name) return await verbs.deleteTenant(id)
       if (kind.name === vpc.name) return await verbs.deleteVpc(id)
       if (kind.name === workload.name) return await verbs.deleteWorkload(id)
+      if (kind.name === volume.name) return await verbs.deleteVolume(id)
       if (kind.name === role.name) return await verbs.iam.deleteRole(id)
       if (kind.name === serviceAccount.name) return await verbs.iam.deleteServiceAccount(id)
       const it = await get(kind, id)
@@ -252,6 +298,47 @@ export function createVerbs(context: VerbContext): Verbs {
     },
   }
   return verbs
+}
+
+const DEFAULT_NETWORK = { name: 'default', cidr: '172.31.0.0/20', gateway: '172.31.0.1' }
+
+/** Where an instance goes: into the subnet that is named, else the first of its VPC, else the tenant's default one. */
+async function placeOf(
+  verbs: Verbs,
+  caller: Caller,
+  asked: { vpc?: string; subnet?: string },
+): Promise<Subnet> {
+  if (asked.subnet !== undefined) {
+    const it = await verbs.get(subnet, asked.subnet)
+    if (asked.vpc !== undefined && it.spec.vpc !== asked.vpc)
+      throw new CloudError('invalid', 'is not in this VPC', { field: 'subnet_id' })
+    return it
+  }
+  const { name, cidr, gateway } = DEFAULT_NETWORK
+  const inVpc =
+    asked.vpc === undefined
+      ? ((await verbs.find(vpc, ownTenant(caller), name)) ??
+        (await verbs.createVpc({ name, internet: true })))
+      : await verbs.get(vpc, asked.vpc)
+  const [first] = await verbs.list(subnet, [`vpc:${inVpc.id}`])
+  if (first) return first
+  if (asked.vpc !== undefined)
+    throw new CloudError('invalid', 'has no subnet; make one first', { field: 'vpc_id' })
+  return await verbs.createSubnet({ vpc: inVpc.id, name, cidr, gateway })
+}
+
+async function launch(
+  context: VerbContext,
+  verbs: Verbs,
+  input: Parameters<Verbs['launchInstance']>[0],
+  pickExternal: compute.PickExternal,
+): Promise<Workload> {
+  const { caller } = context
+  authoriseFirst(caller, 'write', 'instance:launch')
+  const place = await placeOf(verbs, caller, input)
+  const { spec } = await verbs.get(vpc, place.spec.vpc)
+  const at = { vpc: place.spec.vpc, subnet: place.id }
+  return await instance.launchInstance(context, { ...input, ...at }, pickExternal, spec.internet)
 }
 
 // Kinds that say who may act in a tenant.
@@ -358,6 +445,8 @@ async function createGeneric(
         'externalAddress',
         'attempt',
         'change',
+        'instance',
+        'volumes',
       ])
       if (typeof rest['image'] !== 'string')
         throw new CloudError('invalid', 'is required', { field: 'spec.image' })
@@ -368,6 +457,23 @@ async function createGeneric(
         inbound: flag(spec, 'inbound', false),
         // The draft checks it whole against the kind's schema.
         spec: rest as compute.NewWorkload['spec'],
+      })
+    }
+    case sshKey.name:
+      known(spec, ['publicKey'], ['fingerprint', 'creator'])
+      return await verbs.createSshKey({ ...common, publicKey: text(spec, 'publicKey') })
+    case volume.name: {
+      known(spec, ['sizeGib'], ['from', 'creator'])
+      return await verbs.createVolume({ ...common, ...(checked(kind, spec) as Volume['spec']) })
+    }
+    case snapshot.name: {
+      known(spec, ['volume', 'description'], ['volumeName', 'sizeGib', 'creator'])
+      const shape = checked(kind, { ...spec, volumeName: '', sizeGib: 1 }) as Snapshot['spec']
+      const { volume: of, description } = shape
+      return await verbs.createSnapshot({
+        ...common,
+        volume: of,
+        ...(description === undefined ? {} : { description }),
       })
     }
     case registryCredential.name:
@@ -495,6 +601,11 @@ async function patchGeneric(
       checked(kind, merged) as Workload['spec'],
       labels,
     )
+  if (
+    kind.name === volume.name &&
+    (checked(kind, merged) as Volume['spec']).sizeGib < (it as Volume).spec.sizeGib
+  )
+    throw new CloudError('invalid', 'cannot become less', { field: 'spec.sizeGib' })
   if (kind.name === securityGroup.name)
     await rules.checkRules(context, checked(kind, merged) as SecurityGroup['spec'], it.id)
   if (kind.name === route.name || kind.name === tunnel.name)
@@ -579,7 +690,7 @@ const REPLACES = [
   'deploymentVersion',
   'function',
 ] as const
-const GIVEN = ['vip', 'externalAddress', 'attempt', 'change', 'egress'] as const
+const GIVEN = ['vip', 'externalAddress', 'attempt', 'change', 'egress', 'instance', 'volumes'] as const
 
 async function patchWorkload(
   context: VerbContext,

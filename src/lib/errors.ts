@@ -28,6 +28,8 @@ export type ErrorRule =
   | 'suspended'
   | 'required'
   | 'too_large'
+  | 'port_format'
+  | 'too_many'
 
 export type ErrorDetails = {
   /** The field of the request that is wrong, dotted: `spec.cidr`. */

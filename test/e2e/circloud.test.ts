@@ -5,6 +5,7 @@ import { assertNothingLeft, hostSnapshot, makeOutside, type Outside } from './ho
 import { ACME_ZONE, acmeScenario } from './scenarios/acme.ts'
 import { autoscalingScenario } from './scenarios/autoscaling.ts'
 import { identityScenarios } from './scenarios/identity.ts'
+import { instanceScenarios } from './scenarios/instances.ts'
 import { networkScenarios, providerScenario } from './scenarios/networks.ts'
 import { podScenarios } from './scenarios/pods.ts'
 import { registryScenario } from './scenarios/registry.ts'
@@ -53,6 +54,7 @@ describe('Circloud', () => {
     topologyScenarios(cloud)
     tunnelScenarios(cloud)
     identityScenarios(cloud)
+    instanceScenarios(cloud)
   })
   acmeScenario(cloud, () => {
     if (!provider) throw new Error('there is no provider of DNS')

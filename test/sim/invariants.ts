@@ -53,7 +53,7 @@ export function doubleClaims(rows: readonly Row[]): string[] {
     ...doubles(
       'name',
       held(live, (row) => {
-        if (row.kind === 'vpc' || row.kind === 'registry-credential')
+        if (['vpc', 'registry-credential', 'volume'].includes(row.kind))
           return `${row.kind} ${row.tenant}/${row.name}`
         if (row.kind === 'subnet' || row.kind === 'workload') return `${row.kind} ${row.spec.vpc}/${row.name}`
         return row.kind === 'tenant' ? `tenant ${row.name}` : undefined

@@ -9,6 +9,8 @@ export const MADE = [
   'route-table',
   'workload',
   'registry-credential',
+  'volume',
+  'snapshot',
 ] as const
 export type Made = (typeof MADE)[number]
 const isMade = (kind: string): kind is Made => (MADE as readonly string[]).includes(kind)
@@ -19,7 +21,7 @@ export type Thing = {
   readonly kind: Made
   readonly tenant: string
   readonly name: string
-  /** What it stands in or uses: it goes with these, or keeps them. */
+  /** What it stands in (of a snapshot its volume) or uses: it goes with these, or keeps them. */
   readonly vpc: string | undefined
   readonly uses: readonly string[]
   expect: unknown
@@ -98,7 +100,7 @@ export function createModel(): Model {
         kind: row.kind,
         tenant: row.tenant,
         name: row.name,
-        vpc: row.kind === 'vpc' ? undefined : row.spec.vpc,
+        vpc: row.kind === 'vpc' ? undefined : (row.spec.vpc ?? row.spec.volume),
         uses: usesOf(row),
         expect: wishOf(row),
         going: row.deletedAt !== null || (tenants.get(row.tenant)?.going ?? true),

@@ -17,6 +17,8 @@ const compute: Verbs<ComputeDriver> = {
   observe: true,
   list: true,
   remove: true,
+  applyVolume: true,
+  observeVolume: true,
   removeVolume: true,
   volumes: true,
   observeImage: true,

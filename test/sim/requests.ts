@@ -32,6 +32,9 @@ const WEIGHTS = {
   table: 3,
   registry: 3,
   topology: 3,
+  volume: 3,
+  snapshot: 3,
+  grow: 2,
   addReplica: 8,
   removeReplica: 6,
   restart: 5,
@@ -45,6 +48,8 @@ const WEIGHTS = {
   deleteTable: 2,
   deleteRegistry: 2,
   deleteVpc: 3,
+  deleteVolume: 2,
+  deleteSnapshot: 1,
 } as const
 
 /** Draws a tenant's next request from what it was told it has; undefined when there is nothing to ask it of. */
@@ -149,6 +154,25 @@ export function drawRequest(random: Random, model: Model, of: Tenant): Request |
       const body = { name, server: 'registry.example', username: 'me', password: 'secret' }
       return make('registry-credential', `/circloud/tenants/${of.id}/registry-credentials`, body)
     }
+    case 'volume':
+      return make('volume', '/native/volume', { name, spec: { sizeGib: 1 + random.int(3) } })
+    case 'snapshot': {
+      const volume = some('volume')
+      return volume && make('snapshot', '/native/snapshot', { name, spec: { volume: volume.id } }, [volume])
+    }
+    case 'grow': {
+      const volume = some('volume')
+      return (
+        volume && {
+          what: 'patch volume',
+          method: 'PATCH',
+          path: `/native/volume/${volume.id}`,
+          body: { spec: { sizeGib: 4 + random.int(4) } },
+          changes: volume,
+          needs: [volume],
+        }
+      )
+    }
     case 'topology':
       return topology(random, of, name, podFields)
     case 'addReplica':
@@ -192,6 +216,10 @@ export function drawRequest(random: Random, model: Model, of: Tenant): Request |
         some('registry-credential'),
         (it) => `/circloud/tenants/${of.id}/registry-credentials/${it.name}`,
       )
+    case 'deleteVolume':
+      return remove(some('volume'), (it) => `/native/volume/${it.id}`)
+    case 'deleteSnapshot':
+      return remove(some('snapshot'), (it) => `/native/snapshot/${it.id}`)
     case 'deleteVpc':
       return remove(vpc, (it) => `/circloud/vpcs/${it.id}`)
   }

@@ -27,3 +27,6 @@ export const keyWith = (letters: string): string => `${letters}\n${GIVEN.key}`
 
 /** Id of a user who is a member of no tenant until a sweep makes one of them. */
 export const NEWCOMER = '0190aaaa-0000-7000-8000-00000000beef'
+
+/** A public key whose private half nobody has. */
+export const SSH_KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH'

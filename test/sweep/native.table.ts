@@ -1,7 +1,7 @@
 import type { Json } from './ask.ts'
 import type { Known, Need, SweptDialect } from './dialect.ts'
 import type { Operation } from './document.ts'
-import { GIVEN, keyWith, NEWCOMER } from './given.ts'
+import { GIVEN, keyWith, NEWCOMER, SSH_KEY } from './given.ts'
 import { provide, singleton, WITH_DOMAIN, withoutRoute, withoutWays } from './provider.ts'
 
 const OPERATE = [
@@ -106,6 +106,9 @@ const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>
       image: 'nginx',
       securityGroups: [at(known, 'security-group id')],
     }),
+  'POST /volume': (_, name) => spec(name, { sizeGib: 1 }),
+  'POST /snapshot': (known, name) => spec(name, { volume: at(known, 'volume id') }),
+  'POST /ssh-key': (_, name) => spec(name, { publicKey: SSH_KEY }),
   'POST /network': (known, name) => spec(name, { members: [{ vpc: at(known, 'vpc id') }] }),
   'POST /scoped-variable': (known, name) =>
     spec(name, {

@@ -1,5 +1,5 @@
 import type { Hands, SweptDialect } from './dialect.ts'
-import { NEWCOMER } from './given.ts'
+import { NEWCOMER, SSH_KEY } from './given.ts'
 import type { Seeded } from './world.ts'
 
 /** Families of the contract that are served whole. */
@@ -14,6 +14,11 @@ const SERVED = [
   'Events',
   'Billing',
   'Logs',
+  'Instances',
+  'Instance types',
+  'SSH keys',
+  'Volumes',
+  'Snapshots',
 ]
 
 const STATEMENTS = [{ effect: 'Allow', action: ['vpc:read'], resource: ['*'] }]
@@ -83,6 +88,11 @@ export const thecloud: SweptDialect = {
     '/auth/keys/{id} id': ids['credential'] ?? '',
     '/auth/keys/{id}/rotate id': ids['credential'] ?? '',
     '/auth/keys/{id}/regenerate id': ids['credential'] ?? '',
+    'instances id': ids['instance'] ?? '',
+    'ssh-keys id': ids['ssh-key'] ?? '',
+    'volumes id': ids['volume'] ?? '',
+    '/volumes/{id}/detach id': ids['held-volume'] ?? '',
+    'snapshots id': ids['snapshot'] ?? '',
   }),
   bodies: {
     'POST /auth/register': (_, unique) => ({
@@ -94,12 +104,27 @@ export const thecloud: SweptDialect = {
     'PUT /iam/policies/{id}': (_, unique) => ({ name: unique, statements: STATEMENTS }),
     'POST /iam/service-accounts': (_, unique) => ({ name: unique, role: 'viewer' }),
     'POST /rbac/bindings': ({ user_identifier = '' }) => ({ user_identifier, role_name: 'viewer' }),
+    'POST /instances': (_, unique) => ({ name: unique, image: 'nginx' }),
+    'POST /instances/{id}/resize': () => ({ instance_type: 'basic-4' }),
+    'POST /ssh-keys': (_, unique) => ({ name: unique, public_key: SSH_KEY }),
+    'POST /volumes': (_, unique) => ({ name: unique, size_gb: 1 }),
+    'POST /volumes/{id}/attach': (known) => ({
+      instance_id: known['instances id'] ?? '',
+      mount_path: '/more',
+    }),
+    'POST /snapshots': (known) => ({ volume_id: known['volumes id'] ?? '' }),
+    'POST /snapshots/{id}/restore': (_, unique) => ({ new_volume_name: unique }),
     'POST /tenants': (_, unique) => ({ name: unique, slug: unique }),
     'POST /tenants/{id}/members': ({ newcomer = '' }) => ({ role: 'developer', user_id: newcomer }),
   },
   // A tenant's token is nobody who could own another tenant; people are tried in src/apis/thecloud.
-  // Nobody was sent what a sweep makes up.
-  always: { 'POST /tenants': 403, 'POST /auth/reset-password': 400 },
+  always: {
+    'POST /tenants': 403,
+    // Nobody was sent what a sweep makes up.
+    'POST /auth/reset-password': 400,
+    // Only one that is paused can be resumed; tried in src/apis/thecloud.
+    'POST /instances/{id}/resume': 400,
+  },
   undeniable: ['GET /auth/me'],
   before: {
     'DELETE /iam/users/{userId}/policies/{policyId}': attached('user'),

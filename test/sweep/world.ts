@@ -18,7 +18,7 @@ import { createIds } from '#lib/ids.ts'
 import { jsonLog } from '#lib/log.ts'
 import { openAsker, type Asker } from './ask.ts'
 import { type Operation, operationsOf, type OpenApi } from './document.ts'
-import { BELOW, GIVEN, NEWCOMER } from './given.ts'
+import { BELOW, GIVEN, NEWCOMER, SSH_KEY } from './given.ts'
 import { TABLES } from './dialects.ts'
 import { handsOn } from './hands.ts'
 import type { Hands, SweptDialect } from './dialect.ts'
@@ -93,6 +93,18 @@ async function seedIn(
   await make('subnet', { vpc: ids['vpc'], cidr: '10.9.0.0/24' })
   const web = { image: 'nginx', replicas: 2, role: 'orchestrator' }
   await make('workload', { vpc: ids['vpc'], subnet: ids['subnet'], ...web }, 'web')
+  await make('volume', { sizeGib: 1 })
+  await make('snapshot', { volume: ids['volume'] })
+  await make('ssh-key', { publicKey: SSH_KEY })
+  await it.cloud.act(caller, 'seed', async (verbs) => {
+    const held = await verbs.createVolume({ name: `held-of-${name}`, sizeGib: 1 })
+    ids['held-volume'] = held.id
+    const volumes = [{ volume: held.id, path: '/data' }]
+    // One without a way out takes no external address.
+    const { id: of } = await verbs.createVpc({ name: `quiet-${name}`, internet: false })
+    await verbs.createSubnet({ vpc: of, name: 'quiet', cidr: '10.8.0.0/24', gateway: '10.8.0.1' })
+    ids['instance'] = (await verbs.launchInstance({ name: 'machine', image: 'nginx', volumes, vpc: of })).id
+  })
   await make('security-group', { vpc: ids['vpc'], rules: [] })
   await make('route-table', { vpc: ids['vpc'], subnets: [], routes: [] })
   // Some of what a gateway or peering stands on, of which the seeded ones take their own.

@@ -1,6 +1,6 @@
 import Type, { type Static } from 'typebox'
 import type { Sample } from '#cloud/compute/compute.driver.ts'
-import type { Workload } from '#cloud/compute/workload.kind.ts'
+import { podNameOf, type Workload } from '#cloud/compute/workload.kind.ts'
 import type { Tunnel as TunnelResource } from '#cloud/edge/tunnel.kind.ts'
 import { Ipv4, Label, Nullable, Port, timestamp, Timestamp, Uuid } from './schema.ts'
 import { encodeTunnel, Tunnel } from './tunnel.ts'
@@ -126,7 +126,7 @@ export const encodePod = (it: Workload, vpcName: string, tunnels: readonly Tunne
   tenant_id: it.tenant,
   vpc_id: it.spec.vpc,
   subnet_id: it.spec.subnet,
-  name: it.name,
+  name: podNameOf(it),
   container_image: it.spec.image,
   replica_count: wantedOf(it),
   service_port: it.spec.ports[0]?.port ?? PORT_DEFAULT,
@@ -147,7 +147,7 @@ export const encodePod = (it: Workload, vpcName: string, tunnels: readonly Tunne
   vip: it.spec.vip ?? null,
   ip_addresses: it.status.replicas.map((one) => one.address),
   external_ip: it.spec.externalAddress ?? null,
-  dns_name: `${it.name}.${vpcName}.internal`,
+  dns_name: `${podNameOf(it)}.${vpcName}.internal`,
   tunnels: tunnels.filter((one) => one.spec.workload === it.id).map(encodeTunnel),
   created_at: timestamp(it.createdAt),
   updated_at: timestamp(it.updatedAt),
@@ -170,9 +170,9 @@ export function encodeLive(
     replicas: it.status.replicas.map((one) => {
       const sample = sampleOf(one.id)
       return {
-        name: `${it.name}-${one.index}`,
-        // Its contract has no word for one that somebody stopped.
-        phase: one.phase === 'stopped' ? 'succeeded' : one.phase,
+        name: `${podNameOf(it)}-${one.index}`,
+        // Its contract has no words for one that somebody stopped or froze.
+        phase: one.phase === 'stopped' || one.phase === 'paused' ? 'succeeded' : one.phase,
         ready: one.ready,
         restarts: one.restarts,
         ip: one.address,

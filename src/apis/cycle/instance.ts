@@ -14,6 +14,8 @@ type Machine = Inside['machine']
 const PHASES = {
   pending: 'starting',
   running: 'running',
+  // Its contract has no word for one that is frozen.
+  paused: 'stopped',
   stopped: 'stopped',
   succeeded: 'stopped',
   failed: 'failed',

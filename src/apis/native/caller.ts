@@ -28,6 +28,12 @@ export const originOf = (request: FastifyRequest): Origin => ({
 export const callerOf = (request: FastifyRequest): Caller => request.getDecorator<Caller>(CALLER)
 export const tokenOf = (request: FastifyRequest): string => request.getDecorator<string>(TOKEN)
 
+/** Looks at a request's credential once more, for what stays open. */
+export function callerAgain(cloud: Cloud, request: FastifyRequest): () => Promise<Caller | undefined> {
+  const [token, origin] = [tokenOf(request), originOf(request)]
+  return async () => await cloud.authenticate(token, origin)
+}
+
 /** The caller in a tenant that is named by id or name; anyone but an administrator knows only their own. */
 async function inTenant(cloud: Cloud, caller: Caller, reference: string): Promise<Caller> {
   if (isUuid(reference)) return await cloud.inTenant(caller, reference.toLowerCase())

@@ -7,17 +7,14 @@ import { CloudError, isCloudError } from '#lib/errors.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import type { ExecSession, LogEntry } from '#cloud/compute/compute.driver.ts'
 import type { Cloud } from '#cloud/cloud.ts'
-import { callerOf } from './caller.ts'
+import { callerAgain, callerOf } from './caller.ts'
 import { errorBody, REFUSALS } from './errors.ts'
 import { byReference } from './lookup.ts'
 import { asList, type ById, Flag, isOn, RefParams, PAGE_MAX } from './schema.ts'
-import type { Streams } from './streams.ts'
+import type { Streams } from '#apis/streams.ts'
+import { carry, CLOSE, end } from '#apis/terminal.ts'
 
 const TAIL_MAX = 100_000
-/** Output of an exec session that may wait for a slow reader; above it the command waits. */
-const WAITING_BYTES_MAX = 1_048_576
-const PING_SECONDS = 30
-const FRAME_TEXT_MAX = 1024
 
 const LogParams = Type.Object(
   {
@@ -172,7 +169,10 @@ function logsRoute(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
       const { follow, tail, after, format = 'text' } = request.query
       const caller = callerOf(request)
       const it = await byReference(cloud, caller, replica, request.params.id)
-      const signal = streams.open(request, reply.raw, { right: 'read', action: 'instance:read' })
+      const signal = streams.open(request, reply.raw, callerAgain(cloud, request), {
+        right: 'read',
+        action: 'instance:read',
+      })
       const how = {
         follow: isOn(follow),
         ...(tail === undefined ? {} : { tail }),
@@ -212,7 +212,10 @@ function execRoute(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
       throw new CloudError('invalid', 'This is a WebSocket: ask with Upgrade: websocket')
     },
     wsHandler: (socket, request) => {
-      const signal = streams.open(request, socket, { right: 'write', action: 'instance:update' })
+      const signal = streams.open(request, socket, callerAgain(cloud, request), {
+        right: 'write',
+        action: 'instance:update',
+      })
       runCommand(cloud, request, socket, signal).catch((error: unknown) => {
         if (!isCloudError(error)) streams.log.error('exec failed', { requestId: request.id, error })
         end(socket, CLOSE.failed, errorBody(error, request.id))
@@ -230,103 +233,10 @@ async function runCommand(
 ): Promise<void> {
   const { command, tty, width, height } = request.query
   const caller = callerOf(request)
-  // Frames that come before the command runs wait in the connection, not here.
-  socket.pause()
-  const it = await byReference(cloud, caller, replica, request.params.id)
   const size = width === undefined || height === undefined ? {} : { width, height }
-  const session = await cloud.exec(
-    caller,
-    it.id,
-    { command: asList(command), tty: isOn(tty), ...size },
-    signal,
-  )
-  const { stream, exitCode } = session
-  // Whatever breaks ends the reading below; a second report of it must not end the process.
-  stream.on('error', () => {})
-  exitCode.catch(() => {})
-  const close = (): void => {
-    stream.destroy()
-    if (signal.reason instanceof CloudError) end(socket, CLOSE.failed, errorBody(signal.reason, request.id))
-    else end(socket, CLOSE.leaving)
+  const open = async (): Promise<ExecSession> => {
+    const it = await byReference(cloud, caller, replica, request.params.id)
+    return await cloud.exec(caller, it.id, { command: asList(command), tty: isOn(tty), ...size }, signal)
   }
-  signal.addEventListener('abort', close, { once: true })
-  if (signal.aborted) close()
-  const beat = keepAlive(socket)
-  try {
-    takeInput(socket, session)
-    await giveOutput(socket, session)
-    end(socket, CLOSE.done, { exitCode: await exitCode })
-  } catch (error) {
-    if (!signal.aborted) throw error
-  } finally {
-    clearInterval(beat)
-    signal.removeEventListener('abort', close)
-    stream.destroy()
-  }
-}
-
-/** Codes a WebSocket closes with (RFC 6455, 7.4.1). */
-const CLOSE = { done: 1000, leaving: 1001, failed: 1011 } as const
-
-/** Says a last thing and closes. */
-function end(socket: WebSocket, code: number, frame?: unknown): void {
-  if (socket.readyState !== socket.OPEN) return
-  // Paused, it would not see the client's half of the closing.
-  socket.resume()
-  if (frame !== undefined) socket.send(JSON.stringify(frame))
-  socket.close(code)
-}
-
-/** Ends a connection whose other side does not answer two pings in a row. */
-function keepAlive(socket: WebSocket): NodeJS.Timeout {
-  let alive = true
-  socket.on('pong', () => (alive = true))
-  return setInterval(() => {
-    if (!alive) return socket.terminate()
-    alive = false
-    socket.ping()
-  }, PING_SECONDS * 1000)
-}
-
-const Control = { resize: 'resize', eof: 'eof' } as const
-
-function takeInput(socket: WebSocket, session: ExecSession): void {
-  const { stream } = session
-  socket.on('message', (data: Buffer, isBinary: boolean) => {
-    if (isBinary) {
-      if (stream.writable && !stream.write(data)) {
-        socket.pause()
-        stream.once('drain', () => socket.resume())
-      }
-      return
-    }
-    const frame = data.length > FRAME_TEXT_MAX ? undefined : parsed(data.toString())
-    if (frame?.[Control.eof] === true) stream.end()
-    const { width, height } = (frame?.[Control.resize] ?? {}) as { width?: number; height?: number }
-    if (isSize(width) && isSize(height)) session.resize(width, height).catch(() => {})
-  })
-  socket.resume()
-}
-
-const isSize = (it: number | undefined): it is number =>
-  Number.isInteger(it) && Number(it) > 0 && Number(it) <= 10_000
-
-function parsed(text: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(text)
-    return value !== null && typeof value === 'object' ? (value as Record<string, unknown>) : undefined
-  } catch {
-    return undefined
-  }
-}
-
-/** Sends output as it comes, never more than WAITING_BYTES_MAX ahead of the reader; resolves when it ends. */
-async function giveOutput(socket: WebSocket, { stream }: ExecSession): Promise<void> {
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
-    const sent = new Promise<void>((resolve, reject) =>
-      socket.send(chunk, { binary: true }, (error) => (error ? reject(error) : resolve())),
-    )
-    if (socket.bufferedAmount > WAITING_BYTES_MAX) await sent
-    else sent.catch(() => {})
-  }
+  await carry(socket, open, signal, (error) => errorBody(error, request.id))
 }

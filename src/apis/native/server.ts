@@ -10,7 +10,7 @@ import { insideRoutes } from './inside.ts'
 import { kindListRoute, kindRoutes } from './kinds.ts'
 import { operationRoutes } from './operations.ts'
 import { replicaRoutes } from './replicas.ts'
-import { streamsOf } from './streams.ts'
+import { streamsOf } from '#apis/streams.ts'
 import { tenantRoute } from './tenants.ts'
 import { topologyRoute } from './topology.ts'
 import { watchRoute } from './watch.ts'
@@ -31,7 +31,7 @@ export const native: Dialect = {
     answerErrors(app, mount, shape)
     app.addHook('onError', challenge)
     authenticateIn(app, cloud)
-    const streams = streamsOf(app, cloud, mount.log)
+    const streams = streamsOf(app, mount.log)
     identityRoutes(app, cloud)
     kindListRoute(app, cloud)
     topologyRoute(app, cloud)

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { credential } from '#cloud/identity/credential.kind.ts'
 import { servedCloud, type ServedCloud } from './native.testing.ts'
-import { withBeats } from './streams.ts'
+import { withBeats } from '#apis/streams.ts'
 
 const LIMIT_MS = 20_000
 

@@ -33,6 +33,8 @@ export type Doors = {
   /** For onRequest: credential, tenant and rates, as the route's config says. */
   readonly enter: (request: FastifyRequest) => Promise<void>
   callerOf(request: FastifyRequest): Caller
+  /** Looks at a request's credential once more, in the same tenant, for what stays open. */
+  againOf(request: FastifyRequest): () => Promise<Caller | undefined>
 }
 
 const TENANT_HEADER = 'x-tenant-id'
@@ -83,6 +85,14 @@ export function doors(cloud: Cloud, clock: Clock): Doors {
       if (tenancy === 'required' && inside.tenant === PLATFORM)
         throw new CloudError('invalid', 'Name the tenant to act in: X-Tenant-ID')
       callers.set(request, inside)
+    },
+    againOf(request) {
+      const [token, origin] = [credentialOf(request) ?? '', originOf(request)]
+      const { tenant } = this.callerOf(request)
+      return async () => {
+        const caller = await cloud.authenticate(token, origin)
+        return caller && (caller.tenant === tenant ? caller : await cloud.inTenant(caller, tenant))
+      }
     },
     callerOf(request) {
       const caller = callers.get(request)

@@ -6,9 +6,13 @@ import type { Resource } from '#engine/resource.ts'
 import { CloudError, isCloudError } from '#lib/errors.ts'
 import { isUuid } from '#lib/ids.ts'
 
+/** What can be the beginning of an id. */
+const PREFIX = /^[0-9a-f][0-9a-f-]{3,35}$/i
+
 /**
- * The resource that a path value names (contract A7): by id first, then by its name in the tenant. One on its way out is
- * not there any more. `not_found` in the words of `noun`, `invalid` for a name that several have.
+ * The resource that a path value names (contract A7): by id first, then by its name in the tenant, then by the beginning
+ * of an id (C2). One on its way out is not there any more. `not_found` in the words of `noun`, `invalid` for what several are
+ * named.
  */
 export async function byIdOrName<S extends TSchema, T extends TSchema>(
   cloud: Cloud,
@@ -26,9 +30,11 @@ export async function byIdOrName<S extends TSchema, T extends TSchema>(
       if (!isCloudError(error, 'not_found')) throw error
     }
   }
+  const begun = async () =>
+    (await cloud.all(caller, kind, { deleted: false })).filter((it) => it.id.startsWith(text.toLowerCase()))
   const named = await cloud.list(caller, kind, { terms: [`name:${text}`], deleted: false, limit: 2 })
-  const [first, second] = named.items
+  const [first, second] = named.items.length || !PREFIX.test(text) ? named.items : await begun()
   if (!first) throw missing
-  if (second) throw new CloudError('invalid', `several have the name ${text}: use an id, such as ${first.id}`)
+  if (second) throw new CloudError('invalid', `${text} names several: use an id, such as ${first.id}`)
   return first
 }

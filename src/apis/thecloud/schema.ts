@@ -46,7 +46,7 @@ type Node = {
 function isUnset(value: unknown, node: Node): boolean {
   if (value === null) return true
   if (node.type !== 'string') return false
-  return value === '' || (node.format === 'uuid' && value === NIL)
+  return value === '' || value === NIL
 }
 
 /**

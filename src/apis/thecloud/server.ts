@@ -2,11 +2,15 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { answerErrors } from '#apis/errors.ts'
 import type { Dialect } from '#apis/http.ts'
 import type { Reference } from '#apis/reference.ts'
+import { streamsOf } from '#apis/streams.ts'
 import { authRoutes } from './auth.ts'
+import { consoleRoutes } from './console.ts'
 import { doors as doorsOf } from './doors.ts'
 import { shapeOf } from './errors.ts'
 import { billingRoutes } from './billing.ts'
 import { commonHeaders } from './headers.ts'
+import { instanceTypeRoutes } from './instance-types.ts'
+import { instanceRoutes } from './instances.ts'
 import { keyRoutes } from './keys.ts'
 import type { Frame } from './operation.ts'
 import { policyRoutes } from './policies.ts'
@@ -14,8 +18,11 @@ import { recordRoutes } from './records.ts'
 import { logRoutes } from './logs.ts'
 import { roleRoutes } from './roles.ts'
 import { serviceAccountRoutes } from './service-accounts.ts'
+import { snapshotRoutes } from './snapshots.ts'
+import { sshKeyRoutes } from './ssh-keys.ts'
 import { systemRoutes } from './system.ts'
 import { tenantRoutes } from './tenants.ts'
+import { volumeRoutes } from './volumes.ts'
 
 const reference: Reference = {
   description: `Instances, networks, storage and identity of users and their tenants.
@@ -35,6 +42,11 @@ Send an API key in \`X-API-Key\`, or a service account's token in \`Authorizatio
     'Events',
     'Billing',
     'Logs',
+    'Instances',
+    'Instance types',
+    'SSH keys',
+    'Volumes',
+    'Snapshots',
   ].map((name) => ({ name })),
   securitySchemes: {
     ApiKeyAuth: {
@@ -60,6 +72,11 @@ const ROUTES: readonly ((frame: Frame) => void)[] = [
   recordRoutes,
   billingRoutes,
   logRoutes,
+  instanceTypeRoutes,
+  sshKeyRoutes,
+  instanceRoutes,
+  volumeRoutes,
+  snapshotRoutes,
 ]
 
 /** The dialect of users of a cloud like the big ones; its own command line and SDK work with it. */
@@ -77,5 +94,6 @@ export const thecloud: Dialect = {
     const app = plain.withTypeProvider<TypeBoxTypeProvider>()
     const frame: Frame = { app, cloud, clock: mount.clock, doors, page: mount.page }
     for (const routes of ROUTES) routes(frame)
+    consoleRoutes(frame, streamsOf(plain, mount.log))
   },
 }

@@ -86,6 +86,48 @@ export function computeConformance(name: string, open: () => Promise<ComputeBenc
     })
   })
 
+  describe(`${name}: power`, () => {
+    check(
+      'frozen it is not ready, and goes on as the same',
+      async ({ driver, wish }, { running, inState }) => {
+        const it = wish()
+        await driver.apply(it, never)
+        const before = await running(it)
+        await driver.apply({ ...it, power: 'paused' }, never)
+        assert.equal((await inState(it, 'paused')).ready, false)
+        await driver.apply({ ...it, power: 'paused', memoryMib: it.memoryMib * 2 }, never)
+        await driver.apply(it, never)
+        assert.deepEqual(await running(it), before)
+      },
+    )
+
+    check('switched off it keeps what it has, and no restart is counted', async (bench, tools) => {
+      const { driver } = bench
+      const it = bench.wish({ stopGraceSeconds: 0 })
+      await driver.apply(it, never)
+      const before = await tools.running(it)
+      for (let n = 0; n < 2; n++) {
+        await driver.apply({ ...it, power: 'off', stopGraceSeconds: 0 }, never)
+        const off = await tools.inState(it, 'off')
+        assert.deepEqual([off.ready, off.wanted], [false, true])
+        await driver.apply(it, never)
+        const now = await tools.running(it)
+        assert.deepEqual([now.runtimeId, now.restarts], [before.runtimeId, 0])
+      }
+    })
+
+    check('one that is frozen can be switched off, and one that is off removed', async (bench, tools) => {
+      const { driver } = bench
+      const it = bench.wish({ stopGraceSeconds: 0 })
+      await driver.apply({ ...it, power: 'paused' }, never)
+      await tools.inState(it, 'paused')
+      await driver.apply({ ...it, power: 'off' }, never)
+      await tools.inState(it, 'off')
+      await driver.remove(it.id, never)
+      await bench.until('it is gone', async () => (await driver.observe(it.id, never)) === undefined)
+    })
+  })
+
   describe(`${name}: failing and ending`, () => {
     check('an image that cannot be had fails and says which', async (bench, { running, inState }) => {
       const { driver } = bench
@@ -176,6 +218,36 @@ export function computeConformance(name: string, open: () => Promise<ComputeBenc
       await driver.removeVolume(it.workload, never)
       await driver.removeVolume(it.workload, never)
       assert.deepEqual(await driver.volumes(never), [])
+    })
+
+    check('a volume of a size is made, mounted, copied and grown', async (bench, { running }) => {
+      const { driver, until } = bench
+      const first = bench.wish()
+      const [volume, copy] = [first.workload, first.tenant]
+      const ready = async (id: string, sizeGib: number): Promise<void> =>
+        await until(`${id} has ${sizeGib} GiB`, async () => {
+          const seen = await driver.observeVolume(id, never)
+          assert.notEqual(seen?.state, 'failed', seen?.message ?? '')
+          return seen?.state === 'ready' && seen.sizeGib === sizeGib
+        })
+      assert.equal(await driver.observeVolume(volume, never), undefined)
+      await driver.applyVolume({ id: volume, sizeGib: 1 }, never)
+      await ready(volume, 1)
+      await driver.applyVolume({ id: volume, sizeGib: 1 }, never)
+      const it = { ...first, mounts: [{ volume, path: '/data', readOnly: false, disk: true }] }
+      await driver.apply(it, never)
+      await running(it)
+      await driver.applyVolume({ id: copy, sizeGib: 1, from: volume }, never)
+      await ready(copy, 1)
+      assert.deepEqual((await driver.volumes(never)).toSorted(), [volume, copy].toSorted())
+      await assert.rejects(driver.removeVolume(volume, never), (error) => isCloudError(error, 'conflict'))
+      await driver.remove(it.id, never)
+      await until('it is gone', async () => (await driver.observe(it.id, never)) === undefined)
+      await driver.applyVolume({ id: volume, sizeGib: 2 }, never)
+      await ready(volume, 2)
+      for (const id of [volume, copy]) await driver.removeVolume(id, never)
+      assert.deepEqual(await driver.volumes(never), [])
+      assert.equal(await driver.observeVolume(volume, never), undefined)
     })
 
     check('a purge leaves nothing', async ({ driver, wish }, { running }) => {

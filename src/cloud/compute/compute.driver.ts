@@ -52,8 +52,13 @@ export type ContainerWish = {
   readonly pidsMax: number
   /** Beyond the platform's short default list; only those the host agent allows. */
   readonly capabilities: readonly string[]
-  /** A directory the host keeps for `volume`, mounted at `path`; made when absent. */
-  readonly mounts: readonly { readonly volume: string; readonly path: string; readonly readOnly: boolean }[]
+  /** A directory the host keeps for `volume`, mounted at `path`; made when absent, but with `disk`: that one has to be there. */
+  readonly mounts: readonly {
+    readonly volume: string
+    readonly path: string
+    readonly readOnly: boolean
+    readonly disk?: boolean
+  }[]
   /**
    * It finds at `/var/run/cycle` what is its replica's own: the folder that `prepare` made, as `api`, and these files. A
    * change of their contents reaches a running container. Absent: it finds nothing there.
@@ -63,6 +68,10 @@ export type ContainerWish = {
   /** Start it again when it ends (with a backoff). Off: it ends once, and is started again only when Docker or the host went down under it. */
   readonly healing: boolean
   readonly stopGraceSeconds: number
+  /** `paused`: its processes are frozen, their memory is kept. `off`: it does not run and keeps what it wrote. Absent: it runs. */
+  readonly power?: 'paused' | 'off'
+  /** What it wrote matters: its container is replaced for a higher attempt alone. Else also when it starts and its wish has changed. */
+  readonly keep?: boolean
   readonly dns: {
     readonly search: readonly string[]
     readonly ndots: number
@@ -80,11 +89,21 @@ export type SeenContainer = {
   /**
    * - `pulling`: the image is on its way, `progress` says how far.
    * - `waiting`: between two starts, or its network is not there yet; `message` says why.
+   * - `paused`, `off`: as its wish has it.
    * - `exited`: ended by itself and stays so.
    * - `failed`: cannot start; `message` says why. For good (no such image, refused login, bad command): a new attempt tries
    *   again. A registry that is away is asked again meanwhile, and may still let it run.
    */
-  readonly state: 'pulling' | 'waiting' | 'starting' | 'running' | 'stopping' | 'exited' | 'failed'
+  readonly state:
+    | 'pulling'
+    | 'waiting'
+    | 'starting'
+    | 'running'
+    | 'paused'
+    | 'stopping'
+    | 'off'
+    | 'exited'
+    | 'failed'
   /** Running and, when it has a health check, healthy. */
   readonly ready: boolean
   readonly message?: string
@@ -96,6 +115,22 @@ export type SeenContainer = {
   readonly restarts: number
   /** False when no wish is held for it: an orphan. */
   readonly wanted: boolean
+}
+
+/** A volume of a size of its own, that what is written to it cannot pass. */
+export type VolumeWish = {
+  readonly id: string
+  /** It grows when this does, once nothing that runs uses it; it never shrinks. */
+  readonly sizeGib: number
+  /** The volume whose content it begins with, as of one moment; empty when left out. Counts only until it is made. */
+  readonly from?: string
+}
+
+export type SeenVolume = {
+  /** `growing`: it is there, smaller than wanted; `message` says what it waits for. */
+  readonly state: 'making' | 'ready' | 'growing' | 'failed'
+  readonly sizeGib: number
+  readonly message?: string
 }
 
 export type Sample = {
@@ -141,14 +176,17 @@ export interface ComputeDriver extends Audited {
    * so before `apply`. Goes with `remove`.
    */
   prepare(id: string, signal: AbortSignal): Promise<void>
-  /** Keeps the wish and works towards it, also while the cloud is away. Fields other than cpu and memory of a running attempt are used at its next start. */
+  /** Keeps the wish and works towards it, also while the cloud is away. Fields other than power, cpu and memory of a running attempt are used at its next start. */
   apply(wish: ContainerWish, signal: AbortSignal): Promise<void>
   observe(id: string, signal: AbortSignal): Promise<SeenContainer | undefined>
   /** Every container of ours, orphans too. */
   list(signal: AbortSignal): Promise<readonly SeenContainer[]>
   /** Forgets the wish, stops the container within its grace and removes it. Fine when it is not there. Done when observe gives undefined. */
   remove(id: string, signal: AbortSignal): Promise<void>
-  /** Removes a volume's directory and what is in it. */
+  /** Makes a volume, or has it grow. */
+  applyVolume(wish: VolumeWish, signal: AbortSignal): Promise<void>
+  observeVolume(volume: string, signal: AbortSignal): Promise<SeenVolume | undefined>
+  /** Removes a volume and what is in it; refused `conflict` while a container or a copy needs it. */
   removeVolume(volume: string, signal: AbortSignal): Promise<void>
   volumes(signal: AbortSignal): Promise<readonly string[]>
   observeImage(wish: ImageWish, signal: AbortSignal): Promise<SeenImage>

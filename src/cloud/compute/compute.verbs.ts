@@ -1,6 +1,7 @@
 import { cidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import type { Draft } from '#engine/draft.ts'
+import type { Claim } from '#engine/kind.ts'
 import { authorise, authoriseFirst, ownTenant } from '#cloud/access.ts'
 import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
 import { fabricPool } from '#cloud/network/addresses.driver.ts'
@@ -11,7 +12,7 @@ import { addressOpened } from '#cloud/observe/usage.kind.ts'
 import { registryCredential, type RegistryCredential } from './registry-credential.kind.ts'
 import { isCurrent, replica, type Replica } from './replica.kind.ts'
 import { desiredOf, endedOf, renewed, toReplace } from './state.ts'
-import { workload, type Workload } from './workload.kind.ts'
+import { podNameOf, workload, type Workload } from './workload.kind.ts'
 
 export type NewWorkload = {
   readonly vpc: string
@@ -69,10 +70,12 @@ export async function createWorkload(
   for (const id of spec.securityGroups)
     if ((await draft.get(securityGroup, tenant, id))?.spec.vpc !== inVpc.id)
       throw new CloudError('invalid', `no security group ${id} in this VPC`, { field: 'spec.securityGroups' })
-  const vip = context.promises.has('vip')
+  // An instance is reached by its own address.
+  const needsVip = context.promises.has('vip') && !spec.instance
+  const vip = needsVip
     ? await pick.address(draft, `addresses:${inSubnet.id}`, cidr(inSubnet.spec.cidr), [inSubnet.spec.gateway])
     : undefined
-  if (vip === undefined && context.promises.has('vip')) throw noAddress(inSubnet.name)
+  if (vip === undefined && needsVip) throw noAddress(inSubnet.name)
   const made = draft.create(workload, {
     tenant,
     name: input.name,
@@ -84,15 +87,7 @@ export async function createWorkload(
     },
     status: { state: 'pending', desired: spec.replicas, ready: 0, replicas: [] },
   })
-  draft.claim(
-    {
-      pool: `workload-name:${inVpc.id}`,
-      value: input.name,
-      ends: 'deletion',
-      refusal: 'Pod with this name already exists',
-    },
-    made.id,
-  )
+  draft.claim(nameClaim(made), made.id)
   useQuota(draft, tenant, 'workloads', made.id)
   if (made.spec.externalAddress !== undefined) {
     useQuota(draft, tenant, 'externalAddresses', made.id)
@@ -105,6 +100,14 @@ export async function createWorkload(
     replicas.push(await createReplica({ draft, settings, pick }, made, index))
   return { ...made, status: { ...made.status, replicas: replicas.map(summary) } }
 }
+
+/** Its name among those of its VPC. */
+export const nameClaim = (it: Workload): Claim => ({
+  pool: `workload-name:${it.spec.vpc}`,
+  value: podNameOf(it),
+  ends: 'deletion',
+  refusal: 'Pod with this name already exists',
+})
 
 const summary = (it: Replica): Workload['status']['replicas'][number] => ({
   id: it.id,
@@ -244,7 +247,7 @@ async function existing(
   return it
 }
 
-const refuse = (message: string): never => {
+export const refuse = (message: string): never => {
   throw new CloudError('conflict', message, { rule: 'wrong_state' })
 }
 
@@ -331,7 +334,7 @@ async function slotOf({ draft, caller }: VerbContext, id: string): Promise<{ it:
 }
 
 /** A new wish with a new attempt, told in the same commit to the replicas that go first. */
-async function replaceContainers(
+export async function replaceContainers(
   { draft }: VerbContext,
   it: Workload,
   spec: Workload['spec'],

@@ -4,7 +4,7 @@ import type { ComputeDriver, ContainerWish } from './compute.driver.ts'
 import { normalRegistry, registryOf } from './image.ts'
 import { registryCredential } from './registry-credential.kind.ts'
 import { attemptOf, type Replica } from './replica.kind.ts'
-import type { Workload } from './workload.kind.ts'
+import { namesOf, podNameOf, type Workload } from './workload.kind.ts'
 
 const NDOTS_DEFAULT = 1
 
@@ -30,15 +30,24 @@ export function wishOf(
     env: spec.env,
     ...(spec.user === undefined ? {} : { user: spec.user }),
     ...(spec.workdir === undefined ? {} : { workdir: spec.workdir }),
-    hostname: it.name.slice(0, 63),
+    hostname: spec.instance ? podNameOf(of) : it.name.slice(0, 63),
     cpuMillicores: spec.cpuMillicores,
     memoryMib: spec.memoryMib,
     pidsMax: spec.pidsMax,
     capabilities: spec.capabilities,
-    mounts: spec.persistence.enabled ? [{ volume: of.id, path: spec.persistence.path, readOnly: false }] : [],
+    mounts: [
+      ...(spec.persistence.enabled ? [{ volume: of.id, path: spec.persistence.path, readOnly: false }] : []),
+      ...(spec.volumes ?? []).map(({ volume, path }) => ({ volume, path, readOnly: false, disk: true })),
+    ],
     ...(spec.health ? { health: spec.health } : {}),
     healing: spec.healing && spec.function !== true,
     stopGraceSeconds: spec.stopGraceSeconds,
+    ...(spec.instance ? { keep: true } : {}),
+    ...(it.spec.stopped === true
+      ? { power: 'off' as const }
+      : it.spec.paused === true
+        ? { power: 'paused' as const }
+        : {}),
     dns: { search: [`${inVpc.name}.internal`], ndots: ndots ?? NDOTS_DEFAULT },
   }
 }
@@ -52,7 +61,7 @@ export const withNames = (
 ): ContainerWish => ({
   ...wish,
   dns: { ...wish.dns, ...(nameservers.length ? { nameservers } : {}) },
-  names: [of.name, `${of.name}.${inVpc.name}.internal`],
+  names: namesOf(of).flatMap((name) => [name, `${name}.${inVpc.name}.internal`]),
 })
 
 /** The login for an image's registry: the tenant's oldest credential of that server, undefined for an anonymous pull. */

@@ -5,7 +5,7 @@ import type { Resource, ResourceOf } from '#engine/resource.ts'
 import { Metered } from '#cloud/observe/usage.kind.ts'
 import { HOST_ADVICE } from '#cloud/states.ts'
 
-type Wish = { attempt: number; starts?: number; stopped?: boolean }
+type Wish = { attempt: number; starts?: number; stopped?: boolean; paused?: boolean }
 type Seen = { attempt?: number; phase: string; ready: boolean }
 
 /** Which container it should have: the workload's attempt and each start ask for a new one, with a higher number. */
@@ -20,6 +20,7 @@ function stateWord(it: Resource<Wish, Seen>): string {
   const { deletedAt, spec, status } = it
   if (deletedAt !== undefined) return 'deleting'
   if (spec.stopped === true) return status.phase === 'stopped' ? 'stopped' : 'stopping'
+  if (spec.paused === true && status.phase === 'running') return 'pausing'
   if (!isCurrent(it)) return 'pending'
   return status.phase === 'running' && !status.ready ? 'unready' : status.phase
 }
@@ -58,6 +59,8 @@ export const replica = defineKind({
       attempt: Type.Integer({ minimum: 1 }),
       /** Somebody wants it not to run: it keeps its slot and addresses, and gets no connections. */
       stopped: Type.Optional(Type.Boolean()),
+      /** Somebody wants its processes frozen: they keep their memory, and it gets no connections. */
+      paused: Type.Optional(Type.Boolean()),
       /** How often it was started by hand or by a workload. */
       starts: Type.Optional(Type.Integer({ minimum: 1 })),
       /** Of a function's run: what whoever started it goes by, */
@@ -68,7 +71,7 @@ export const replica = defineKind({
     { additionalProperties: false },
   ),
   status: Type.Object({
-    phase: Type.Enum(['pending', 'running', 'stopped', 'succeeded', 'failed']),
+    phase: Type.Enum(['pending', 'running', 'paused', 'stopped', 'succeeded', 'failed']),
     ready: Type.Boolean(),
     restarts: Type.Integer(),
     /** The attempt that phase speaks of: `attempt` and `starts` of the spec together. */
@@ -97,6 +100,8 @@ export const replica = defineKind({
     },
     stopping: { advice: HOST_ADVICE },
     stopped: { advice: 'Somebody stopped it; `arcus start` starts it again', fine: true },
+    pausing: { advice: HOST_ADVICE },
+    paused: { advice: 'Somebody froze it; resume its instance and it goes on', fine: true },
     succeeded: { advice: 'Its program ended; `arcus restart` of its workload starts it again', fine: true },
     failed: {
       advice:
@@ -125,5 +130,6 @@ export const serves = (it: Replica, workload: string): boolean =>
   it.spec.workload === workload &&
   it.deletedAt === undefined &&
   it.spec.stopped !== true &&
+  it.spec.paused !== true &&
   it.status.ready &&
   isCurrent(it)

@@ -9,7 +9,8 @@ import type { ComputeDriver, ContainerWish, HealthCheck, SeenContainer } from '.
 import { type Containers, registryFor, wishOf, withNames } from './containers.ts'
 import { attemptOf, isCurrent, type Replica } from './replica.kind.ts'
 import { isStable } from './state.ts'
-import { workload } from './workload.kind.ts'
+import { volume } from '#cloud/storage/volume.kind.ts'
+import { workload, type Workload } from './workload.kind.ts'
 
 const SOON_MS = 250
 /** Each change of a container wakes its replica; this is for one that no event told. */
@@ -37,18 +38,27 @@ export type FrontView = {
 /** Lets a replica that runs end what it has begun before its container goes; undefined when it may go. */
 function createDrain(network: AttachmentView, front: FrontView, drainSeconds: number) {
   const since = new Map<string, number>()
+  /** Whether anything new is still led to it. */
+  const led = async (
+    it: Replica,
+    inVpc: Vpc | undefined,
+    { draft, why }: Look,
+  ): Promise<string | undefined> => {
+    const leads = network.serving(it.spec.vpc, it.id)
+      ? 'its VIP'
+      : front.leadsTo(it.spec.vpc, it.id)
+        ? 'the edge'
+        : undefined
+    if (leads === undefined) return undefined
+    draft.wake(`vpc/${it.spec.vpc}`)
+    return `waits for ${leads} to let go of it: ${await routerOf(inVpc, why)}`
+  }
   return {
+    led,
     async why(it: Replica, inVpc: Vpc | undefined, look: Look): Promise<string | undefined> {
       const { draft, signal } = look
-      const leads = network.serving(it.spec.vpc, it.id)
-        ? 'its VIP'
-        : front.leadsTo(it.spec.vpc, it.id)
-          ? 'the edge'
-          : undefined
-      if (leads !== undefined) {
-        draft.wake(`vpc/${it.spec.vpc}`)
-        return `waits for ${leads} to let go of it: ${await routerOf(inVpc, look.why)}`
-      }
+      const leads = await led(it, inVpc, look)
+      if (leads !== undefined) return leads
       const begun = since.get(it.id) ?? draft.now
       since.set(it.id, begun)
       const open = draft.now < begun + drainSeconds * 1000 ? await front.open(it.spec.vpc, it.id, signal) : 0
@@ -113,19 +123,27 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
       drain.forget(it.id)
       return gone
     }
-    if (it.spec.stopped === true) {
+    const of = await draft.get(workload, it.tenant, it.spec.workload)
+    const isOff = it.spec.stopped === true
+    if (isOff && of?.spec.instance === undefined) {
       const busy = await emptied(it, inVpc, look)
       if (busy) return busy
       await outfits.remove(it.id, look.signal)
       drain.forget(it.id)
       return settled(finished(draft, it, { ...it.status, phase: 'stopped', attempt: attemptOf(it) }))
     }
-    const of = await draft.get(workload, it.tenant, it.spec.workload)
     if (!of || !inVpc) return again(NETWORK_WAIT_MS, 'its workload is going')
-    if (!network.attached(it.spec.vpc, it.id)) {
+    if (isOff || it.spec.paused === true) {
+      // What is frozen keeps the connections that it has.
+      const busy = await (isOff ? drain.why(it, inVpc, look) : drain.led(it, inVpc, look))
+      if (busy !== undefined) return again(SOON_MS, busy)
+    }
+    if (!isOff && !network.attached(it.spec.vpc, it.id)) {
       draft.wake(`vpc/${it.spec.vpc}`)
       return again(NETWORK_WAIT_MS, `waits for its network: ${await routerOf(inVpc, why)}`)
     }
+    const lacks = await lacking(draft, of)
+    if (!isOff && lacks !== undefined) return again(NETWORK_WAIT_MS, lacks)
     const [config] = await draft.list(provider, { tenant: PLATFORM })
     const plain = wishOf(it, of, inVpc, config?.spec.ndots)
     const wish = namedByDocker ? withNames(plain, of, inVpc, config?.spec.nameservers ?? []) : plain
@@ -171,6 +189,16 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
       })
     return metered(draft, it, of.spec, outcomeOf(it, seen, of.spec.health, draft.now))
   }
+}
+
+/** The volume that is not there yet, and has to be before its container. */
+async function lacking(draft: Draft, of: Workload): Promise<string | undefined> {
+  for (const { volume: id } of of.spec.volumes ?? []) {
+    const it = await draft.get(volume, of.tenant, id)
+    if (it && it.status.sizeGib === undefined)
+      return `waits for volume ${it.name}: ${it.status.message ?? `it is ${it.status.state}`}`
+  }
+  return undefined
 }
 
 /** True when the container that ran is another one now though its replica asked for none, as after `docker rm -f`. */
@@ -249,7 +277,15 @@ export function outcomeOf(
     ...optional('startedAt', seen.startedAt),
     ...optional('exitCode', seen.state === 'exited' ? (seen.exitCode ?? 0) : undefined),
   }
+  const { stopped, paused } = it.spec
+  if (seen.state !== 'failed' && stopped === true && seen.state !== 'off')
+    return again(UNDERWAY_MS, 'its container is being stopped', status)
+  if (seen.state === 'running' && paused === true)
+    return again(UNDERWAY_MS, 'its processes are being frozen', status)
   switch (seen.state) {
+    case 'off':
+    case 'paused':
+      return settled(status)
     case 'running':
       if (!seen.ready) return again(UNHEALTHY_MS, status.message ?? 'it is not ready', status)
       return isStable(status, now)
@@ -272,6 +308,8 @@ const optional = <K extends string, V>(key: K, value: V | undefined): { [P in K]
 
 function phaseOf(seen: SeenContainer): Replica['status']['phase'] {
   if (seen.state === 'running') return 'running'
+  if (seen.state === 'off') return 'stopped'
+  if (seen.state === 'paused') return 'paused'
   if (seen.state === 'failed') return 'failed'
   if (seen.state === 'exited') return (seen.exitCode ?? 0) === 0 ? 'succeeded' : 'failed'
   return 'pending'

@@ -42,6 +42,16 @@ test('is in error with the reason when nothing can start', () => {
   assert.equal(stateOf('running', 2, [ready, failed]).state, 'degraded')
 })
 
+test('one that is frozen counts as stopped, and the others go on', () => {
+  const frozen: Replica = { ...slot({ phase: 'paused' }), spec: { ...slot({}).spec, paused: true } }
+  assert.deepEqual(stateOf('running', 1, [frozen]), {
+    state: 'stopped',
+    message: 'Its replicas wait to be resumed',
+  })
+  assert.equal(stateOf('running', 2, [frozen, ready]).state, 'running')
+  assert.equal(isSteady(1, [frozen], 1, 0), true)
+})
+
 test('is stopped when every replica ended by itself', () => {
   assert.equal(stateOf('running', 2, [ended(0), ended(1)]).state, 'stopped')
   assert.equal(stateOf('running', 2, [ended(0), ready]).state, 'degraded')

@@ -30,9 +30,12 @@ export function stateOf(
   desired: number,
   live: readonly Replica[],
 ): State {
-  const awake = live.filter((it) => it.spec.stopped !== true)
+  const awake = live.filter((it) => it.spec.stopped !== true && it.spec.paused !== true)
   if (live.length > 0 && awake.length === 0)
-    return { state: 'stopped', message: 'Its replicas wait to be started' }
+    return {
+      state: 'stopped',
+      message: `Its replicas wait to be ${live.some((it) => it.spec.stopped !== true) ? 'resumed' : 'started'}`,
+    }
   return stateAwake(before, desired - (live.length - awake.length), awake)
 }
 
@@ -60,6 +63,9 @@ const STABLE_MS = 60_000
 export const isStable = ({ restarts, startedAt }: Replica['status'], now: number): boolean =>
   restarts === 0 || now - (startedAt ?? now) >= STABLE_MS
 
+/** Stopped or frozen by hand, and seen to be so. */
+const isHalted = ({ status }: Replica): boolean => status.phase === 'stopped' || status.phase === 'paused'
+
 /** Whether nothing more is on its way: every replica runs, has ended or has failed under the attempt that is wanted. */
 export const isSteady = (desired: number, slots: readonly Replica[], attempt: number, now: number): boolean =>
   slots.length === desired &&
@@ -69,7 +75,7 @@ export const isSteady = (desired: number, slots: readonly Replica[], attempt: nu
       it.spec.attempt === attempt &&
       isCurrent(it) &&
       ((it.status.ready && isStable(it.status, now)) ||
-        it.status.phase === 'stopped' ||
+        isHalted(it) ||
         it.status.phase === 'failed' ||
         it.status.phase === 'succeeded'),
   )
@@ -95,7 +101,7 @@ export async function waitsFor(
     (it) =>
       it.deletedAt !== undefined ||
       !isCurrent(it) ||
-      (it.status.phase !== 'stopped' && (!it.status.ready || !isStable(it.status, now))),
+      (!isHalted(it) && (!it.status.ready || !isStable(it.status, now))),
   )
   const named: string[] = []
   for (const it of lacking.slice(0, NAMED_MAX)) named.push(`${it.name}: ${lackOf(it, await why(it))}`)
@@ -115,13 +121,18 @@ export function toReplace({ spec }: Pick<Workload, 'spec'>, live: readonly Repli
   if (idle.length) return idle
   const renewed = live.filter((it) => it.spec.attempt === spec.attempt)
   // One that ended by itself comes back no more: the others need not wait for it.
-  const isDone = (it: Replica): boolean => it.status.ready || it.status.phase === 'stopped' || hasEnded(it)
+  const isDone = (it: Replica): boolean => it.status.ready || isHalted(it) || hasEnded(it)
   return renewed.every((it) => isCurrent(it) && isDone(it)) ? old.slice(0, 1) : []
 }
 
-/** A slot under its workload's attempt. A restart starts what was stopped, but no function: that waits to be asked. */
+/** A slot under its workload's attempt. A restart starts what was stopped or frozen, but no function: that waits to be asked. */
 export function renewed(it: Replica, { spec }: Pick<Workload, 'spec'>): Replica['spec'] {
-  const { stopped, ...kept } = it.spec
+  const { stopped, paused, ...kept } = it.spec
   const waits = stopped === true && (spec.change !== 'restart' || spec.function === true)
-  return { ...kept, ...(waits ? { stopped } : {}), attempt: spec.attempt }
+  return {
+    ...kept,
+    ...(waits ? { stopped } : {}),
+    ...(paused === true && spec.change !== 'restart' ? { paused } : {}),
+    attempt: spec.attempt,
+  }
 }

@@ -5,6 +5,9 @@ import type { Resource, ResourceOf } from '#engine/resource.ts'
 import { HOST_ADVICE } from '#cloud/states.ts'
 
 export const REPLICAS_MAX = 50
+const VOLUMES_MAX = 16
+const LABEL_LENGTH_MAX = 50
+const ID_DIGITS = 8
 const Strings = Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 256 })
 const Port = Type.Integer({ minimum: 1, maximum: 65535 })
 
@@ -58,6 +61,32 @@ function events(before: Told | undefined, after: Told | undefined): KindEvent[] 
     all.push(event('vpc.addresses.changed', vpc, { ...about, ...changed(from, to, 'externalAddress') }))
   return all
 }
+
+/** The pool in which a workload claims the volumes that it uses. */
+export const VOLUME_USE = 'volume-use'
+
+/** A text as a label of DNS: what else there is in it becomes hyphens; `instance` when nothing is left. */
+const labelOf = (text: string): string =>
+  text
+    .normalize('NFKD')
+    .toLowerCase()
+    .replace(/[^a-z0-9-]+/g, '-')
+    .slice(0, LABEL_LENGTH_MAX)
+    .replace(/^-+|-+$/g, '') || 'instance'
+
+/** Whether it is one machine, made as such or not: what can be stopped, paused and resized by itself. */
+export const isInstance = ({ spec }: Workload): boolean =>
+  spec.instance !== undefined || (spec.replicas === 1 && !spec.autoscaling.enabled)
+
+type Named = { readonly id: string; readonly name: string; readonly spec: { readonly instance?: unknown } }
+
+/** The name that it has alone in its VPC. An instance's own may be another's too: the last digits of its id tell them apart. */
+export const podNameOf = (it: Named): string =>
+  it.spec.instance === undefined ? it.name : `${labelOf(it.name)}-${it.id.slice(-ID_DIGITS)}`
+
+/** What others in its VPC know it by; several instances can share one. */
+export const namesOf = (it: Named): readonly string[] =>
+  it.spec.instance === undefined ? [it.name] : [labelOf(it.name), podNameOf(it)]
 
 /** A workload: an image to run as one or more replicas behind one stable address (VIP) and DNS name. */
 export const workload = defineKind({
@@ -142,6 +171,37 @@ export const workload = defineKind({
       function: Type.Optional(Type.Boolean()),
       /** Off: a new replica waits to be started. On unless told. */
       autoStart: Type.Optional(Type.Boolean()),
+      /**
+       * It is a machine of its own: its one container keeps what it wrote while it is stopped, others reach it by its own
+       * address, and its name is unique nowhere.
+       */
+      instance: Type.Optional(
+        Type.Object(
+          {
+            type: Type.String({ maxLength: 64 }),
+            metadata: Type.Record(Type.String({ maxLength: 256 }), Type.String({ maxLength: 4096 })),
+            /** Id of the key whose owner may log in. */
+            sshKey: Type.Optional(Type.String()),
+            /** Who made it; absent: the platform or a tenant's own token. */
+            creator: Type.Optional(Type.String()),
+            /** The image as its maker named it. */
+            image: Type.Optional(Type.String({ maxLength: 512 })),
+            /** Bytes that its maker had in mind for its own files; not enforced. */
+            diskBytes: Type.Optional(Type.Integer({ minimum: 0 })),
+          },
+          { additionalProperties: false },
+        ),
+      ),
+      /** Volumes that are mounted in its containers. */
+      volumes: Type.Optional(
+        Type.Array(
+          Type.Object(
+            { volume: Type.String(), path: Type.String({ minLength: 2, maxLength: 1024 }) },
+            { additionalProperties: false },
+          ),
+          { maxItems: VOLUMES_MAX },
+        ),
+      ),
       /** What the last change of the wish was; a dialect's state word while it is being done. */
       change: Type.Enum(['create', 'scale', 'restart', 'config']),
     },
@@ -159,7 +219,7 @@ export const workload = defineKind({
         id: Type.String(),
         index: Type.Integer(),
         address: Type.String(),
-        phase: Type.Enum(['pending', 'running', 'stopped', 'succeeded', 'failed', 'terminating']),
+        phase: Type.Enum(['pending', 'running', 'paused', 'stopped', 'succeeded', 'failed', 'terminating']),
         ready: Type.Boolean(),
         restarts: Type.Integer(),
         message: Type.Optional(Type.String()),
@@ -193,6 +253,12 @@ export const workload = defineKind({
   },
   state: stateWord,
   claims: (r) => [
+    ...(r.spec.volumes ?? []).map(({ volume }) => ({
+      pool: VOLUME_USE,
+      value: volume,
+      ends: 'removal' as const,
+      refusal: 'The volume is attached to an instance already',
+    })),
     ...(r.spec.vip
       ? [{ pool: `addresses:${r.spec.subnet}`, value: r.spec.vip, ends: 'removal' as const }]
       : []),
@@ -214,9 +280,13 @@ export const workload = defineKind({
     { to: r.spec.vpc, onDelete: 'cascade' },
     { to: r.spec.subnet, onDelete: 'block' },
     ...r.spec.securityGroups.map((to) => ({ to, onDelete: 'block' as const })),
+    ...(r.spec.volumes ?? []).map(({ volume: to }) => ({ to, onDelete: 'block' as const })),
   ],
   terms: (r) => [`vpc:${r.spec.vpc}`, `subnet:${r.spec.subnet}`, `state:${r.status.state}`],
-  wakes: (r) => [`vpc/${r.spec.vpc}`],
+  wakes: (r) => [
+    `vpc/${r.spec.vpc}`,
+    ...(r.spec.volumes ?? []).map(({ volume }) => `volume/${volume}` as const),
+  ],
   events,
 })
 export type Workload = ResourceOf<typeof workload>

@@ -1,5 +1,5 @@
 import { type Replica, serves } from '#cloud/compute/replica.kind.ts'
-import type { Workload } from '#cloud/compute/workload.kind.ts'
+import { namesOf, type Workload } from '#cloud/compute/workload.kind.ts'
 import type { Settings } from '#cloud/context.ts'
 import type { Zone } from '#cloud/edge/edge.driver.ts'
 import { address6Of, cidr6Of, macOf, uplinkOf } from './addresses.driver.ts'
@@ -148,17 +148,26 @@ function planGroup(it: SecurityGroup): PlannedGroup {
   }
 }
 
-/** The VPC's names: every workload under its own name and `<name>.<vpc>.internal`, both giving the VIP. */
+/** The VPC's names: every workload under its own name and `<name>.<vpc>.internal`, both giving the VIP, or an instance's address. */
 export function planZone(world: World, plan: Omit<VpcPlan, 'generation'>): Omit<Zone, 'generation'> {
   const suffix = suffixOf(world.vpc.name)
   const names: Record<string, { a: string[]; aaaa: string[] }> = {}
   const vips = new Map(plan.vips.map((it) => [it.id, it]))
+  const attached = new Map(plan.attachments.map((it) => [it.id, it]))
   for (const it of world.workloads) {
+    if (it.deletedAt !== undefined) continue
     const vip = vips.get(it.id)
-    if (!vip || it.deletedAt !== undefined) continue
-    const addresses = { a: [vip.address], aaaa: [vip.address6] }
-    names[it.name] = addresses
-    names[`${it.name}.${suffix}`] = addresses
+    // An instance is known by its own address, as long as it has one.
+    const own = it.spec.instance ? world.replicas.filter((one) => one.spec.workload === it.id) : []
+    const leads = vip ? [vip] : own.flatMap((one) => attached.get(one.id) ?? [])
+    for (const name of leads.length ? namesOf(it) : [])
+      for (const full of [name, `${name}.${suffix}`]) {
+        const { a, aaaa } = names[full] ?? { a: [], aaaa: [] }
+        names[full] = {
+          a: [...a, ...leads.map((one) => one.address)],
+          aaaa: [...aaaa, ...leads.map((one) => one.address6)],
+        }
+      }
   }
   return {
     vpc: world.vpc.id,

@@ -18,6 +18,8 @@ import type { FrontDriver } from '#cloud/edge/front.driver.ts'
 import type { SocketsDriver } from '#cloud/inside/sockets.driver.ts'
 import type { NetworkDriver } from '#cloud/network/network.driver.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
+import { snapshot } from '#cloud/storage/snapshot.kind.ts'
+import { volume } from '#cloud/storage/volume.kind.ts'
 import {
   compare,
   type Leak,
@@ -216,6 +218,7 @@ async function readRecords(engine: Engine): Promise<Records> {
     vpcs: await everything(engine, vpc),
     replicas: await everything(engine, replica),
     workloads: await everything(engine, workload),
+    stores: new Map([...(await everything(engine, volume)), ...(await everything(engine, snapshot))]),
     tenants: await everything(engine, tenant),
     tunnels: await everything(engine, tunnel),
     routes: await everything(engine, route),

@@ -48,6 +48,8 @@ export type Records = {
   readonly vpcs: ReadonlyMap<string, Resource>
   readonly replicas: ReadonlyMap<string, Resource>
   readonly workloads: ReadonlyMap<string, Resource>
+  /** Volumes and snapshots. */
+  readonly stores: ReadonlyMap<string, Resource>
   readonly tenants: ReadonlyMap<string, Resource>
   readonly tunnels: ReadonlyMap<string, Resource>
   readonly routes: ReadonlyMap<string, Resource>
@@ -71,6 +73,7 @@ export const NO_RECORDS: Records = {
   vpcs: NOTHING,
   replicas: NOTHING,
   workloads: NOTHING,
+  stores: NOTHING,
   tenants: NOTHING,
   tunnels: NOTHING,
   routes: NOTHING,
@@ -105,12 +108,12 @@ function leadingInto({ tunnels, routes, serviceTunnels }: Records) {
 const differs = (it: Replica, seen: SeenContainer): boolean =>
   it.deletedAt === undefined &&
   (isReal(it) && it.status.phase === 'stopped'
-    ? seen.state !== 'stopping'
+    ? seen.state !== 'stopping' && seen.state !== 'off'
     : !seen.wanted || (isReal(it) && it.status.phase === 'running' && seen.state !== 'running'))
 
 /** Compares what is real with the records, both ways. Pure. */
 export function compare(real: Reality, records: Records): Leak[] {
-  const { vpcs, replicas, workloads, tenants } = records
+  const { vpcs, replicas, workloads, stores, tenants } = records
   const named = (it: Resource): Pick<Leak, 'kind' | 'id' | 'tenant' | 'culprit'> => {
     const owner = tenants.get(it.tenant)
     return {
@@ -153,7 +156,8 @@ export function compare(real: Reality, records: Records): Leak[] {
       leaks.push(off(record, { what: 'drift', thing: 'container', detail: `the container is ${it.state}` }))
   }
   for (const id of real.volumes)
-    if (!workloads.has(id)) leaks.push(orphan('volume', id, 'volume', 'a volume whose workload is gone'))
+    if (!workloads.has(id) && !stores.has(id))
+      leaks.push(orphan('volume', id, 'volume', 'a volume whose record is gone'))
   for (const id of real.sockets)
     if (!replicas.has(id)) leaks.push(orphan('replica', id, 'socket', 'a socket that no replica has'))
   for (const it of real.zones)
@@ -185,6 +189,7 @@ export function compare(real: Reality, records: Records): Leak[] {
     }
   }
   missing('namespace', vpcs, new Set(real.routers.map((it) => it.vpc)))
+  missing('volume', stores, new Set(real.volumes))
   missing('zone', vpcs, new Set(real.zones.map((it) => it.vpc)))
   const served = [...records.certificates].filter(([, it]) => isServed(it as Certificate))
   missing('certificate', new Map(served), new Set(real.certificates.map((it) => it.id)))

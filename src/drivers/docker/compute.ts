@@ -76,7 +76,6 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
   const log = options.log.with({ part: 'docker' })
   const wishes = await openWishes(join(options.directory, 'wishes'), log)
   const images = await openImages(api, options.directory)
-  const volumes = await openVolumes(options.volumes ?? join(options.directory, 'volumes'))
   const instances = await openInstances({
     sockets: options.instances?.folder ?? join(options.directory, 'instances'),
     owner: options.instances?.owner ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
@@ -88,6 +87,7 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
       ? dockerNetworks(api, instance, options.networks.plugin, owner)
       : options.networks
   const stop = new AbortController()
+  const volumes = await openVolumes(options.volumes ?? join(options.directory, 'volumes'), log, stop.signal)
   const directory = join(options.directory, 'resolv')
   const it = converge(
     {
@@ -184,6 +184,8 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
         .filter((seen): seen is SeenContainer => seen !== undefined)
     },
     remove,
+    applyVolume: async (wish) => await volumes.disks.apply(wish),
+    observeVolume: async (volume) => await volumes.disks.observe(volume),
     async removeVolume(volume) {
       const users = wishes.all().filter(({ wish }) => wish.mounts.some((mount) => mount.volume === volume))
       if (users.length) {
@@ -235,6 +237,7 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
       stop.abort()
       api.close()
       await it.idle()
+      await volumes.disks.idle()
     },
   }
 }
@@ -312,7 +315,11 @@ async function applyWish(wishes: Wishes, seal: Seal, it: Convergence, wish: Cont
   }
   const kept = keptOf(wish, held?.wish, seal)
   const newer = held === undefined || wish.attempt > held.wish.attempt
-  const next: Held = newer ? { wish: kept, starts: 0 } : { ...held, wish: kept }
+  const begins = held?.wish.power === 'off' && kept.power !== 'off'
+  // Switched on by hand: that is no restart.
+  const next: Held = newer
+    ? { wish: kept, starts: 0 }
+    : { ...held, wish: kept, ...(begins ? { starts: 0 } : {}) }
   if (JSON.stringify(next) === JSON.stringify(held)) return it.wake(wish.id)
   await wishes.put(next)
   // A running container is given the files at once; one that is still to start is given them then.

@@ -72,9 +72,17 @@ export function containerName(
 
 export const networkName = (instance: string, subnet: string): string => `${instance}-${subnet}`
 
-/** Hash of what is fixed when a container is made; cpu and memory are not in it, they change while it runs. */
+/** Hash of what is fixed when a container is made; power, cpu and memory are not in it, they change while it is there. */
 export function recipeOf(wish: KeptWish, attached: HeldAttachment): string {
-  const { cpuMillicores: _, memoryMib: __, healing: ___, stopGraceSeconds: ____, ...fixed } = wish
+  const {
+    cpuMillicores: _cpu,
+    memoryMib: _memory,
+    healing: _healing,
+    stopGraceSeconds: _grace,
+    power: _power,
+    keep: _keep,
+    ...fixed
+  } = wish
   const health = wish.health?.check.type === 'command' ? wish.health : undefined
   const { address, address6, mac, subnet } = attached.plan
   // Files are written while it runs; where they are mounted is fixed.

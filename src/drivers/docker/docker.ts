@@ -124,6 +124,14 @@ export function dockerApi(socketPath: string) {
           docker.getContainer(container).remove({ force: true, v: true, abortSignal }),
         ),
       ),
+    /** Fine when it is frozen already. */
+    pause: (container: string): Promise<unknown> =>
+      already(
+        409,
+        call('pause', CALL_MS, (abortSignal) => docker.getContainer(container).pause({ abortSignal })),
+      ),
+    unpause: (container: string): Promise<unknown> =>
+      call('unpause', CALL_MS, (abortSignal) => docker.getContainer(container).unpause({ abortSignal })),
     update: (container: string, limits: object): Promise<unknown> =>
       call('update', CALL_MS, (abortSignal) =>
         asPromise(docker.getContainer(container).update({ ...limits, abortSignal } as never)),

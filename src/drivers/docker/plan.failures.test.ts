@@ -42,6 +42,8 @@ const SITUATIONS: {
   stop: at(testHeld({}, { attempt: 2 }), [testReal()]),
   discard: at(testHeld({}, { attempt: 2 }), [exited()]),
   update: at(testHeld(), [testReal({ memory: 1 })]),
+  pause: at(testHeld({}, { power: 'paused' }), [testReal()]),
+  unpause: at(testHeld(), [testReal({ status: 'paused' })]),
   judge: {
     ...at(testHeld({ starts: 2 }, { healing: false }), [exited()], { diedAt: T0 - JUDGE_MS }),
     itself: true,

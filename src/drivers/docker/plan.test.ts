@@ -106,6 +106,36 @@ describe('the next step for a container', () => {
     assert.equal(planContainer(held, [testReal()], facts({ recipe: 'other' })).do, 'rest')
   })
 
+  test('what one keeps is not thrown away for another recipe, but for another attempt', () => {
+    const keeps = testHeld(started, { keep: true })
+    const changed = facts({ recipe: 'another' })
+    assert.equal(planContainer(keeps, [ended()], changed).do, 'start')
+    assert.equal(planContainer(testHeld({}, { keep: true, attempt: 2 }), [ended()], changed).do, 'discard')
+  })
+
+  test('switched off it is stopped, never with less than two seconds, and rests', () => {
+    const off = testHeld(started, { power: 'off', stopGraceSeconds: 0 })
+    assert.deepEqual(planContainer(off, [testReal()], facts()), {
+      do: 'stop',
+      runtimeId: testReal().runtimeId,
+      graceSeconds: 2,
+    })
+    // What is frozen hears no signal.
+    assert.equal(planContainer(off, [testReal({ status: 'paused' })], facts()).do, 'unpause')
+    for (const reals of [[ended()], [], [testReal({ status: 'created' })]])
+      assert.equal(planContainer(off, reals, facts({ fetched: false })).do, 'rest')
+  })
+
+  test('it is frozen once it runs, and goes on when it is not to be', () => {
+    const paused = testHeld(started, { power: 'paused' })
+    const frozen = testReal({ status: 'paused' })
+    assert.equal(planContainer(paused, [testReal({ status: 'created' })], facts()).do, 'start')
+    assert.equal(planContainer(paused, [testReal()], facts()).do, 'pause')
+    assert.equal(planContainer(paused, [frozen], facts()).do, 'rest')
+    assert.equal(planContainer(paused, [{ ...frozen, memory: 1 }], facts()).do, 'update')
+    assert.equal(planContainer(testHeld(started), [frozen], facts()).do, 'unpause')
+  })
+
   test('a first start that ends at once with 127 cannot run', () => {
     const quick = ended({ startedAt: '2026-01-01T00:00:09.900000000Z', exitCode: 127 })
     const step = planContainer(testHeld({ starts: 1 }), [quick], facts({ diedAt: T0 }))
@@ -149,6 +179,7 @@ describe('the next step for a container', () => {
     })
     const state = fc.record({
       healing: fc.boolean(),
+      power: fc.constantFrom(undefined, 'paused' as const, 'off' as const),
       removing: fc.boolean(),
       failed: fc.option(fc.constant('why'), { nil: undefined }),
       fetched: fc.boolean(),
@@ -161,17 +192,24 @@ describe('the next step for a container', () => {
     })
     fc.assert(
       fc.property(fc.array(real, { maxLength: 3 }), state, (reals, it) => {
-        const { healing, removing, failed, none, ...rest } = it
+        const { healing, power, removing, failed, none, ...rest } = it
         const held = none
           ? undefined
-          : testHeld({ removing, ...(failed ? { failed } : {}) }, { attempt: 2, healing })
+          : testHeld(
+              { removing, ...(failed ? { failed } : {}) },
+              {
+                attempt: 2,
+                healing,
+                ...(power ? { power } : {}),
+              },
+            )
         const all = reals.map((change, n) =>
           testReal({ ...change, runtimeId: `c${n}`, finishedAt: '2026-01-01T00:00:09Z' }),
         )
         const step = planContainer(held, all, facts(rest))
         if (step.do === 'wait') assert.ok(step.untilMs > T0 && step.untilMs <= T0 + RESTART_BACKOFF.maxMs)
         if (step.do === 'create' || step.do === 'start')
-          assert.ok(held && !held.removing && failed === undefined)
+          assert.ok(held && !held.removing && failed === undefined && power !== 'off')
         if (step.do === 'forget') assert.equal(all.length, 0)
         const view = viewOf('x', held, all, idle)
         assert.equal(view === undefined, !held && !all.length)

@@ -12,6 +12,9 @@ export const JUDGE_MS = 1500
 /** How often it is looked whether the plan of a container's network arrived. */
 export const NETWORK_POLL_MS = 300
 
+/** Docker 20.10 loses the files of a container that it stops without any. */
+const OFF_GRACE_SECONDS_MIN = 2
+
 /** A first start that ends so soon with one of these codes never began to run. */
 const UNRUNNABLE_MS = 1000
 const UNRUNNABLE = new Map([
@@ -95,6 +98,7 @@ export type Step =
   | { readonly do: 'stop'; readonly runtimeId: string; readonly graceSeconds: number }
   | { readonly do: 'discard'; readonly runtimeId: string }
   | { readonly do: 'update'; readonly runtimeId: string }
+  | { readonly do: 'pause' | 'unpause'; readonly runtimeId: string }
   | { readonly do: 'judge'; readonly ended: Ended }
   | { readonly do: 'fail'; readonly message: string }
   | { readonly do: 'forget' }
@@ -124,11 +128,12 @@ export function planContainer(held: Held | undefined, reals: readonly Real[], fa
     return ending(real, facts, held?.wish.stopGraceSeconds ?? real.stopGraceSeconds)
   }
   if (real && real.attempt === held.wish.attempt && isUp(real)) {
-    if (!differs(held.wish, real)) return rest
-    return isLater(facts) ? later(facts) : { do: 'update', runtimeId: real.runtimeId }
+    const step = planUp(held.wish, real)
+    return step.do !== 'rest' && isLater(facts) ? later(facts) : step
   }
   if (held.failed !== undefined)
     return real && isUp(real) ? ending(real, facts, held.wish.stopGraceSeconds) : rest
+  if (held.wish.power === 'off') return real && isUp(real) ? switchOff(held.wish, real) : rest
   if (isLater(facts)) return later(facts)
   if (facts.recipe === undefined) {
     return { do: 'wait', untilMs: facts.now + NETWORK_POLL_MS, why: 'its network is not there yet' }
@@ -138,9 +143,27 @@ export function planContainer(held: Held | undefined, reals: readonly Real[], fa
     // The new image first, so that the old container serves while it is on its way.
     return facts.fetched ? ending(real, facts, held.wish.stopGraceSeconds) : { do: 'fetch' }
   }
-  if (real.status === 'created') return begin(real, facts)
+  if (real.status === 'created') return begin(held.wish, real, facts)
   return planEnded(held, real, facts)
 }
+
+/** What one that is up and of the right attempt lacks. */
+function planUp(wish: KeptWish, real: Real): Step {
+  if (wish.power === 'off') return switchOff(wish, real)
+  if (differs(wish, real)) return { do: 'update', runtimeId: real.runtimeId }
+  if (real.status === 'restarting' || (wish.power === 'paused') === (real.status === 'paused')) return rest
+  return { do: wish.power === 'paused' ? 'pause' : 'unpause', runtimeId: real.runtimeId }
+}
+
+/** What is frozen hears no signal. */
+const switchOff = (wish: KeptWish, real: Real): Step =>
+  real.status === 'paused'
+    ? { do: 'unpause', runtimeId: real.runtimeId }
+    : {
+        do: 'stop',
+        runtimeId: real.runtimeId,
+        graceSeconds: Math.max(wish.stopGraceSeconds, OFF_GRACE_SECONDS_MIN),
+      }
 
 const isLater = (facts: Facts): boolean => facts.retryAt !== undefined && facts.retryAt > facts.now
 const later = (facts: Facts): Step => ({ do: 'wait', untilMs: facts.retryAt ?? facts.now })
@@ -153,16 +176,16 @@ function ending(real: Real, facts: Facts, graceSeconds: number): Step {
     : { do: 'discard', runtimeId: real.runtimeId }
 }
 
-/** A stopped container whose recipe has changed since is replaced instead of started. */
-const begin = (real: Real, facts: Facts): Step =>
-  real.recipe === facts.recipe
+/** A stopped container whose recipe has changed since is replaced instead of started, if nothing in it is to be kept. */
+const begin = (wish: KeptWish, real: Real, facts: Facts): Step =>
+  wish.keep === true || real.recipe === facts.recipe
     ? { do: 'start', runtimeId: real.runtimeId }
     : { do: 'discard', runtimeId: real.runtimeId }
 
 function planEnded(held: Held, real: Real, facts: Facts): Step {
   // Nobody saw it die while Docker was up: Docker or the host went down under it, whatever its wish says of healing.
   const byItself = isEnded(held, real) || facts.diedAt !== undefined
-  if (!byItself) return begin(real, facts)
+  if (!byItself) return begin(held.wish, real, facts)
   const unrunnable = held.starts <= 1 && !isEnded(held, real) ? whyUnrunnable(held.wish, real) : undefined
   if (unrunnable !== undefined) return { do: 'fail', message: unrunnable }
   if (held.wish.healing) {
@@ -172,7 +195,9 @@ function planEnded(held: Held, real: Real, facts: Facts): Step {
     const how = real.oomKilled ? OUT_OF_MEMORY : `it ended with exit code ${real.exitCode}`
     const why = `${how}${count}, and is started again after a pause`
     // An end that is still to come: the clock was set back, and the wait would be as long.
-    return at > facts.now && ended <= facts.now ? { do: 'wait', untilMs: at, why } : begin(real, facts)
+    return at > facts.now && ended <= facts.now
+      ? { do: 'wait', untilMs: at, why }
+      : begin(held.wish, real, facts)
   }
   if (isEnded(held, real)) return rest
   const at = (facts.diedAt ?? facts.now) + JUDGE_MS
@@ -253,7 +278,9 @@ function stateOf(
 ): SeenContainer['state'] {
   if (held?.failed !== undefined) return shown && isUp(shown) ? 'stopping' : 'failed'
   if (activity.doing === 'stopping') return 'stopping'
+  if (shown?.status === 'paused' && held?.wish.power === 'paused') return 'paused'
   if (shown && isUp(shown)) return 'running'
+  if (held?.wish.power === 'off') return 'off'
   if (activity.failing) return 'failed'
   if (activity.doing) return activity.doing
   if (!held) return shown?.status === 'created' ? 'waiting' : 'exited'

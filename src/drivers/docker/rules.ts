@@ -77,7 +77,12 @@ const Wish = Compile(
       memoryMib: Whole,
       pidsMax: Whole,
       capabilities: Texts,
-      mounts: Type.Array(Type.Object({ volume: Text, path: Text, readOnly: Type.Boolean() }, closed)),
+      mounts: Type.Array(
+        Type.Object(
+          { volume: Text, path: Text, readOnly: Type.Boolean(), disk: Type.Optional(Type.Boolean()) },
+          closed,
+        ),
+      ),
       inside: Type.Optional(
         Type.Object(
           {
@@ -116,6 +121,8 @@ const Wish = Compile(
       ),
       healing: Type.Boolean(),
       stopGraceSeconds: Whole,
+      power: Type.Optional(Type.Enum(['paused', 'off'])),
+      keep: Type.Optional(Type.Boolean()),
       dns: Type.Object(
         {
           search: Type.Array(Text, { maxItems: 6 }),

@@ -78,7 +78,6 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
   const create = async ({ wish }: Held): Promise<void> => {
     const attached = links.attachment(wish.id)
     if (!attached) return
-    for (const mount of wish.mounts) await options.volumes.ensure(mount.volume)
     await writeResolvConf(wish)
     await writeInside(wish)
     const body = createOptions({
@@ -92,6 +91,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
       instances: options.instances,
       init: await options.init(),
     })
+    for (const mount of wish.mounts) await options.volumes.ensure(mount)
     const runtimeId = await networks.using(attached.subnet.id, async () => {
       await networks.ensure(attached)
       return api.create(containerName(instance, wish), body)
@@ -119,6 +119,8 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
     const attached = links.attachment(id)
     await writeResolvConf(held.wish)
     await writeInside(held.wish)
+    // Mounts of before the machine went down are gone.
+    for (const mount of held.wish.mounts) await options.volumes.ensure(mount)
     if (attached) await networks.using(attached.subnet.id, () => networks.ensure(attached))
     await slot(async () => {
       if (!(await options.stays())) throw new CloudError('unavailable', 'Docker is going down')
@@ -177,6 +179,12 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
           return
         case 'stop':
           await api.stop(step.runtimeId, step.graceSeconds)
+          // It did not end by itself.
+          tracks.of(id).witnessed.delete(step.runtimeId)
+          return
+        case 'pause':
+        case 'unpause':
+          await api[step.do](step.runtimeId)
           return
         case 'discard':
           return discard(id, held, step.runtimeId)

@@ -5,7 +5,8 @@ import { GATEWAY6, itemsInside } from './links.ts'
 import type { Setting } from './look.ts'
 import { routerLink, type Names } from './names.ts'
 import { LINK_GROUP } from './router.ts'
-import { CommandFailed, ipBatch, run, tolerant } from './run.ts'
+import { CommandFailed, run, tolerant } from '#lib/command.ts'
+import { ipBatch } from './run.ts'
 
 /** True when the container's end is still on the host, and so the pair is one that nobody uses yet. */
 const isHere = (containerLink: string): Promise<boolean> =>

@@ -2,7 +2,8 @@ import { rm, writeFile } from 'node:fs/promises'
 import { isIPv6 } from 'node:net'
 import { join } from 'node:path'
 import type { Flow } from './flows.ts'
-import { run, runIn } from './run.ts'
+import { run } from '#lib/command.ts'
+import { runIn } from './run.ts'
 
 // For each line conntrack goes through the whole table, some 3 µs a flow, so flows are ended in groups.
 const GROUP_MIN = 4

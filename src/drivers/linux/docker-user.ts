@@ -1,4 +1,4 @@
-import { CommandFailed, run } from './run.ts'
+import { CommandFailed, run } from '#lib/command.ts'
 
 const CHAIN = 'DOCKER-USER'
 // Another program may hold the lock of iptables for a moment.

@@ -12,7 +12,8 @@ import {
 import { cidr, contains, parseIpv4 } from '#lib/cidr.ts'
 import { canonical } from './links.ts'
 import { leaving } from './render.ts'
-import { run, runIn } from './run.ts'
+import { run } from '#lib/command.ts'
+import { runIn } from './run.ts'
 
 /** A tracked connection of a VPC's namespace: as it was begun, and as its answers come. */
 export type Flow = {

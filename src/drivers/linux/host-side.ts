@@ -19,7 +19,8 @@ import {
 } from './host.ts'
 import type { LinkJson, RouteJson } from './links.ts'
 import type { Names } from './names.ts'
-import { CommandFailed, ipBatch, ipShow, nftLoad, run } from './run.ts'
+import { CommandFailed, run } from '#lib/command.ts'
+import { ipBatch, ipShow, nftLoad } from './run.ts'
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('base64')
 

@@ -8,7 +8,7 @@ import { endsOf, readFlows } from './flows.ts'
 import { externalsOf, type LinkJson } from './links.ts'
 import type { Names } from './names.ts'
 import { isPassing, vpcOfFile } from './plans.ts'
-import { COMMAND_MS_MAX, PARENT_VARIABLE, run, tolerant } from './run.ts'
+import { COMMAND_MS_MAX, PARENT_VARIABLE, run, tolerant } from '#lib/command.ts'
 
 /** What is written and moved into place, or told to a command, is done within this time. */
 const FILE_MS_MAX = 60_000

@@ -18,7 +18,8 @@ import {
 } from './links.ts'
 import { isRouterLink, UPLINK, type Names } from './names.ts'
 import { ROUTER_TABLE } from './render.ts'
-import { CommandFailed, ipShow, runIn } from './run.ts'
+import { CommandFailed } from '#lib/command.ts'
+import { ipShow, runIn } from './run.ts'
 import { lookAtSettings, settingsDrift, type SeenSettings } from './settings.ts'
 
 /** What the router of one VPC is made from, beside its plan. */

@@ -1,5 +1,6 @@
 import { HOST_NEEDS, installOf } from '#lib/needs.ts'
-import { CommandFailed, run, runIn } from './run.ts'
+import { CommandFailed, run } from '#lib/command.ts'
+import { runIn } from './run.ts'
 
 // Everything the rules use that a kernel or an old nftables may lack.
 const PROBE_RULES = `table inet probe {

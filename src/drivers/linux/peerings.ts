@@ -4,7 +4,8 @@ import type { LinkJson } from './links.ts'
 import { namespaceThere, type Setting } from './look.ts'
 import { peeringLink } from './names.ts'
 import { LINK_GROUP } from './router.ts'
-import { ipBatch, ipShow, tolerant } from './run.ts'
+import { tolerant } from '#lib/command.ts'
+import { ipBatch, ipShow } from './run.ts'
 
 /** Both ends have one address, so that neither has to ask for the other's. */
 export const peeringMac = (peering: string): string =>

@@ -14,7 +14,8 @@ import {
 } from './look.ts'
 import { routerLink, UPLINK, type Names } from './names.ts'
 import { vpcRules } from './render.ts'
-import { CommandFailed, ipBatch, nftLoad, run, tolerant } from './run.ts'
+import { CommandFailed, run, tolerant } from '#lib/command.ts'
+import { ipBatch, nftLoad } from './run.ts'
 import { makeSettings } from './settings.ts'
 
 /** The group of the links of a router, which can be removed at once: the kernel takes as long for one as for all. */

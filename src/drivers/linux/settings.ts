@@ -1,5 +1,6 @@
 import type { Difference } from '#cloud/observe/finding.driver.ts'
-import { CommandFailed, runIn } from './run.ts'
+import { CommandFailed } from '#lib/command.ts'
+import { runIn } from './run.ts'
 
 const ON = ['ipv4/ip_forward', 'ipv4/conf/all/proxy_arp', 'ipv6/conf/all/forwarding']
 const OFF = [

@@ -1,6 +1,12 @@
 import { Agent, type IncomingMessage, request as send } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { ComputeDriver, ContainerEvent, LogEntry, SeenImage } from '#cloud/compute/compute.driver.ts'
+import type {
+  ComputeDriver,
+  ContainerEvent,
+  LogEntry,
+  SeenImage,
+  SeenVolume,
+} from '#cloud/compute/compute.driver.ts'
 import type { NetworkDriver } from '#cloud/network/network.driver.ts'
 import type { Finding } from '#cloud/observe/finding.driver.ts'
 import { EVERY_PROMISE, type NetworkPromise } from '#cloud/network/promises.driver.ts'
@@ -206,6 +212,9 @@ export function remoteDrivers(options: {
     list: async (signal) =>
       (await ask('compute/list', [], signal)) as Awaited<ReturnType<ComputeDriver['list']>>,
     remove: async (id, signal) => void (await ask('compute/remove', [id], signal)),
+    applyVolume: async (wish, signal) => void (await ask('compute/applyVolume', [wish], signal)),
+    observeVolume: async (volume, signal) =>
+      (await ask('compute/observeVolume', [volume], signal)) as SeenVolume | undefined,
     removeVolume: async (volume, signal) => void (await ask('compute/removeVolume', [volume], signal)),
     volumes: async (signal) => (await ask('compute/volumes', [], signal)) as readonly string[],
     observeImage: async (wish, signal) => (await ask('compute/observeImage', [wish], signal)) as SeenImage,

@@ -36,6 +36,8 @@ export const VERBS = {
   'compute/observe': 'read',
   'compute/list': 'read',
   'compute/remove': 'write',
+  'compute/applyVolume': 'write',
+  'compute/observeVolume': 'read',
   'compute/removeVolume': 'write',
   'compute/volumes': 'read',
   'compute/observeImage': 'read',

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { chmod, chown, lstat, rename, rm } from 'node:fs/promises'
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { ComputeDriver, ContainerWish, ImageWish } from '#cloud/compute/compute.driver.ts'
+import type { ComputeDriver, ContainerWish, ImageWish, VolumeWish } from '#cloud/compute/compute.driver.ts'
 import type { HostPlan, NetworkDriver, VpcPlan } from '#cloud/network/network.driver.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { isUuid } from '#lib/ids.ts'
@@ -128,6 +128,11 @@ const verbsOf = (network: NetworkDriver, compute: ComputeDriver): Record<keyof t
   'compute/observe': ([id], signal) => compute.observe(idOf(id), signal),
   'compute/list': (_, signal) => compute.list(signal),
   'compute/remove': ([id], signal) => compute.remove(idOf(id), signal),
+  'compute/applyVolume': ([wish], signal) => {
+    idOf((wish as VolumeWish | undefined)?.id)
+    return compute.applyVolume(wish as VolumeWish, signal)
+  },
+  'compute/observeVolume': ([volume], signal) => compute.observeVolume(idOf(volume), signal),
   'compute/removeVolume': ([volume], signal) => compute.removeVolume(idOf(volume), signal),
   'compute/volumes': (_, signal) => compute.volumes(signal),
   'compute/observeImage': ([wish], signal) => compute.observeImage(wish as ImageWish, signal),

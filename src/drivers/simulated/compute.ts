@@ -9,6 +9,7 @@ import type {
   LogEntry,
   Sample,
   SeenContainer,
+  SeenVolume,
 } from '#cloud/compute/compute.driver.ts'
 import { type Littered, simulatedAudit } from './audit.ts'
 import type { Fault } from './network.ts'
@@ -18,6 +19,7 @@ export const MISSING_IMAGE = 'missing'
 const START_MS = 50
 const STOP_MS = 20
 const PULL_MS = 100
+const DISK_MS = 40
 const LOG_MAX = 1000
 
 type Container = {
@@ -40,6 +42,8 @@ export type SimulatedCompute = ComputeDriver &
     vanish(id: string): void
     /** From now on it is seen like this, whatever is done to it; without `seen` it is as it is again. */
     pretend(id: string, seen?: Partial<SeenContainer>): void
+    /** The same for a volume. */
+    pretendVolume(id: string, seen?: SeenVolume): void
     /** What the next samples say. */
     load(id: string, cpuMillicores: number): void
   }
@@ -49,6 +53,8 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
   const containers = new Map<string, Container>()
   const pretences = new Map<string, Partial<SeenContainer>>()
   const volumes = new Set<string>()
+  const disks = new Map<string, { sizeGib: number; wanted: number; since: number }>()
+  const disksSeen = new Map<string, SeenVolume>()
   /** Images that the machine has, or fetches since then. */
   const fetched = new Map<string, number>()
   const listeners = new Set<(event: ContainerEvent) => void>()
@@ -63,11 +69,18 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
     if (it && gone(it)) containers.delete(id)
     return it && !gone(it) ? it : undefined
   }
+  const isMounted = (volume: string, counts: (wish: ContainerWish) => boolean = () => true): boolean =>
+    [...containers.keys()].some((id) => {
+      const wish = find(id)?.wish
+      return wish && counts(wish) && wish.mounts.some((mount) => mount.volume === volume)
+    })
   const stateOf = (it: Container): SeenContainer['state'] => {
     if (it.stoppingAt !== undefined) return 'stopping'
     if (it.failure !== undefined) return 'failed'
+    if (it.wish.power === 'off') return 'off'
     if (it.exitCode !== undefined) return 'exited'
-    return clock.now() >= it.createdAt + START_MS ? 'running' : 'starting'
+    if (clock.now() < it.createdAt + START_MS) return 'starting'
+    return it.wish.power === 'paused' ? 'paused' : 'running'
   }
   const seen = (it: Container): SeenContainer => {
     const state = stateOf(it)
@@ -112,6 +125,10 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
       else pretences.delete(id)
       tell(id, 'pretend')
     },
+    pretendVolume(id, as) {
+      if (as) disksSeen.set(id, as)
+      else disksSeen.delete(id)
+    },
     load(id, cpuMillicores) {
       const it = find(id)
       if (it) it.cpuMillicores = cpuMillicores
@@ -130,9 +147,13 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
         throw new CloudError('conflict', `attempt ${wish.attempt} is older than ${held.wish.attempt}`, {
           rule: 'lost_race',
         })
-      for (const mount of wish.mounts) volumes.add(mount.volume)
+      for (const { volume, disk } of wish.mounts)
+        if (!disk) volumes.add(volume)
+        else if (!disks.has(volume))
+          throw new CloudError('unavailable', `volume ${volume} is not on this machine`)
       fetched.set(referenceOf(wish.image), clock.now() - PULL_MS)
       if (held && held.wish.attempt === wish.attempt) {
+        if (held.wish.power === 'off' && wish.power !== 'off') held.createdAt = clock.now()
         held.wish = wish
         return
       }
@@ -160,13 +181,38 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
       const it = find(id)
       if (it) it.stoppingAt ??= clock.now()
     },
+    async applyVolume({ id, sizeGib, from }) {
+      await fault('applyVolume', id)
+      if (disksSeen.has(id)) return
+      const had = disks.get(id)
+      if (from !== undefined && !had && !disks.has(from))
+        throw new CloudError('not_found', 'what it is to be a copy of is gone')
+      if (!had) disks.set(id, { sizeGib: 0, wanted: sizeGib, since: clock.now() })
+      else if (had.wanted < sizeGib) Object.assign(had, { wanted: sizeGib, since: clock.now() })
+    },
+    async observeVolume(volume): Promise<SeenVolume | undefined> {
+      await fault('observeVolume', volume)
+      const pretended = disksSeen.get(volume)
+      if (pretended) return pretended
+      const it = disks.get(volume)
+      if (!it || it.sizeGib === it.wanted) return it && { state: 'ready', sizeGib: it.sizeGib }
+      const { sizeGib } = it
+      if (sizeGib > 0 && isMounted(volume, (wish) => wish.power !== 'off'))
+        return { state: 'growing', sizeGib, message: 'it grows once no container that runs uses it' }
+      if (clock.now() < it.since + DISK_MS) return { state: sizeGib > 0 ? 'growing' : 'making', sizeGib }
+      it.sizeGib = it.wanted
+      return { state: 'ready', sizeGib: it.sizeGib }
+    },
     async removeVolume(volume) {
       await fault('removeVolume', volume)
+      if (disks.has(volume) && isMounted(volume))
+        throw new CloudError('conflict', 'the volume is still mounted', { rule: 'in_use' })
+      disks.delete(volume)
       volumes.delete(volume)
     },
     async volumes() {
       await fault('volumes', '')
-      return [...volumes]
+      return [...volumes, ...disks.keys()]
     },
     async observeImage({ image }) {
       await fault('observeImage', image)
@@ -236,6 +282,7 @@ export function simulatedCompute(clock: Clock, fault: Fault = () => {}): Simulat
       await fault('purge', '')
       containers.clear()
       volumes.clear()
+      disks.clear()
       fetched.clear()
     },
   }

@@ -2,9 +2,7 @@ import type { EventEmitter } from 'node:events'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { CloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
-import { authorise, type Right } from '#cloud/access.ts'
-import type { Cloud } from '#cloud/cloud.ts'
-import { originOf, tokenOf } from './caller.ts'
+import { authorise, type Caller, type Right } from '#cloud/access.ts'
 
 /** Watches, logs and exec sessions open at once; one more is refused. */
 const STREAMS_MAX = 1000
@@ -21,29 +19,32 @@ type Needs = { readonly right: Right; readonly action: string }
 export type Streams = {
   readonly log: Log
   /**
-   * `connection` is what emits `close` when the client is gone: the response, or the WebSocket. It also ends when the caller
-   * has no longer the right it needs.
+   * `connection` is what emits `close` when the client is gone: the response, or the WebSocket. It also ends when `again`,
+   * which looks at the credential once more, knows the caller no longer, or the caller has lost the right it needs.
    */
-  open(request: FastifyRequest, connection: EventEmitter, needs?: Needs): AbortSignal
+  open(
+    request: FastifyRequest,
+    connection: EventEmitter,
+    again: () => Promise<Caller | undefined>,
+    needs?: Needs,
+  ): AbortSignal
 }
 
-export function streamsOf(app: FastifyInstance, cloud: Cloud, log: Log): Streams {
+export function streamsOf(app: FastifyInstance, log: Log): Streams {
   const ending = new AbortController()
   let open = 0
   app.addHook('preClose', async () => ending.abort(new Error('the server is going down')))
   return {
     log,
-    open(request, connection, needs = { right: 'self', action: 'stream:read' }) {
+    open(request, connection, again, needs = { right: 'self', action: 'stream:read' }) {
       if (open >= STREAMS_MAX)
         throw new CloudError('rate_limited', `${STREAMS_MAX} streams are open here; close some`, {
           retryAfterSeconds: 10,
         })
       open++
       const controller = new AbortController()
-      const token = tokenOf(request)
-      const origin = originOf(request)
       const look = setInterval(() => {
-        cloud.authenticate(token, origin).then(
+        again().then(
           (caller) => {
             try {
               if (!caller) throw new CloudError('unauthenticated', 'The credential was revoked')
