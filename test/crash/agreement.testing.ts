@@ -54,7 +54,7 @@ export async function differences(asks: readonly Ask[], world: SimulatedWorld): 
       found.push(`${it.name} has ${own.length} of ${it.spec.replicas} replicas`)
     for (const one of own) {
       const wish = world.compute.wishes.get(one.id)
-      const real = wish && { image: wish.image, env: wish.env, attempt: wish.attempt }
+      const real = wish && { image: wish.image, env: asked(wish.env), attempt: wish.attempt }
       const wanted = { image: it.spec.image, env: it.spec.env, attempt: one.spec.attempt }
       if (!isDeepStrictEqual(real, wanted))
         found.push(`${one.name} runs ${JSON.stringify(real)}, wanted is ${JSON.stringify(wanted)}`)
@@ -70,6 +70,10 @@ export async function differences(asks: readonly Ask[], world: SimulatedWorld): 
   }
   return found
 }
+
+/** The variables that somebody asked for, without those by which the platform tells a container who it is. */
+const asked = (env: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('CYCLE_')))
 
 /** What the world holds although nothing should be left in it. */
 export async function remains(world: SimulatedWorld): Promise<string[]> {

@@ -29,7 +29,15 @@ export type SimulatedWorld = AsyncDisposable & {
 /** `fault` is called before each verb of a driver: a delay there is one in which a process can die. */
 export async function simulatedWorld(folder: string, fault: Fault = () => {}): Promise<SimulatedWorld> {
   await mkdir(folder, { recursive: true })
-  const compute = simulatedCompute(systemClock, fault)
+  const simulated = simulatedCompute(systemClock, fault)
+  // The cloud listens in folders that are there, whatever is simulated.
+  const compute: SimulatedCompute = {
+    ...simulated,
+    async prepare(id, signal) {
+      await simulated.prepare(id, signal)
+      await mkdir(join(folder, 'instances', id), { recursive: true })
+    },
+  }
   const network = simulatedNetwork(fault)
   const edge = simulatedEdge(fault)
   const front = simulatedFront(fault)

@@ -161,14 +161,14 @@ suite('the edge process', { skip }, () => {
 
   test('says what is wrong with its command line', async () => {
     for (const [args, expected] of [
-      [[], /--data is missing/],
-      [['--data', 'x', '--socket', 'y', '--dns', 'somewhere'], /--dns must be ADDRESS:PORT/],
+      [[], /needs --data DIR/],
+      [['--data', 'x', '--socket', 'y', '--dns', 'somewhere'], /--dns takes ADDRESS:PORT/],
       [['--nothing'], /Unknown option/],
     ] as const) {
       const failed = run(process.execPath, [join(root, 'src/edge.ts'), ...args])
       await assert.rejects(failed, (error: { code?: number; stderr?: string }) => {
         assert.match(error.stderr ?? '', expected)
-        return error.code === 1
+        return error.code === 2
       })
     }
   })
