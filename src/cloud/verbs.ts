@@ -1,5 +1,4 @@
 import type { Static, TSchema } from 'typebox'
-import { formatIpv4, parseCidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import type { Kind } from '#engine/kind.ts'
 import { type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
@@ -117,13 +116,8 @@ export type Verbs = WayVerbs & {
     input: Omit<Provider['spec'], 'cloudflareToken'> & { cloudflareToken?: string },
   ): Promise<{ provider: Provider; created: boolean }>
   createVpc(input: network.NewVpc): Promise<Vpc>
-  createSubnet(input: {
-    vpc: string
-    name: string
-    cidr: string
-    gateway: string
-    labels?: Record<string, string>
-  }): Promise<Subnet>
+  renameVpc(id: string, name: string): Promise<Vpc>
+  createSubnet(input: network.NewSubnet): Promise<Subnet>
   createWorkload(input: compute.NewWorkload): Promise<Workload>
   /** A repeat is fine while it is being deleted. */
   deleteWorkload(id: string): Promise<Workload>
@@ -237,6 +231,7 @@ export function createVerbs(context: VerbContext): Verbs {
     putProvider: async (input) => await network.putProvider(context, input),
     createVpc: async (input) => await network.createVpc(context, input),
     ...wayVerbs(context),
+    renameVpc: async (id, name) => await network.renameVpc(context, id, name),
     createSubnet: async (input) => await network.createSubnet(context, input, checkPeered),
     createWorkload: async (input) => await compute.createWorkload(context, input, pickExternal),
     async deleteWorkload(id) {
@@ -420,7 +415,7 @@ async function createGeneric(
       return made
     }
     case vpc.name: {
-      known(spec, ['internet', 'cidr', 'vpn', 'deployments'], ['index', 'range6', 'natAddress'])
+      known(spec, ['internet', 'cidr', 'vpn', 'deployments'], ['index', 'range6', 'natAddress', 'creator'])
       const { vpn, deployments } = spec as Partial<Vpc['spec']>
       return await verbs.createVpc({
         ...common,
@@ -431,12 +426,12 @@ async function createGeneric(
       })
     }
     case subnet.name:
-      known(spec, ['vpc', 'cidr', 'gateway'], ['index6'])
+      known(spec, ['vpc', 'cidr', 'gateway'], ['index6', 'creator'])
       return await verbs.createSubnet({
         ...common,
         vpc: text(spec, 'vpc'),
         cidr: text(spec, 'cidr'),
-        gateway: textOr(spec, 'gateway', null) ?? firstAddress(text(spec, 'cidr')),
+        ...(spec['gateway'] === undefined ? {} : { gateway: text(spec, 'gateway') }),
       })
     case workload.name: {
       const { vpc: _vpc, subnet: _subnet, inbound: _inbound, ...rest } = spec
@@ -820,12 +815,4 @@ function flag(spec: Spec, field: string, otherwise: boolean): boolean {
 function checked(kind: AnyKind, spec: unknown): unknown {
   checkSpec(kind, spec)
   return spec
-}
-
-/** The gateway a subnet has when none is named. */
-function firstAddress(range: string): string {
-  const parsed = parseCidr(range)
-  if (!parsed)
-    throw new CloudError('invalid', 'must be an IPv4 network with its host bits zero', { field: 'spec.cidr' })
-  return formatIpv4(parsed.base + 1)
 }

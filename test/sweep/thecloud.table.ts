@@ -19,6 +19,8 @@ const SERVED = [
   'SSH keys',
   'Volumes',
   'Snapshots',
+  'VPCs',
+  'Subnets',
 ]
 
 const STATEMENTS = [{ effect: 'Allow', action: ['vpc:read'], resource: ['*'] }]
@@ -93,6 +95,8 @@ export const thecloud: SweptDialect = {
     'volumes id': ids['volume'] ?? '',
     '/volumes/{id}/detach id': ids['held-volume'] ?? '',
     'snapshots id': ids['snapshot'] ?? '',
+    'vpcs id': ids['spare vpc'] ?? '',
+    'subnets id': ids['spare subnet'] ?? '',
   }),
   bodies: {
     'POST /auth/register': (_, unique) => ({
@@ -115,6 +119,8 @@ export const thecloud: SweptDialect = {
     'POST /snapshots': (known) => ({ volume_id: known['volumes id'] ?? '' }),
     'POST /snapshots/{id}/restore': (_, unique) => ({ new_volume_name: unique }),
     'POST /tenants': (_, unique) => ({ name: unique, slug: unique }),
+    'POST /vpcs': (_, unique) => ({ name: unique, cidr_block: '10.20.0.0/16' }),
+    'POST /vpcs/{id}/subnets': (_, unique) => ({ name: unique, cidr_block: '10.21.0.0/24' }),
     'POST /tenants/{id}/members': ({ newcomer = '' }) => ({ role: 'developer', user_id: newcomer }),
   },
   // A tenant's token is nobody who could own another tenant; people are tried in src/apis/thecloud.

@@ -22,14 +22,8 @@ export async function byIdOrName<S extends TSchema, T extends TSchema>(
   noun: string,
 ): Promise<Resource<Static<S>, Static<T>>> {
   const missing = new CloudError('not_found', `${noun} not found`)
-  if (isUuid(text)) {
-    try {
-      const it = await cloud.get(caller, kind, text.toLowerCase())
-      if (it.deletedAt === undefined) return it
-    } catch (error) {
-      if (!isCloudError(error, 'not_found')) throw error
-    }
-  }
+  const there = isUuid(text) ? await live(cloud, caller, kind, text) : undefined
+  if (there) return there
   const begun = async () =>
     (await cloud.all(caller, kind, { deleted: false })).filter((it) => it.id.startsWith(text.toLowerCase()))
   const named = await cloud.list(caller, kind, { terms: [`name:${text}`], deleted: false, limit: 2 })
@@ -37,4 +31,33 @@ export async function byIdOrName<S extends TSchema, T extends TSchema>(
   if (!first) throw missing
   if (second) throw new CloudError('invalid', `${text} names several: use an id, such as ${first.id}`)
   return first
+}
+
+/** The resource of an id, `not_found` in the words of `noun` also when it is on its way out. */
+export async function byId<S extends TSchema, T extends TSchema>(
+  cloud: Cloud,
+  caller: Caller,
+  kind: Kind<S, T>,
+  id: string,
+  noun: string,
+): Promise<Resource<Static<S>, Static<T>>> {
+  const it = await live(cloud, caller, kind, id)
+  if (!it) throw new CloudError('not_found', `${noun} not found`)
+  return it
+}
+
+/** The resource of an id; undefined when there is none, or when it is on its way out. */
+async function live<S extends TSchema, T extends TSchema>(
+  cloud: Cloud,
+  caller: Caller,
+  kind: Kind<S, T>,
+  id: string,
+): Promise<Resource<Static<S>, Static<T>> | undefined> {
+  try {
+    const it = await cloud.get(caller, kind, id.toLowerCase())
+    return it.deletedAt === undefined ? it : undefined
+  } catch (error) {
+    if (isCloudError(error, 'not_found')) return undefined
+    throw error
+  }
 }

@@ -20,6 +20,8 @@ const FAMILIES = [
   'SSH keys',
   'Volumes',
   'Snapshots',
+  'VPCs',
+  'Subnets',
 ]
 
 /** Refusals that the contract has no case for: registration that is closed, a new name that is in use. */
@@ -27,6 +29,7 @@ const BEYOND: Readonly<Record<string, string>> = {
   'POST /auth/register': '403',
   'PUT /iam/policies/{id}': '409',
   'PUT /rbac/roles/{id}': '409',
+  'PATCH /vpcs/{id}': '409',
 }
 
 const queryOf = (operation: { parameters?: { name?: string; in?: string }[] }): string[] =>

@@ -21,8 +21,10 @@ import { serviceAccountRoutes } from './service-accounts.ts'
 import { snapshotRoutes } from './snapshots.ts'
 import { sshKeyRoutes } from './ssh-keys.ts'
 import { systemRoutes } from './system.ts'
+import { subnetRoutes } from './subnets.ts'
 import { tenantRoutes } from './tenants.ts'
 import { volumeRoutes } from './volumes.ts'
+import { vpcRoutes } from './vpcs.ts'
 
 const reference: Reference = {
   description: `Instances, networks, storage and identity of users and their tenants.
@@ -47,6 +49,8 @@ Send an API key in \`X-API-Key\`, or a service account's token in \`Authorizatio
     'SSH keys',
     'Volumes',
     'Snapshots',
+    'VPCs',
+    'Subnets',
   ].map((name) => ({ name })),
   securitySchemes: {
     ApiKeyAuth: {
@@ -77,6 +81,8 @@ const ROUTES: readonly ((frame: Frame) => void)[] = [
   instanceRoutes,
   volumeRoutes,
   snapshotRoutes,
+  vpcRoutes,
+  subnetRoutes,
 ]
 
 /** The dialect of users of a cloud like the big ones; its own command line and SDK work with it. */

@@ -4,6 +4,7 @@ import {
   type Cidr,
   contains,
   formatCidr,
+  formatIpv4,
   isUsable,
   overlaps,
   parseCidr,
@@ -13,7 +14,7 @@ import {
 import { CloudError } from '#lib/errors.ts'
 import type { Kind } from '#engine/kind.ts'
 import { ALL, PLATFORM, type Resource } from '#engine/resource.ts'
-import { actionOf, authorise, authoriseFirst, ownTenant } from '#cloud/access.ts'
+import { actionOf, authorise, authoriseFirst, creatorOf, ownTenant } from '#cloud/access.ts'
 import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
 import { randomRange6, vpcIndexMax } from './addresses.driver.ts'
 import { network as joiner } from '#cloud/inside/network.kind.ts'
@@ -53,19 +54,29 @@ export async function createVpc(context: VerbContext, input: NewVpc): Promise<Vp
       ...(input.vpn === undefined ? {} : { vpn: input.vpn }),
       ...(input.deployments === undefined ? {} : { deployments: input.deployments }),
       ...(range === undefined ? {} : { cidr: formatCidr(range) }),
+      ...creatorOf(caller),
     },
   })
-  draft.claim(
-    {
-      pool: `vpc-name:${tenant}`,
-      value: input.name,
-      ends: 'deletion',
-      refusal: 'VPC with this name already exists',
-    },
-    made.id,
-  )
+  claimName(context, made, input.name)
   useQuota(draft, tenant, 'vpcs', made.id)
   return made
+}
+
+const namePool = (tenant: string): string => `vpc-name:${tenant}`
+
+const claimName = ({ draft }: VerbContext, { tenant, id }: Vpc, value: string): void =>
+  draft.claim(
+    { pool: namePool(tenant), value, ends: 'deletion', refusal: 'VPC with this name already exists' },
+    id,
+  )
+
+/** Gives a VPC another name, by which its workloads are found from then on; `already_exists` for one that is in use. */
+export async function renameVpc(context: VerbContext, id: string, name: string): Promise<Vpc> {
+  const it = await toChange(context, vpc, id, 'VPC')
+  if (name === it.name) return it
+  context.draft.release(namePool(it.tenant), it.name, it.id)
+  claimName(context, it, name)
+  return context.draft.edit(vpc, it, { name })
 }
 
 /** Kinds that go with a VPC although they keep other things from going. */
@@ -88,17 +99,27 @@ export async function deleteVpc(
   return it
 }
 
+export type NewSubnet = {
+  readonly vpc: string
+  readonly name: string
+  readonly cidr: string
+  /** The first usable address of the range unless told. */
+  readonly gateway?: string
+  readonly labels?: Record<string, string>
+}
+
 /** `checkPeered` refuses what overlaps a range behind a peering. */
 export async function createSubnet(
   context: VerbContext,
-  input: { vpc: string; name: string; cidr: string; gateway: string; labels?: Record<string, string> },
+  input: NewSubnet,
   checkPeered: (context: VerbContext, it: Vpc, range: string) => Promise<void>,
 ): Promise<Subnet> {
   const { draft, caller, settings, pick } = context
   authorise(caller, 'write', 'vpc:update', { kind: 'subnet', name: input.name })
   const tenant = ownTenant(caller)
   const range = usableRange(input.cidr, settings.fabric)
-  const gateway = parseIpv4(input.gateway)
+  const { gateway: at = formatIpv4(range.base + 1) } = input
+  const gateway = parseIpv4(at)
   if (gateway === undefined || !isUsable(range, gateway))
     throw new CloudError('invalid', `must be a usable address inside ${input.cidr}`, { field: 'gateway' })
   const parent = await liveVpc(context, input.vpc)
@@ -129,7 +150,7 @@ export async function createSubnet(
     tenant,
     name: input.name,
     ...(input.labels ? { labels: input.labels } : {}),
-    spec: { vpc: parent.id, cidr: formatCidr(range), gateway: input.gateway, index6 },
+    spec: { vpc: parent.id, cidr: formatCidr(range), gateway: at, index6, ...creatorOf(caller) },
   })
   draft.claim(
     {

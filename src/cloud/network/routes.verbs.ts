@@ -136,10 +136,15 @@ export async function removeRoute(context: VerbContext, table: string, route: st
 export async function associateSubnet(context: VerbContext, table: string, id: string): Promise<RouteTable> {
   const it = await tableOf(context, table)
   if (it.spec.subnets.includes(id)) return it
-  const claim = await context.draft.claimed('route-table-of', id)
-  const before = claim && (await context.draft.get(routeTable, it.tenant, claim.owner))
-  if (before && before.deletedAt === undefined) await without(context, before, id)
+  await leaveTable(context, id)
   return await changeRoutes(context, it, { subnets: [...it.spec.subnets, id] })
+}
+
+/** Takes a subnet out of the table that it is in, if it is in one. */
+export async function leaveTable(context: VerbContext, id: string): Promise<void> {
+  const claim = await context.draft.claimed('route-table-of', id)
+  const before = claim && (await context.draft.get(routeTable, ownTenant(context.caller), claim.owner))
+  if (before && before.deletedAt === undefined) await without(context, before, id)
 }
 
 /** Takes a subnet out of a table, so that its VPC's main one decides. A repeat does nothing. */

@@ -13,6 +13,7 @@ export const subnet = defineKind({
       gateway: Type.String({ format: 'ipv4' }),
       /** Position of its /64 in the VPC's /48. */
       index6: Type.Integer({ minimum: 0, maximum: 65535 }),
+      creator: Type.Optional(Type.String()),
     },
     { additionalProperties: false },
   ),
@@ -21,7 +22,7 @@ export const subnet = defineKind({
     message: Type.Optional(Type.String()),
   }),
   initial: { state: 'pending' },
-  immutable: ['vpc', 'cidr', 'gateway', 'index6'],
+  immutable: ['vpc', 'cidr', 'gateway', 'index6', 'creator'],
   settleSecondsMax: 60,
   states: PART_STATES,
   claims: (r) => [

@@ -53,6 +53,7 @@ export const vpc = defineKind({
       ),
       /** The range that its subnets lie in; absent: they may be anywhere. */
       cidr: Type.Optional(Type.String()),
+      creator: Type.Optional(Type.String()),
     },
     { additionalProperties: false },
   ),
@@ -61,7 +62,7 @@ export const vpc = defineKind({
     message: Type.Optional(Type.String()),
   }),
   initial: { state: 'pending' },
-  immutable: ['index', 'range6', 'cidr'],
+  immutable: ['index', 'range6', 'cidr', 'creator'],
   settleSecondsMax: 60,
   states: {
     pending: { advice: HOST_ADVICE },

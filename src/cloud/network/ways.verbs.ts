@@ -9,13 +9,14 @@ import { elasticIp, type ElasticIp } from './elastic-ip.kind.ts'
 import * as gateway from './gateway.verbs.ts'
 import { internetGateway, type InternetGateway } from './internet-gateway.kind.ts'
 import { natGateway, type NatGateway } from './nat-gateway.kind.ts'
-import { createVpc, deleteVpc, existingVpc, type NewVpc } from './network.verbs.ts'
+import { createVpc, deleteVpc, existingVpc, type NewVpc, toChange } from './network.verbs.ts'
 import * as peerings from './peering.verbs.ts'
 import { peering, type Peering } from './peering.kind.ts'
 import * as routes from './routes.verbs.ts'
 import * as rules from './rules.verbs.ts'
 import { type Route, routeTable, type RouteTable } from './route-table.kind.ts'
 import type { SecurityGroup, SecurityRule } from './security-group.kind.ts'
+import { subnet, type Subnet } from './subnet.kind.ts'
 import type { Vpc } from './vpc.kind.ts'
 
 type Named = { readonly name: string; readonly labels?: Record<string, string> }
@@ -26,6 +27,8 @@ export type WayVerbs = {
   createRoutedVpc(input: Omit<NewVpc, 'internet'>): Promise<{ vpc: Vpc; table: RouteTable }>
   /** Takes its subnets, workloads and NAT gateways along, detaches its internet gateway and frees elastic IPs; peerings and kinds in `hold` block. */
   deleteVpc(id: string, how?: { hold?: readonly string[] }): Promise<Vpc>
+  /** Takes it out of its route table first; refused `conflict` while workloads or NAT gateways are in it. */
+  deleteSubnet(id: string): Promise<Subnet>
   createInternetGateway(input: Named & { readonly vpc?: string }): Promise<InternetGateway>
   attachInternetGateway(id: string, vpc: string): Promise<InternetGateway>
   detachInternetGateway(id: string): Promise<InternetGateway>
@@ -57,6 +60,7 @@ export const wayVerbs = (context: VerbContext): WayVerbs => ({
     return { vpc: made, table: routes.createMainTable(context, made) }
   },
   deleteVpc: async (id, how) => await deleteRouted(context, id, how),
+  deleteSubnet: async (id) => await deleteSubnet(context, id),
   createInternetGateway: async (input) => await gateway.createInternetGateway(context, input),
   attachInternetGateway: async (id, to) => await gateway.attachInternetGateway(context, id, to),
   detachInternetGateway: async (id) => await gateway.detachInternetGateway(context, id),
@@ -94,6 +98,13 @@ async function deleteRouted(
         draft.edit(internetGateway, one, { spec: {} })
   }
   return await deleteVpc(context, id, how)
+}
+
+async function deleteSubnet(context: VerbContext, id: string): Promise<Subnet> {
+  const it = await toChange(context, subnet, id, 'Subnet')
+  await routes.leaveTable(context, it.id)
+  context.draft.mark(it)
+  return it
 }
 
 /** A resource of one of these kinds as the native API is asked for it; undefined for another kind. */
