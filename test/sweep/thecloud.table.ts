@@ -21,6 +21,7 @@ const SERVED = [
   'Snapshots',
   'VPCs',
   'Subnets',
+  'Security groups',
 ]
 
 const STATEMENTS = [{ effect: 'Allow', action: ['vpc:read'], resource: ['*'] }]
@@ -97,6 +98,11 @@ export const thecloud: SweptDialect = {
     'snapshots id': ids['snapshot'] ?? '',
     'vpcs id': ids['spare vpc'] ?? '',
     'subnets id': ids['spare subnet'] ?? '',
+    'security-groups id': ids['security-group'] ?? '',
+    vpc_id: ids['vpc'] ?? '',
+    group_id: ids['security-group'] ?? '',
+    instance_id: ids['workload'] ?? '',
+    ruleId: ids['security-rule'] ?? '',
   }),
   bodies: {
     'POST /auth/register': (_, unique) => ({
@@ -119,6 +125,14 @@ export const thecloud: SweptDialect = {
     'POST /snapshots': (known) => ({ volume_id: known['volumes id'] ?? '' }),
     'POST /snapshots/{id}/restore': (_, unique) => ({ new_volume_name: unique }),
     'POST /tenants': (_, unique) => ({ name: unique, slug: unique }),
+    'POST /security-groups': ({ vpc_id = '' }, unique) => ({ vpc_id, name: unique }),
+    'POST /security-groups/{id}/rules': () => ({
+      direction: 'ingress',
+      protocol: 'tcp',
+      cidr: '0.0.0.0/0',
+      port_min: 80,
+      port_max: 80,
+    }),
     'POST /vpcs': (_, unique) => ({ name: unique, cidr_block: '10.20.0.0/16' }),
     'POST /vpcs/{id}/subnets': (_, unique) => ({ name: unique, cidr_block: '10.21.0.0/24' }),
     'POST /tenants/{id}/members': ({ newcomer = '' }) => ({ role: 'developer', user_id: newcomer }),

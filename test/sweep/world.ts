@@ -106,6 +106,13 @@ async function seedIn(
     ids['instance'] = (await verbs.launchInstance({ name: 'machine', image: 'nginx', volumes, vpc: of })).id
   })
   await make('security-group', { vpc: ids['vpc'], rules: [] })
+  await it.cloud.act(caller, 'seed', async (verbs) => {
+    const { rule } = await verbs.addSecurityRule(ids['security-group'] ?? '', {
+      direction: 'ingress',
+      protocol: 'icmp',
+    })
+    ids['security-rule'] = rule.id ?? ''
+  })
   await make('route-table', { vpc: ids['vpc'], subnets: [], routes: [] })
   // Some of what a gateway or peering stands on, of which the seeded ones take their own.
   const spare = async (kind: string, spec: object): Promise<string> => {

@@ -22,6 +22,7 @@ const FAMILIES = [
   'Snapshots',
   'VPCs',
   'Subnets',
+  'Security groups',
 ]
 
 /** Refusals that the contract has no case for: registration that is closed, a new name that is in use. */

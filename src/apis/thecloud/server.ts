@@ -17,6 +17,7 @@ import { policyRoutes } from './policies.ts'
 import { recordRoutes } from './records.ts'
 import { logRoutes } from './logs.ts'
 import { roleRoutes } from './roles.ts'
+import { securityGroupRoutes } from './security-groups.ts'
 import { serviceAccountRoutes } from './service-accounts.ts'
 import { snapshotRoutes } from './snapshots.ts'
 import { sshKeyRoutes } from './ssh-keys.ts'
@@ -51,6 +52,7 @@ Send an API key in \`X-API-Key\`, or a service account's token in \`Authorizatio
     'Snapshots',
     'VPCs',
     'Subnets',
+    'Security groups',
   ].map((name) => ({ name })),
   securitySchemes: {
     ApiKeyAuth: {
@@ -83,6 +85,7 @@ const ROUTES: readonly ((frame: Frame) => void)[] = [
   snapshotRoutes,
   vpcRoutes,
   subnetRoutes,
+  securityGroupRoutes,
 ]
 
 /** The dialect of users of a cloud like the big ones; its own command line and SDK work with it. */

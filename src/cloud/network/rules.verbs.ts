@@ -1,7 +1,7 @@
 import { isIPv6 } from 'node:net'
 import { parseCidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
-import { actionOf, authorise, authoriseFirst, ownTenant } from '#cloud/access.ts'
+import { actionOf, authorise, authoriseFirst, creatorOf, ownTenant } from '#cloud/access.ts'
 import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
 import { needPromise, type VerbContext } from '#cloud/context.ts'
 import { toChange } from './network.verbs.ts'
@@ -53,6 +53,35 @@ export async function createSecurityGroup(
   needPromise(context, 'groups', 'security groups')
   await checkRules(context, input.spec)
   return context.draft.create(securityGroup, { tenant, ...input })
+}
+
+const NEIGHBOURS_PRIORITY = 1000
+
+/**
+ * A group whose name is its own in its VPC, with the rules that say what holds anyway: neighbours are found both ways.
+ * `not_found` for a VPC that is not there, `already_exists` for a name in use.
+ */
+export async function createNamedGroup(
+  context: VerbContext,
+  { vpc: of, description, ...input }: { name: string; vpc: string; description?: string },
+): Promise<SecurityGroup> {
+  const { draft, caller } = context
+  const rule = (direction: SecurityRule['direction']): SecurityRule => ({
+    id: draft.id(),
+    createdAt: draft.now,
+    priority: NEIGHBOURS_PRIORITY,
+    direction,
+    protocol: 'arp',
+  })
+  const rules = [rule('ingress'), rule('egress')]
+  const spec = { vpc: of, rules, ...(description === undefined ? {} : { description }), ...creatorOf(caller) }
+  const made = await createSecurityGroup(context, { ...input, spec })
+  await draft.guard(`groups:${of}`, of)
+  const terms = [`vpc:${of}`, `name:${made.name}`]
+  const named = await draft.list(securityGroup, { tenant: made.tenant, terms, deleted: false })
+  if (named.length > 1)
+    throw new CloudError('already_exists', 'Security group with this name already exists in the VPC')
+  return made
 }
 
 /** A rule before it has an id. */

@@ -44,6 +44,7 @@ export type WayVerbs = {
   addRoute(table: string, route: routes.NewRoute): Promise<{ table: RouteTable; route: Route }>
   /** By its id or destination. */
   removeRoute(table: string, route: string): Promise<RouteTable>
+  createNamedGroup(input: Parameters<typeof rules.createNamedGroup>[1]): Promise<SecurityGroup>
   addSecurityRule(group: string, rule: rules.NewRule): Promise<{ group: SecurityGroup; rule: SecurityRule }>
   removeSecurityRule(rule: string): Promise<SecurityGroup>
   attachSecurityGroup(workload: string, group: string): Promise<Workload>
@@ -73,6 +74,7 @@ export const wayVerbs = (context: VerbContext): WayVerbs => ({
   createRouteTable: async (input) => await routes.createRouteTable(context, input),
   addRoute: async (table, route) => await routes.addRoute(context, table, route),
   removeRoute: async (table, route) => await routes.removeRoute(context, table, route),
+  createNamedGroup: async (input) => await rules.createNamedGroup(context, input),
   addSecurityRule: async (group, rule) => await rules.addRule(context, group, rule),
   removeSecurityRule: async (rule) => await rules.removeRule(context, rule),
   attachSecurityGroup: async (of, group) => await rules.setMembership(context, of, group, true),
