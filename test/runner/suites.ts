@@ -40,8 +40,8 @@ export const SUITES: readonly Suite[] = [
   tool('types', 120, ['tsc', '--noEmit']),
   tool('lint', 120, ['oxlint', '--type-aware', '--deny-warnings', 'src', 'test', 'bench']),
   tool('format', 30, ['oxfmt', '--check', 'src', 'test', 'bench']),
-  { name: 'unit', does: { tests: '{src,bench}/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 240 },
-  { name: 'sweep', does: { tests: 'test/sweep/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 180 },
+  { name: 'unit', does: { tests: '{src,bench}/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 300 },
+  { name: 'sweep', does: { tests: 'test/sweep/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 300 },
   { name: 'upgrade', does: { tests: 'test/upgrade/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 60 },
   { name: 'sim', does: { tests: 'test/sim/**/*.test.ts', atOnce: 1 }, needs: [], secondsMax: 180 },
   onHost('network', 240),
@@ -49,7 +49,7 @@ export const SUITES: readonly Suite[] = [
   onHost('docker', 300, 'engine'),
   onHost('e2e', 600, 'engine'),
   onHost('crash', 360, 'engine'),
-  onHost('setup', 180),
+  onHost('setup', 240),
 ]
 
 /** How much longer a suite may take in its long form. */
