@@ -22,6 +22,11 @@ const SERVED = [
   'VPCs',
   'Subnets',
   'Security groups',
+  'Internet gateways',
+  'Elastic IPs',
+  'NAT gateways',
+  'Route tables',
+  'VPC peering',
 ]
 
 const STATEMENTS = [{ effect: 'Allow', action: ['vpc:read'], resource: ['*'] }]
@@ -99,6 +104,21 @@ export const thecloud: SweptDialect = {
     'vpcs id': ids['spare vpc'] ?? '',
     'subnets id': ids['spare subnet'] ?? '',
     'security-groups id': ids['security-group'] ?? '',
+    'internet-gateways id': ids['internet-gateway'] ?? '',
+    '/internet-gateways/{id}/detach id': ids['attached-gateway'] ?? '',
+    'elastic-ips id': ids['elastic-ip'] ?? '',
+    '/elastic-ips/{id}/disassociate id': ids['associated-ip'] ?? '',
+    'nat-gateways id': ids['nat-gateway'] ?? '',
+    'route-tables id': ids['route-table'] ?? '',
+    'vpc-peerings id': ids['peering'] ?? '',
+    routeId: ids['table-route'] ?? '',
+    route_id: ids['table-route'] ?? '',
+    subnetId: ids['spare subnet'] ?? '',
+    subnet_id: ids['spare subnet'] ?? '',
+    elastic_ip_id: ids['spare elastic-ip'] ?? '',
+    eip_id: ids['spare elastic-ip'] ?? '',
+    requester_vpc_id: ids['vpc'] ?? '',
+    accepter_vpc_id: ids['spare vpc'] ?? '',
     vpc_id: ids['vpc'] ?? '',
     group_id: ids['security-group'] ?? '',
     instance_id: ids['workload'] ?? '',
@@ -125,6 +145,10 @@ export const thecloud: SweptDialect = {
     'POST /snapshots': (known) => ({ volume_id: known['volumes id'] ?? '' }),
     'POST /snapshots/{id}/restore': (_, unique) => ({ new_volume_name: unique }),
     'POST /tenants': (_, unique) => ({ name: unique, slug: unique }),
+    'POST /internet-gateways/{id}/attach': (known) => ({ vpc_id: known['vpcs id'] ?? '' }),
+    'POST /nat-gateways': ({ subnet_id = '', eip_id = '' }) => ({ subnet_id, eip_id }),
+    'POST /route-tables': ({ vpc_id = '' }, unique) => ({ vpc_id, name: unique }),
+    'POST /route-tables/{id}/routes': () => ({ destination_cidr: '10.99.0.0/16', target_type: 'local' }),
     'POST /security-groups': ({ vpc_id = '' }, unique) => ({ vpc_id, name: unique }),
     'POST /security-groups/{id}/rules': () => ({
       direction: 'ingress',
@@ -136,6 +160,11 @@ export const thecloud: SweptDialect = {
     'POST /vpcs': (_, unique) => ({ name: unique, cidr_block: '10.20.0.0/16' }),
     'POST /vpcs/{id}/subnets': (_, unique) => ({ name: unique, cidr_block: '10.21.0.0/24' }),
     'POST /tenants/{id}/members': ({ newcomer = '' }) => ({ role: 'developer', user_id: newcomer }),
+  },
+  queries: {
+    'GET /nat-gateways': ({ vpc_id = '' }) => `vpc_id=${vpc_id}`,
+    'GET /route-tables': ({ vpc_id = '' }) => `vpc_id=${vpc_id}`,
+    'DELETE /route-tables/{id}/routes': ({ route_id = '' }) => `route_id=${route_id}`,
   },
   // A tenant's token is nobody who could own another tenant; people are tried in src/apis/thecloud.
   always: {

@@ -131,6 +131,19 @@ async function seedIn(
   ids['spare elastic-ip'] = await spare('elastic-ip', {})
   ids['spare vpc'] = await spare('vpc', { internet: false })
   ids['spare subnet'] = await spare('subnet', { vpc: ids['vpc'], cidr: '10.10.0.0/24' })
+  const gated = await spare('vpc', { internet: false })
+  const apart = await spare('subnet', { vpc: gated, cidr: '10.9.0.0/24' })
+  const machine = await spare('workload', { vpc: gated, subnet: apart, image: 'nginx' })
+  await it.cloud.act(caller, 'seed', async (verbs) => {
+    const { route } = await verbs.addRoute(ids['route-table'] ?? '', {
+      cidr: '10.98.0.0/16',
+      target: 'local',
+    })
+    ids['table-route'] = route.id ?? ''
+    ids['attached-gateway'] = (await verbs.createInternetGateway({ name: unique(), vpc: gated })).id
+    const address = await verbs.createElasticIp({ name: unique() })
+    ids['associated-ip'] = (await verbs.associateElasticIp(address.id, machine)).id
+  })
   const registry = { server: 'registry.test', username: 'robot', password: REGISTRY_PASSWORD }
   await make('registry-credential', registry)
   const domain = `${name}.${BELOW}`

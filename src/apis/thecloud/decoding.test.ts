@@ -5,6 +5,7 @@ import type { FastifyRequest } from 'fastify'
 import { vpc } from '#cloud/network/vpc.kind.ts'
 import { isPaged, pageOf } from './page.ts'
 import { byIdOrName } from './lookup.ts'
+import { networkOf } from './network.testing.ts'
 import { NIL, withoutUnset } from './schema.ts'
 import { testDialect } from './thecloud.testing.ts'
 
@@ -62,6 +63,13 @@ test('the client decodes every answer: JSON, ids and times in their forms, lists
   const { id } = await ann.data('POST', '/volumes', { name: 'data', size_gb: 1 })
   await ann.data('POST', '/snapshots', { volume_id: id })
   await ann.data('POST', '/instances', { name: 'web', image: 'nginx' })
+  const net = await networkOf(ann, 'prod', '10.60')
+  const other = await networkOf(ann, 'other', '10.61')
+  await ann.data('POST', '/security-groups', { vpc_id: net.vpc, name: 'web' })
+  await ann.data('POST', '/internet-gateways')
+  const address = await ann.data('POST', '/elastic-ips')
+  await ann.data('POST', '/nat-gateways', { subnet_id: net.web, elastic_ip_id: address.id })
+  await ann.data('POST', '/vpc-peerings', { requester_vpc_id: net.vpc, accepter_vpc_id: other.vpc })
   for (const path of [
     '/auth/me',
     '/auth/keys',
@@ -81,6 +89,16 @@ test('the client decodes every answer: JSON, ids and times in their forms, lists
     '/volumes',
     '/volumes/data',
     '/snapshots',
+    '/vpcs',
+    '/vpcs/prod',
+    '/vpcs/*/subnets',
+    '/security-groups',
+    '/security-groups/web',
+    '/internet-gateways',
+    '/elastic-ips',
+    '/vpc-peerings',
+    `/nat-gateways?vpc_id=${net.vpc}`,
+    `/route-tables?vpc_id=${net.vpc}`,
   ]) {
     const { headers, body } = await ann.call('GET', path)
     assert.match(String(headers['content-type']), /^application\/json/)
@@ -88,7 +106,8 @@ test('the client decodes every answer: JSON, ids and times in their forms, lists
     const walk = (value: unknown, name = ''): void => {
       if (value === null || typeof value !== 'object') {
         // Of an instance type and a container the id is a text of its own.
-        const isText = path === '/instance-types' || /^(request|resource|container)_id$/.test(name)
+        const isText =
+          path === '/instance-types' || /^(request|resource|container|network|vxlan)_id$/.test(name)
         if (/(^|_)id$/.test(name) && !isText)
           assert.match(String(value), /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, `${path} ${name}`)
         if (/_at$|_start$|_end$/.test(name))

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import Type, { type Static, type TSchema } from 'typebox'
 import type { Caller } from '#cloud/access.ts'
 import type { Kind } from '#engine/kind.ts'
@@ -62,9 +63,11 @@ export function listing<S extends TSchema, T extends TSchema, A extends TSchema>
     summary,
     ...(vpcId ? { query: { vpc_id: vpcId === 'required' ? Uuid : Type.Optional(Uuid) } } : {}),
     answer: Type.Array(of.answer),
+    // The contract has no 404 here.
+    refusals: { not_found: { status: 400, type: 'INVALID_INPUT' } },
     async run({ caller, query }) {
       const { vpc_id: within } = query as { vpc_id?: string }
-      const terms = within === undefined ? [] : [`vpc:${within.toLowerCase()}`]
+      const terms = within === undefined ? [] : [`vpc:${await vpcOf(frame, caller, within)}`]
       return (await of.encode(caller, await cloud.all(caller, of.kind, { terms, deleted: false }))) as never
     },
   })
@@ -90,6 +93,10 @@ export function reading<S extends TSchema, T extends TSchema, A extends TSchema>
       (await shown(of, caller, await byId(frame.cloud, caller, of.kind, params.id, of.noun))) as never,
   })
 }
+
+const NAME_DIGITS = 8
+/** A name for what has none in this dialect. */
+export const nameFor = (prefix: string): string => `${prefix}-${randomUUID().slice(0, NAME_DIGITS)}`
 
 /** The id of a VPC of the tenant that a body names, `not_found` when there is none. */
 export const vpcOf = async ({ cloud }: Frame, caller: Caller, id: string): Promise<string> =>

@@ -11,6 +11,11 @@ import { billingRoutes } from './billing.ts'
 import { commonHeaders } from './headers.ts'
 import { instanceTypeRoutes } from './instance-types.ts'
 import { instanceRoutes } from './instances.ts'
+import { elasticIpRoutes } from './elastic-ips.ts'
+import { internetGatewayRoutes } from './internet-gateways.ts'
+import { natGatewayRoutes } from './nat-gateways.ts'
+import { routeTableRoutes } from './route-tables.ts'
+import { vpcPeeringRoutes } from './vpc-peerings.ts'
 import { keyRoutes } from './keys.ts'
 import type { Frame } from './operation.ts'
 import { policyRoutes } from './policies.ts'
@@ -53,6 +58,11 @@ Send an API key in \`X-API-Key\`, or a service account's token in \`Authorizatio
     'VPCs',
     'Subnets',
     'Security groups',
+    'Internet gateways',
+    'Elastic IPs',
+    'NAT gateways',
+    'Route tables',
+    'VPC peering',
   ].map((name) => ({ name })),
   securitySchemes: {
     ApiKeyAuth: {
@@ -86,6 +96,11 @@ const ROUTES: readonly ((frame: Frame) => void)[] = [
   vpcRoutes,
   subnetRoutes,
   securityGroupRoutes,
+  internetGatewayRoutes,
+  elasticIpRoutes,
+  natGatewayRoutes,
+  routeTableRoutes,
+  vpcPeeringRoutes,
 ]
 
 /** The dialect of users of a cloud like the big ones; its own command line and SDK work with it. */

@@ -24,6 +24,7 @@ export const elasticIp = defineKind({
       /** The workload it is associated with, and the VPC of that; both or neither. */
       workload: Type.Optional(Type.String()),
       vpc: Type.Optional(Type.String()),
+      creator: Type.Optional(Type.String()),
     },
     { additionalProperties: false },
   ),
@@ -33,7 +34,7 @@ export const elasticIp = defineKind({
     vpc: Type.Optional(Type.String()),
   }),
   initial: { state: 'allocated' },
-  immutable: ['address'],
+  immutable: ['address', 'creator'],
   settleSecondsMax: 60,
   states: {
     pending: { advice: `\`arcus explain vpc\` says what the VPC of its workload waits for. ${HOST_ADVICE}` },

@@ -1,6 +1,6 @@
 import { cidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
-import { actionOf, authorise, ownTenant } from '#cloud/access.ts'
+import { actionOf, authorise, creatorOf, ownTenant } from '#cloud/access.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
 import { addressOpened } from '#cloud/observe/usage.kind.ts'
@@ -25,7 +25,7 @@ export async function createInternetGateway(
   })
   needPromise(context, 'gateways', 'gateways')
   const tenant = ownTenant(context.caller)
-  const made = context.draft.create(internetGateway, { tenant, ...input, spec: {} })
+  const made = context.draft.create(internetGateway, { tenant, ...input, spec: creatorOf(context.caller) })
   return vpc === undefined ? made : await attach(context, made, vpc)
 }
 
@@ -53,7 +53,7 @@ async function attach(context: VerbContext, it: InternetGateway, to: string): Pr
       rule: 'in_use',
     })
   await addAutomatic(context, inVpc, { cidr: EVERYWHERE, target: 'internet-gateway', to: it.id })
-  return draft.edit(internetGateway, it, { spec: { vpc: inVpc.id } })
+  return draft.edit(internetGateway, it, { spec: { ...it.spec, vpc: inVpc.id } })
 }
 
 /**
@@ -76,7 +76,13 @@ export async function detachInternetGateway(context: VerbContext, id: string): P
     )
   await removeAutomatic(context, from, it.id)
   draft.wake(`vpc/${from}`)
-  return draft.edit(internetGateway, it, { spec: {} })
+  return detached(context, it)
+}
+
+/** The gateway without its VPC, whatever leads to it. */
+export function detached({ draft }: VerbContext, it: InternetGateway): InternetGateway {
+  const { vpc: _vpc, ...spec } = it.spec
+  return draft.edit(internetGateway, it, { spec })
 }
 
 /** An address of the external pool, the tenant's until it is released. */
@@ -88,7 +94,11 @@ export async function createElasticIp(context: VerbContext, input: Named): Promi
   needPromise(context, 'elastic-ip', 'elastic IPs')
   const tenant = ownTenant(context.caller)
   const address = await pickExternal(context)
-  const made = context.draft.create(elasticIp, { tenant, ...input, spec: { address } })
+  const made = context.draft.create(elasticIp, {
+    tenant,
+    ...input,
+    spec: { address, ...creatorOf(context.caller) },
+  })
   useQuota(context.draft, tenant, 'externalAddresses', made.id)
   context.draft.record(addressOpened(made, address))
   return made
@@ -120,7 +130,8 @@ export async function disassociateElasticIp(context: VerbContext, id: string): P
 
 function free({ draft }: VerbContext, it: ElasticIp): ElasticIp {
   if (it.spec.vpc !== undefined) draft.wake(`vpc/${it.spec.vpc}`)
-  return draft.edit(elasticIp, it, { spec: { address: it.spec.address } })
+  const { workload: _workload, vpc: _vpc, ...spec } = it.spec
+  return draft.edit(elasticIp, it, { spec })
 }
 
 /** Gives back what is associated with a workload that goes, or with any of a VPC that goes. */
@@ -199,7 +210,7 @@ export async function createNatGateway(
     tenant,
     name,
     ...(labels ? { labels } : {}),
-    spec: { ...spec, address: by.spec.address },
+    spec: { ...spec, address: by.spec.address, ...creatorOf(caller) },
   })
 }
 

@@ -12,11 +12,13 @@ export const internetGateway = defineKind({
     {
       /** The VPC that it is attached to; absent: detached. */
       vpc: Type.Optional(Type.String()),
+      creator: Type.Optional(Type.String()),
     },
     { additionalProperties: false },
   ),
   status: Type.Object({}),
   initial: {},
+  immutable: ['creator'],
   claims: (r) =>
     r.spec.vpc === undefined
       ? []

@@ -19,6 +19,7 @@ export const natGateway = defineKind({
       address: Type.String({ format: 'ipv4' }),
       /** Its address in the subnet, which nobody else gets. */
       privateAddress: Type.String({ format: 'ipv4' }),
+      creator: Type.Optional(Type.String()),
     },
     { additionalProperties: false },
   ),
@@ -27,7 +28,7 @@ export const natGateway = defineKind({
     message: Type.Optional(Type.String()),
   }),
   initial: { state: 'pending' },
-  immutable: ['vpc', 'subnet', 'elasticIp', 'address', 'privateAddress'],
+  immutable: ['vpc', 'subnet', 'elasticIp', 'address', 'privateAddress', 'creator'],
   settleSecondsMax: 60,
   states: PLACED_STATES,
   state: placedWord,

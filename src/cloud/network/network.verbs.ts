@@ -218,6 +218,20 @@ export async function toChange<S extends TSchema, T extends TSchema>(
   return it
 }
 
+/** Throws `already_exists` when another one of its VPC has the name of what was made just now. */
+export async function needOwnName<S extends TSchema, T extends TSchema>(
+  { draft }: VerbContext,
+  kind: Kind<S, T>,
+  made: Resource<unknown>,
+  { vpc: of, title }: { readonly vpc: string; readonly title: string },
+): Promise<void> {
+  await draft.guard(`${kind.name}-names:${of}`, of)
+  const terms = [`vpc:${of}`, `name:${made.name}`]
+  const named = await draft.list(kind, { tenant: made.tenant, terms, deleted: false })
+  if (named.length > 1)
+    throw new CloudError('already_exists', `${title} with this name already exists in the VPC`)
+}
+
 /** A VPC of the caller's tenant that is not on its way out, else `not_found`. */
 export async function liveVpc(context: Pick<VerbContext, 'draft' | 'caller'>, id: string): Promise<Vpc> {
   const it = await existingVpc(context, id)

@@ -4,7 +4,7 @@ import { authorise, ownTenant } from '#cloud/access.ts'
 import { needPromise, type VerbContext } from '#cloud/context.ts'
 import { internetGateway } from './internet-gateway.kind.ts'
 import { natGateway } from './nat-gateway.kind.ts'
-import { liveVpc, toChange } from './network.verbs.ts'
+import { liveVpc, needOwnName, toChange } from './network.verbs.ts'
 import { peering } from './peering.kind.ts'
 import { type Route, routeTable, type RouteTable } from './route-table.kind.ts'
 import { subnet } from './subnet.kind.ts'
@@ -94,6 +94,21 @@ export async function createRouteTable(
     throw new CloudError('conflict', 'The VPC has a main route table already', { rule: 'in_use' })
   await draft.guard(`routes:${input.spec.vpc}`, input.spec.vpc)
   return draft.create(routeTable, { tenant, ...input })
+}
+
+/** A table without subnets whose name is its own in its VPC, and the route that says what holds anyway. */
+export async function createNamedTable(
+  context: VerbContext,
+  { name, vpc, main }: { readonly name: string; readonly vpc: string; readonly main: boolean },
+): Promise<RouteTable> {
+  const { spec } = await liveVpc(context, vpc)
+  const routes = spec.cidr === undefined ? [] : [localOf(context.draft, spec.cidr)]
+  const made = await createRouteTable(context, {
+    name,
+    spec: { vpc, subnets: [], routes, ...(main ? { main } : {}) },
+  })
+  await needOwnName(context, routeTable, made, { vpc, title: 'Route table' })
+  return made
 }
 
 const tableOf = async (context: VerbContext, id: string): Promise<RouteTable> =>

@@ -4,7 +4,7 @@ import { CloudError } from '#lib/errors.ts'
 import { actionOf, authorise, authoriseFirst, creatorOf, ownTenant } from '#cloud/access.ts'
 import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
 import { needPromise, type VerbContext } from '#cloud/context.ts'
-import { toChange } from './network.verbs.ts'
+import { needOwnName, toChange } from './network.verbs.ts'
 import { RULES_MAX, securityGroup, type SecurityGroup, type SecurityRule } from './security-group.kind.ts'
 import { vpc } from './vpc.kind.ts'
 
@@ -76,11 +76,7 @@ export async function createNamedGroup(
   const rules = [rule('ingress'), rule('egress')]
   const spec = { vpc: of, rules, ...(description === undefined ? {} : { description }), ...creatorOf(caller) }
   const made = await createSecurityGroup(context, { ...input, spec })
-  await draft.guard(`groups:${of}`, of)
-  const terms = [`vpc:${of}`, `name:${made.name}`]
-  const named = await draft.list(securityGroup, { tenant: made.tenant, terms, deleted: false })
-  if (named.length > 1)
-    throw new CloudError('already_exists', 'Security group with this name already exists in the VPC')
+  await needOwnName(context, securityGroup, made, { vpc: of, title: 'Security group' })
   return made
 }
 

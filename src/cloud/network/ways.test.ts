@@ -196,8 +196,13 @@ test('an elastic IP comes back when its instance or VPC goes, and an internet ga
   await it.act((verbs) => verbs.deleteVpc(vpc.id))
   await it.settle()
   assert.equal((await it.cloud.all(it.caller, vpcKind)).length, 0)
-  assert.deepEqual((await it.cloud.get(it.caller, elasticIp, two.id)).spec, { address: two.spec.address })
-  assert.deepEqual((await it.cloud.get(it.caller, internetGateway, gateway.id)).spec, {})
+  assert.deepEqual((await it.cloud.get(it.caller, elasticIp, two.id)).spec, {
+    address: two.spec.address,
+    creator: it.caller.subject,
+  })
+  assert.deepEqual((await it.cloud.get(it.caller, internetGateway, gateway.id)).spec, {
+    creator: it.caller.subject,
+  })
   await it.act(async (verbs) => {
     for (const { id } of [one, two]) await verbs.remove(elasticIp, id)
     await verbs.remove(internetGateway, gateway.id)
@@ -342,11 +347,16 @@ test('the native API changes gateways and associations as their verbs do', async
   }))
   const patch = (name: string, id: string, spec: object) =>
     it.act((verbs) => verbs.patch(kind(name), id, { spec }))
-  assert.deepEqual((await patch('internet-gateway', gateway.id, { vpc: vpc.id })).spec, { vpc: vpc.id })
-  assert.deepEqual((await patch('internet-gateway', gateway.id, { vpc: null })).spec, {})
+  assert.deepEqual((await patch('internet-gateway', gateway.id, { vpc: vpc.id })).spec, {
+    vpc: vpc.id,
+    creator: it.caller.subject,
+  })
+  assert.deepEqual((await patch('internet-gateway', gateway.id, { vpc: null })).spec, {
+    creator: it.caller.subject,
+  })
   await assert.rejects(patch('elastic-ip', address.id, { address: '100.64.0.200' }), refused('invalid'))
   const freed = await patch('elastic-ip', address.id, { workload: null })
-  assert.deepEqual(Object.keys(freed.spec as object), ['address'])
+  assert.deepEqual(Object.keys(freed.spec as object).toSorted(), ['address', 'creator'])
   assert.equal((await it.cloud.get(it.caller, workload, of.id)).id, of.id)
 })
 

@@ -41,6 +41,7 @@ export type WayVerbs = {
   createPeering(input: Named & { readonly vpc: string; readonly peer: string }): Promise<Peering>
   decidePeering(id: string, decision: 'accepted' | 'rejected'): Promise<Peering>
   createRouteTable(input: Named & { readonly spec: RouteTable['spec'] }): Promise<RouteTable>
+  createNamedTable(input: Parameters<typeof routes.createNamedTable>[1]): Promise<RouteTable>
   addRoute(table: string, route: routes.NewRoute): Promise<{ table: RouteTable; route: Route }>
   /** By its id or destination. */
   removeRoute(table: string, route: string): Promise<RouteTable>
@@ -72,6 +73,7 @@ export const wayVerbs = (context: VerbContext): WayVerbs => ({
   createPeering: async (input) => await peerings.createPeering(context, input),
   decidePeering: async (id, decision) => await peerings.decidePeering(context, id, decision),
   createRouteTable: async (input) => await routes.createRouteTable(context, input),
+  createNamedTable: async (input) => await routes.createNamedTable(context, input),
   addRoute: async (table, route) => await routes.addRoute(context, table, route),
   removeRoute: async (table, route) => await routes.removeRoute(context, table, route),
   createNamedGroup: async (input) => await rules.createNamedGroup(context, input),
@@ -97,7 +99,7 @@ async function deleteRouted(
     await peerings.removeFailed(context, it)
     if (!how.hold?.includes(internetGateway.name))
       for (const one of await draft.list(internetGateway, { tenant: it.tenant, terms: [`vpc:${it.id}`] }))
-        draft.edit(internetGateway, one, { spec: {} })
+        gateway.detached(context, one)
   }
   return await deleteVpc(context, id, how)
 }
@@ -124,20 +126,20 @@ export async function createWay(
   }
   switch (kind.name) {
     case internetGateway.name:
-      known(spec, ['vpc'])
+      known(spec, ['vpc'], ['creator'])
       return await gateway.createInternetGateway(context, {
         ...common,
         ...(spec['vpc'] === undefined ? {} : { vpc: text('vpc') }),
       })
     case elasticIp.name: {
-      known(spec, ['workload'], ['address', 'vpc'])
+      known(spec, ['workload'], ['address', 'vpc', 'creator'])
       const made = await gateway.createElasticIp(context, common)
       return spec['workload'] === undefined
         ? made
         : await gateway.associateElasticIp(context, made.id, text('workload'))
     }
     case natGateway.name:
-      known(spec, ['subnet', 'elasticIp'], ['vpc', 'address', 'privateAddress'])
+      known(spec, ['subnet', 'elasticIp'], ['vpc', 'address', 'privateAddress', 'creator'])
       return await gateway.createNatGateway(context, {
         ...common,
         subnet: text('subnet'),
