@@ -1,33 +1,7 @@
+import { FAMILIES } from '#apis/thecloud/server.ts'
 import type { Hands, SweptDialect } from './dialect.ts'
 import { NEWCOMER, SSH_KEY } from './given.ts'
 import type { Seeded } from './world.ts'
-
-/** Families of the contract that are served whole. */
-const SERVED = [
-  'Auth',
-  'API keys',
-  'Tenants',
-  'Roles',
-  'IAM',
-  'Service accounts',
-  'Audit',
-  'Events',
-  'Billing',
-  'Logs',
-  'Instances',
-  'Instance types',
-  'SSH keys',
-  'Volumes',
-  'Snapshots',
-  'VPCs',
-  'Subnets',
-  'Security groups',
-  'Internet gateways',
-  'Elastic IPs',
-  'NAT gateways',
-  'Route tables',
-  'VPC peering',
-]
 
 const STATEMENTS = [{ effect: 'Allow', action: ['vpc:read'], resource: ['*'] }]
 
@@ -46,7 +20,7 @@ export const thecloud: SweptDialect = {
   name: 'thecloud',
   contract: {
     file: new URL('../contracts/thecloud.json', import.meta.url),
-    except: ({ tags }) => !SERVED.includes(tags[0] ?? ''),
+    except: ({ tags }) => !FAMILIES.includes(tags[0] ?? ''),
   },
   headers: (_, token) => ({ 'x-api-key': token }),
   inTenant: (tenant) => ({ 'x-tenant-id': tenant }),

@@ -1,34 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { contractNamed, type Document, fieldsOf, jsonOf, operationsIn } from '#apis/contract.testing.ts'
+import { FAMILIES } from './server.ts'
 import { testDialect } from './thecloud.testing.ts'
-
-/** Families of the contract that are served whole. */
-const FAMILIES = [
-  'Auth',
-  'API keys',
-  'Tenants',
-  'Roles',
-  'IAM',
-  'Service accounts',
-  'Audit',
-  'Events',
-  'Billing',
-  'Logs',
-  'Instances',
-  'Instance types',
-  'SSH keys',
-  'Volumes',
-  'Snapshots',
-  'VPCs',
-  'Subnets',
-  'Security groups',
-  'Internet gateways',
-  'Elastic IPs',
-  'NAT gateways',
-  'Route tables',
-  'VPC peering',
-]
 
 /** Refusals that the contract has no case for: registration that is closed, a new name that is in use. */
 const BEYOND: Readonly<Record<string, string>> = {

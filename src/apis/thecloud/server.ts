@@ -32,38 +32,40 @@ import { tenantRoutes } from './tenants.ts'
 import { volumeRoutes } from './volumes.ts'
 import { vpcRoutes } from './vpcs.ts'
 
+/** Families of the contract, by their tags, that are served whole. */
+export const FAMILIES: readonly string[] = [
+  'Auth',
+  'API keys',
+  'Tenants',
+  'Roles',
+  'IAM',
+  'Service accounts',
+  'Audit',
+  'Events',
+  'Billing',
+  'Logs',
+  'Instances',
+  'Instance types',
+  'SSH keys',
+  'Volumes',
+  'Snapshots',
+  'VPCs',
+  'Subnets',
+  'Security groups',
+  'Internet gateways',
+  'Elastic IPs',
+  'NAT gateways',
+  'Route tables',
+  'VPC peering',
+]
+
 const reference: Reference = {
   description: `Instances, networks, storage and identity of users and their tenants.
 
 Successful answers are \`{"data": …, "meta": …}\`; the members of a single object are repeated beside \`data\`. Refusals are \`{"error": {"type", "message", "code"}, "meta"}\`. Lists are arrays in \`data\`, and nested pages where the query asks with \`limit\` or \`offset\`.
 
 Send an API key in \`X-API-Key\`, or a service account's token in \`Authorization: Bearer\`. \`X-Tenant-ID\` chooses a tenant for one request. Null means absent, unknown members are ignored, ids are UUIDs; where a path takes a name too, the id is tried first.`,
-  tags: [
-    'System',
-    'Auth',
-    'API keys',
-    'Tenants',
-    'Roles',
-    'IAM',
-    'Service accounts',
-    'Audit',
-    'Events',
-    'Billing',
-    'Logs',
-    'Instances',
-    'Instance types',
-    'SSH keys',
-    'Volumes',
-    'Snapshots',
-    'VPCs',
-    'Subnets',
-    'Security groups',
-    'Internet gateways',
-    'Elastic IPs',
-    'NAT gateways',
-    'Route tables',
-    'VPC peering',
-  ].map((name) => ({ name })),
+  tags: ['System', ...FAMILIES].map((name) => ({ name })),
   securitySchemes: {
     ApiKeyAuth: {
       type: 'apiKey',
