@@ -286,6 +286,9 @@ export async function hostSnapshot(hasEngine = true): Promise<Set<string>> {
   ])
 }
 
+/** Of clouds whose machine is simulated: they touch nothing of this one, and their rounds go on beside those of the host. */
+const SIMULATED = /\/arcus-(crash|clock)-/
+
 /** Our own processes on this host, by command line. */
 function arcusProcesses(): string[] {
   return readdirSync('/proc')
@@ -293,7 +296,8 @@ function arcusProcesses(): string[] {
     .flatMap((pid) => {
       try {
         const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
-        return /src\/(main|host|edge)\.ts/.test(command) ? [`process ${pid} ${command.trim()}`] : []
+        const isOurs = /src\/(main|host|edge)\.ts/.test(command) && !SIMULATED.test(command)
+        return isOurs ? [`process ${pid} ${command.trim()}`] : []
       } catch {
         return []
       }
