@@ -42,14 +42,14 @@ export const SUITES: readonly Suite[] = [
   tool('lint', 120, ['oxlint', '--type-aware', '--deny-warnings', 'src', 'test', 'bench']),
   tool('format', 30, ['oxfmt', '--check', 'src', 'test', 'bench']),
   { name: 'unit', does: { tests: '{src,bench}/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 300 },
-  { name: 'sweep', does: { tests: 'test/sweep/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 300 },
+  { name: 'sweep', does: { tests: 'test/sweep/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 420 },
   { name: 'upgrade', does: { tests: 'test/upgrade/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 60 },
   { name: 'sim', does: { tests: 'test/sim/**/*.test.ts', atOnce: 1 }, needs: [], secondsMax: 180 },
   onHost('network', 240),
   onHost('fixtures', 300, 'engine'),
   onHost('docker', 300, 'engine'),
   onHost('e2e', 600, 'engine'),
-  onHost('crash', 360, 'engine'),
+  onHost('crash', 420, 'engine'),
   onHost('setup', 240),
 ]
 
