@@ -1,4 +1,5 @@
 import type { Clock } from '#lib/clock.ts'
+import { keepNewest } from '#lib/newest.ts'
 
 /** How long after a connection broke the next one of the instance goes on where it stopped. */
 export const RESUME_SECONDS = 120
@@ -25,11 +26,7 @@ export function createPositions(clock: Pick<Clock, 'now'>): Positions {
     leave(instance, cursor) {
       const until = clock.now() + RESUME_SECONDS * 1000
       const all = [...live(instance), { cursor, until }].slice(-POSITIONS_MAX)
-      // Behind the others, in the order in which they are forgotten.
-      left.delete(instance)
-      left.set(instance, all)
-      const [oldest] = left.keys()
-      if (left.size > INSTANCES_MAX && oldest !== undefined) left.delete(oldest)
+      keepNewest(left, instance, all, INSTANCES_MAX)
     },
     take(instance) {
       const [first, ...rest] = live(instance)

@@ -1,4 +1,5 @@
 import { CloudError } from '#lib/errors.ts'
+import { keepNewest } from '#lib/newest.ts'
 
 /** Buckets remembered at most; the one that was asked longest ago goes first. */
 const BUCKETS_MAX = 100_000
@@ -22,10 +23,7 @@ export function createRates(
       const had = buckets.get(key) ?? { left: burst, at }
       // A clock that was set back fills nothing.
       const left = Math.min(burst, had.left + (Math.max(0, at - had.at) / 1000) * perSecond)
-      buckets.delete(key)
-      buckets.set(key, { left: left < 1 ? left : left - 1, at })
-      const [oldest] = buckets.keys()
-      if (buckets.size > BUCKETS_MAX && oldest !== undefined) buckets.delete(oldest)
+      keepNewest(buckets, key, { left: left < 1 ? left : left - 1, at }, BUCKETS_MAX)
       if (left >= 1) return
       const retryAfterSeconds = Math.ceil((1 - left) / perSecond)
       throw new CloudError('rate_limited', `Too many requests; try again in ${retryAfterSeconds} s`, {

@@ -1,4 +1,5 @@
 import { CloudError } from '#lib/errors.ts'
+import { keepNewest } from '#lib/newest.ts'
 
 const FAILURES_MAX = 10
 const WINDOW_MS = 15 * 60_000
@@ -54,10 +55,7 @@ export function createAttempts(now: () => number, how: { readonly lockAfter?: nu
         const past = [...recent(key), now()].slice(-limitOf(key))
         // A lock begins with the failure that makes it.
         if (key.startsWith('user ') && how.lockAfter === past.length) past.fill(now())
-        failures.delete(key)
-        failures.set(key, past)
-        const [oldestKey] = failures.keys()
-        if (failures.size > KEYS_MAX && oldestKey !== undefined) failures.delete(oldestKey)
+        keepNewest(failures, key, past, KEYS_MAX)
       }
     },
     succeeded(username, address) {

@@ -1,4 +1,5 @@
 import type { Clock } from '#lib/clock.ts'
+import { keepNewest } from '#lib/newest.ts'
 import type { Bulk } from '#engine/bulk.ts'
 import type { Caller } from '#cloud/access.ts'
 
@@ -22,10 +23,7 @@ export function createUses(bulk: Bulk, clock: Clock): Uses {
     note({ credential, origin: { address, dialect } }) {
       const at = clock.now()
       if (Math.abs(at - (noted.get(credential) ?? -Infinity)) < NOTED_EVERY_MS) return
-      noted.delete(credential)
-      noted.set(credential, at)
-      const [oldest] = noted.keys()
-      if (noted.size > NOTED_MAX && oldest !== undefined) noted.delete(oldest)
+      keepNewest(noted, credential, at, NOTED_MAX)
       bulk.append('use', { tenant: KEPT_UNDER, subject: credential, at, body: { address, dialect } })
     },
     async last(id) {

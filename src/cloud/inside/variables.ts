@@ -1,5 +1,6 @@
 import { CloudError } from '#lib/errors.ts'
 import type { GuardedClient } from '#lib/guarded.ts'
+import { keepNewest } from '#lib/newest.ts'
 import type { Engine } from '#engine/engine.ts'
 import { attemptOf } from '#cloud/compute/replica.kind.ts'
 import type { GivenVariable, Instance } from './inside.ts'
@@ -76,10 +77,7 @@ export function createVariables(engine: Engine, everything: Everything, ask: Gua
     let memory = fetched.get(replica.id)
     if (memory?.attempt !== attempt) {
       memory = { attempt, values: new Map() }
-      fetched.delete(replica.id)
-      fetched.set(replica.id, memory)
-      const [oldest] = fetched.keys()
-      if (fetched.size > REPLICAS_MAX && oldest !== undefined) fetched.delete(oldest)
+      keepNewest(fetched, replica.id, memory, REPLICAS_MAX)
     }
     const key = `${it.id}/${it.generation}`
     const value = memory.values.get(key) ?? fetchValue(it, url)
