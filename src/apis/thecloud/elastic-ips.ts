@@ -5,8 +5,8 @@ import { elasticIp, type ElasticIp as Resource } from '#cloud/network/elastic-ip
 import { natGateway } from '#cloud/network/nat-gateway.kind.ts'
 import { byId } from './lookup.ts'
 import { type Frame, operation } from './operation.ts'
-import { type Family, listing, nameFor, reading, shown, shownDone } from './reads.ts'
-import { Message, NIL, timestamp, Timestamp, Uuid } from './schema.ts'
+import { type Family, listing, nameFor, reading, removing, shown, shownDone } from './reads.ts'
+import { NIL, timestamp, Timestamp, Uuid } from './schema.ts'
 
 const ElasticIp = Type.Object({
   id: Uuid,
@@ -70,19 +70,12 @@ export function elasticIpRoutes(frame: Frame): void {
       return await shown(family, caller, made)
     },
   })
-  operation(frame, {
-    ...one,
-    method: 'DELETE',
-    path: '/elastic-ips/:id',
+  removing(frame, family, {
     id: 'releaseElasticIp',
     summary: 'Release it; refused while it is in use',
-    answer: Message('elastic ip released'),
+    act: 'eip.release',
+    message: 'elastic ip released',
     refuses: [404, 409],
-    async run({ caller, params }) {
-      const { id } = await byId(cloud, caller, elasticIp, params.id, family.noun)
-      await cloud.act(caller, 'eip.release', (verbs) => verbs.remove(elasticIp, id))
-      return { message: 'elastic ip released' as const }
-    },
   })
   operation(frame, {
     ...one,

@@ -1,9 +1,8 @@
 import Type, { type Static } from 'typebox'
 import { arnOf } from '#cloud/access.ts'
 import { internetGateway, type InternetGateway as Resource } from '#cloud/network/internet-gateway.kind.ts'
-import { byId } from './lookup.ts'
 import { type Frame, operation } from './operation.ts'
-import { type Family, listing, nameFor, reading, shown, vpcOf } from './reads.ts'
+import { type Family, listing, nameFor, reading, removing, shown, vpcOf } from './reads.ts'
 import { NIL, timestamp, Timestamp, Uuid } from './schema.ts'
 
 const InternetGateway = Type.Object({
@@ -86,18 +85,10 @@ export function internetGatewayRoutes(frame: Frame): void {
       await cloud.act(caller, 'igw.detach', (verbs) => verbs.detachInternetGateway(params.id.toLowerCase()))
     },
   })
-  operation(frame, {
-    ...one,
-    method: 'DELETE',
-    path: '/internet-gateways/:id',
+  removing(frame, FAMILY, {
     id: 'deleteInternetGateway',
     summary: 'Delete a detached gateway',
-    status: 204,
-    refuses: [404],
+    act: 'igw.delete',
     refusals: WRONG_STATE,
-    async run({ caller, params }) {
-      const { id } = await byId(cloud, caller, internetGateway, params.id, FAMILY.noun)
-      await cloud.act(caller, 'igw.delete', (verbs) => verbs.remove(internetGateway, id))
-    },
   })
 }

@@ -5,7 +5,7 @@ import { subnet } from '#cloud/network/subnet.kind.ts'
 import { CloudError } from '#lib/errors.ts'
 import { byId } from './lookup.ts'
 import { type Frame, operation } from './operation.ts'
-import { type Family, listing, nameFor, reading, shownDone } from './reads.ts'
+import { type Family, listing, nameFor, reading, removing, shownDone } from './reads.ts'
 import { NIL, timestamp, Timestamp, Uuid } from './schema.ts'
 
 const NatGateway = Type.Object({
@@ -72,18 +72,9 @@ export function natGatewayRoutes(frame: Frame): void {
       return await shownDone(frame, FAMILY, caller, made)
     },
   })
-  operation(frame, {
-    tag: FAMILY.tag,
-    method: 'DELETE',
-    path: '/nat-gateways/:id',
+  removing(frame, FAMILY, {
     id: 'deleteNatGateway',
     summary: 'Delete it; its elastic IP is free again',
-    params: { id: Uuid },
-    status: 204,
-    refuses: [404],
-    async run({ caller, params }) {
-      const { id } = await byId(cloud, caller, natGateway, params.id, FAMILY.noun)
-      await cloud.act(caller, 'nat_gateway.delete', (verbs) => verbs.remove(natGateway, id))
-    },
+    act: 'nat_gateway.delete',
   })
 }

@@ -6,8 +6,8 @@ import type { Resource } from '#engine/resource.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
 import type { Tenancy } from './doors.ts'
 import { byId } from './lookup.ts'
-import { type Frame, operation } from './operation.ts'
-import { Uuid } from './schema.ts'
+import { type Frame, type Operation, operation } from './operation.ts'
+import { Message, Uuid } from './schema.ts'
 
 /** What answers as done waits this long to see it done. */
 const DONE_MS_MAX = 5000
@@ -91,6 +91,39 @@ export function reading<S extends TSchema, T extends TSchema, A extends TSchema>
     refuses: [404],
     run: async ({ caller, params }) =>
       (await shown(of, caller, await byId(frame.cloud, caller, of.kind, params.id, of.noun))) as never,
+  })
+}
+
+/** Serves the deletion of one of a family, by its id: answered with a message, or without a body where there is none. */
+export function removing<S extends TSchema, T extends TSchema, A extends TSchema>(
+  frame: Frame,
+  of: Family<S, T, A>,
+  how: {
+    readonly id: string
+    readonly summary: string
+    /** Name of the act in the audit. */
+    readonly act: string
+    readonly message?: string
+  } & Pick<Operation<never, never, never, never>, 'refuses' | 'refusals'>,
+): void {
+  const { id, summary, act, message, refuses = [404], refusals } = how
+  const { cloud } = frame
+  operation(frame, {
+    tag: of.tag,
+    tenancy: of.tenancy ?? 'required',
+    method: 'DELETE',
+    path: `${of.path}/:id`,
+    id,
+    summary,
+    params: { id: Uuid },
+    ...(message === undefined ? { status: 204 as const } : { answer: Message(message) }),
+    refuses,
+    ...(refusals ? { refusals } : {}),
+    async run({ caller, params }) {
+      const it = await byId(cloud, caller, of.kind, params.id, of.noun)
+      await cloud.act(caller, act, (verbs) => verbs.remove(of.kind, it.id))
+      return (message === undefined ? undefined : { message }) as never
+    },
   })
 }
 

@@ -9,7 +9,7 @@ import { subnet } from '#cloud/network/subnet.kind.ts'
 import { CloudError } from '#lib/errors.ts'
 import { byId } from './lookup.ts'
 import { type Frame, operation } from './operation.ts'
-import { type Family, listing, reading, shownDone, vpcOf } from './reads.ts'
+import { type Family, listing, reading, removing, shownDone, vpcOf } from './reads.ts'
 import { NIL, Text, timestamp, Timestamp, Uuid } from './schema.ts'
 
 /** Targets as this dialect calls them. */
@@ -113,18 +113,11 @@ export function routeTableRoutes(frame: Frame): void {
       return await shownDone(frame, FAMILY, caller, made)
     },
   })
-  operation(frame, {
-    ...one,
-    method: 'DELETE',
-    path: '/route-tables/:id',
+  removing(frame, FAMILY, {
     id: 'deleteRouteTable',
     summary: 'Delete a table other than the main one; its subnets go by that then',
-    status: 204,
+    act: 'route_table.delete',
     refusals: { conflict: { status: 400, type: 'INVALID_INPUT' } },
-    async run({ caller, params }) {
-      const { id } = await byId(cloud, caller, routeTable, params.id, FAMILY.noun)
-      await cloud.act(caller, 'route_table.delete', (verbs) => verbs.remove(routeTable, id))
-    },
   })
   routes(frame)
   associations(frame)

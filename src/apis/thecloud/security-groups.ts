@@ -10,7 +10,7 @@ import { CloudError } from '#lib/errors.ts'
 import { isUuid } from '#lib/ids.ts'
 import { byId, byIdOrName } from './lookup.ts'
 import { type Frame, operation } from './operation.ts'
-import { type Family, listing, shown, shownDone } from './reads.ts'
+import { type Family, listing, removing, shown, shownDone } from './reads.ts'
 import { IdOrName, Message, NIL, Text, timestamp, Timestamp, Uuid } from './schema.ts'
 
 const PORT_MAX = 65_535
@@ -154,19 +154,11 @@ export function securityGroupRoutes(frame: Frame): void {
     run: async ({ caller, params, query }) =>
       await shown(FAMILY, caller, await named(caller, params.id, query.vpc_id)),
   })
-  operation(frame, {
-    tag,
-    method: 'DELETE',
-    path: '/security-groups/:id',
+  removing(frame, FAMILY, {
     id: 'deleteSecurityGroup',
     summary: 'Delete a group; refused while instances are in it',
-    params: { id: Uuid },
-    status: 204,
+    act: 'sg.delete',
     refuses: [404, 409],
-    async run({ caller, params }) {
-      const { id } = await byId(cloud, caller, securityGroup, params.id, FAMILY.noun)
-      await cloud.act(caller, 'sg.delete', (verbs) => verbs.remove(securityGroup, id))
-    },
   })
   operation(frame, {
     tag,

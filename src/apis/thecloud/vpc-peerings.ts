@@ -1,9 +1,8 @@
 import Type, { type Static } from 'typebox'
 import { arnOf } from '#cloud/access.ts'
 import { peering, type Peering as Resource } from '#cloud/network/peering.kind.ts'
-import { byId } from './lookup.ts'
 import { type Frame, operation } from './operation.ts'
-import { type Family, listing, nameFor, reading, shown, shownDone, vpcOf } from './reads.ts'
+import { type Family, listing, nameFor, reading, removing, shown, shownDone, vpcOf } from './reads.ts'
 import { Message, timestamp, Timestamp, Uuid } from './schema.ts'
 
 const Peering = Type.Object({
@@ -72,18 +71,11 @@ export function vpcPeeringRoutes(frame: Frame): void {
       return await shown(FAMILY, caller, made)
     },
   })
-  operation(frame, {
-    ...one,
-    method: 'DELETE',
-    path: '/vpc-peerings/:id',
+  removing(frame, FAMILY, {
     id: 'deleteVpcPeering',
     summary: 'Delete a peering with the routes that its acceptance made',
-    answer: Message('peering deleted'),
-    async run({ caller, params }) {
-      const { id } = await byId(cloud, caller, peering, params.id, FAMILY.noun)
-      await cloud.act(caller, 'vpc_peering.delete', (verbs) => verbs.remove(peering, id))
-      return { message: 'peering deleted' as const }
-    },
+    act: 'vpc_peering.delete',
+    message: 'peering deleted',
   })
   operation(frame, {
     ...one,
