@@ -138,3 +138,15 @@ test('a path takes an id, or a name that one alone has', async () => {
   await cloud.act(caller, 'test', (verbs) => verbs.deleteVpc(made.id))
   await assert.rejects(find(made.id), { code: 'not_found' }, 'what is on its way out is gone')
 })
+
+test('an id is the same in upper case, whether a path, a query or a body names it', async () => {
+  await using it = await testDialect()
+  const ann = await it.person('ann')
+  const { vpc, web } = await networkOf(ann, 'prod', '10.0')
+  const body = { vpc_id: vpc.toUpperCase(), name: 'front' }
+  const made = await ann.data('POST', '/security-groups', body)
+  assert.equal(made.vpc_id, vpc)
+  const found = await ann.data('GET', `/security-groups/front?vpc_id=${vpc.toUpperCase()}`)
+  assert.equal(found.id, made.id)
+  assert.equal((await ann.call('DELETE', `/subnets/${web.toUpperCase()}`)).status, 200)
+})

@@ -88,9 +88,7 @@ export function elasticIpRoutes(frame: Frame): void {
     refuses: [404, 409],
     async run({ caller, params, body }) {
       const { id } = await byId(cloud, caller, workload, body.instance_id, 'Instance')
-      const it = await cloud.act(caller, 'eip.associate', (verbs) =>
-        verbs.associateElasticIp(params.id.toLowerCase(), id),
-      )
+      const it = await cloud.act(caller, 'eip.associate', (verbs) => verbs.associateElasticIp(params.id, id))
       return await shownDone(frame, family, caller, it)
     },
   })
@@ -105,7 +103,7 @@ export function elasticIpRoutes(frame: Frame): void {
     refusals: { conflict: { status: 400, type: 'INVALID_INPUT' } },
     async run({ caller, params }) {
       const it = await cloud.act(caller, 'eip.disassociate', (verbs) =>
-        verbs.disassociateElasticIp(params.id.toLowerCase()),
+        verbs.disassociateElasticIp(params.id),
       )
       return await shownDone(frame, family, caller, it)
     },

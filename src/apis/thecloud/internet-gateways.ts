@@ -68,9 +68,7 @@ export function internetGatewayRoutes(frame: Frame): void {
     refusals: WRONG_STATE,
     async run({ caller, params, body }) {
       const vpc = await vpcOf(frame, caller, body.vpc_id)
-      await cloud.act(caller, 'igw.attach', (verbs) =>
-        verbs.attachInternetGateway(params.id.toLowerCase(), vpc),
-      )
+      await cloud.act(caller, 'igw.attach', (verbs) => verbs.attachInternetGateway(params.id, vpc))
     },
   })
   operation(frame, {
@@ -82,7 +80,7 @@ export function internetGatewayRoutes(frame: Frame): void {
     refuses: [404, 409],
     refusals: WRONG_STATE,
     async run({ caller, params }) {
-      await cloud.act(caller, 'igw.detach', (verbs) => verbs.detachInternetGateway(params.id.toLowerCase()))
+      await cloud.act(caller, 'igw.detach', (verbs) => verbs.detachInternetGateway(params.id))
     },
   })
   removing(frame, FAMILY, {

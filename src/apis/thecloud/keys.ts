@@ -48,7 +48,7 @@ export function keyRoutes(frame: Frame): void {
     summary: 'Revoke a key: it opens nothing any more, at once',
     status: 204,
     async run({ caller, params }) {
-      await cloud.act(caller, 'api_key.revoke', (verbs) => verbs.revokeKey(params.id.toLowerCase()))
+      await cloud.act(caller, 'api_key.revoke', (verbs) => verbs.revokeKey(params.id))
     },
   })
   for (const { word, id } of [
@@ -63,9 +63,7 @@ export function keyRoutes(frame: Frame): void {
       summary: 'A new key in the place of one that stops working at once',
       answer: ApiKey,
       async run({ caller, params, reply }) {
-        const made = await cloud.act(caller, `api_key.${word}`, (verbs) =>
-          verbs.rotateKey(params.id.toLowerCase()),
-        )
+        const made = await cloud.act(caller, `api_key.${word}`, (verbs) => verbs.rotateKey(params.id))
         void reply.header('cache-control', 'no-store')
         return encodeKey(made.credential, made)
       },

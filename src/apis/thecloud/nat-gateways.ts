@@ -67,7 +67,7 @@ export function natGatewayRoutes(frame: Frame): void {
         throw new CloudError('invalid', 'is required: the id of an elastic IP', { field: 'eip_id' })
       const { id } = await byId(cloud, caller, subnet, within, 'Subnet')
       const made = await cloud.act(caller, 'nat_gateway.create', (verbs) =>
-        verbs.createNatGateway({ name: nameFor('nat'), subnet: id, elasticIp: address.toLowerCase() }),
+        verbs.createNatGateway({ name: nameFor('nat'), subnet: id, elasticIp: address }),
       )
       return await shownDone(frame, FAMILY, caller, made)
     },

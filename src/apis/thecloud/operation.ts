@@ -6,7 +6,7 @@ import type { Clock } from '#lib/clock.ts'
 import type { Doors, Tenancy } from './doors.ts'
 import { Meta, REFUSALS, type Refusals } from './errors.ts'
 import { isPaged, NestedPage, pageOf, PAGING } from './page.ts'
-import { type App, toSecond, withoutUnset } from './schema.ts'
+import { type App, toSecond, withoutUnset, withPlainIds } from './schema.ts'
 
 /** What every file of routes gets. */
 export type Frame = {
@@ -18,7 +18,7 @@ export type Frame = {
   page(): Promise<string>
 }
 
-/** What an operation is given: everything of the request that its schemas name. */
+/** What an operation is given: everything of the request that its schemas name, ids in lower case. */
 export type Input<P extends TProperties, Q extends TProperties, B extends TSchema> = {
   readonly caller: Caller
   readonly params: Static<TObject<P>>
@@ -115,9 +115,9 @@ export function operation<
     void reply.code(status)
     const data = await it.run({
       caller: tenancy === 'none' ? (undefined as never) : doors.callerOf(request),
-      params: request.params as never,
-      query: request.query as never,
-      body: request.body as never,
+      params: withPlainIds(it.params, request.params) as never,
+      query: withPlainIds(it.query, request.query) as never,
+      body: withPlainIds((it.body as Partial<TObject> | undefined)?.properties, request.body) as never,
       request,
       reply,
     })

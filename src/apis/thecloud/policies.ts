@@ -91,7 +91,7 @@ export function policyRoutes(frame: Frame): void {
     summary: 'Read a policy',
     answer: Policy,
     async run({ caller, params }) {
-      const [it] = (await cloud.owned(caller, policy)).filter((known) => known.id === params.id.toLowerCase())
+      const [it] = (await cloud.owned(caller, policy)).filter((known) => known.id === params.id)
       if (!it) throw new CloudError('not_found', 'Policy not found')
       return encodePolicy(it)
     },
@@ -107,7 +107,7 @@ export function policyRoutes(frame: Frame): void {
     refuses: [404, 409],
     async run({ caller, params, body }) {
       const made = await cloud.act(caller, 'iam.policy_update', (verbs) =>
-        verbs.iam.updatePolicy(params.id.toLowerCase(), inputOf(body)),
+        verbs.iam.updatePolicy(params.id, inputOf(body)),
       )
       return encodePolicy(made)
     },
@@ -120,7 +120,7 @@ export function policyRoutes(frame: Frame): void {
     summary: 'Delete a policy with its attachments',
     answer: Status('deleted'),
     async run({ caller, params }) {
-      await cloud.act(caller, 'iam.policy_delete', (verbs) => verbs.iam.deletePolicy(params.id.toLowerCase()))
+      await cloud.act(caller, 'iam.policy_delete', (verbs) => verbs.iam.deletePolicy(params.id))
       return { status: 'deleted' as const }
     },
   })
@@ -132,10 +132,8 @@ export function policyRoutes(frame: Frame): void {
     summary: 'Attach a policy to a member; a repeat is fine',
     answer: Status('attached'),
     async run({ caller, params: { userId, policyId } }) {
-      const user = { kind: 'user' as const, id: userId.toLowerCase() }
-      await cloud.act(caller, 'iam.policy_attach', (verbs) =>
-        verbs.iam.attachPolicy(policyId.toLowerCase(), user),
-      )
+      const user = { kind: 'user' as const, id: userId }
+      await cloud.act(caller, 'iam.policy_attach', (verbs) => verbs.iam.attachPolicy(policyId, user))
       return { status: 'attached' as const }
     },
   })
@@ -147,10 +145,8 @@ export function policyRoutes(frame: Frame): void {
     summary: 'Detach a policy from a member',
     answer: Status('detached'),
     async run({ caller, params: { userId, policyId } }) {
-      const user = { kind: 'user' as const, id: userId.toLowerCase() }
-      await cloud.act(caller, 'iam.policy_detach', (verbs) =>
-        verbs.iam.detachPolicy(policyId.toLowerCase(), user),
-      )
+      const user = { kind: 'user' as const, id: userId }
+      await cloud.act(caller, 'iam.policy_detach', (verbs) => verbs.iam.detachPolicy(policyId, user))
       return { status: 'detached' as const }
     },
   })
@@ -162,8 +158,7 @@ export function policyRoutes(frame: Frame): void {
     summary: 'Policies attached to a member',
     params: { userId: Uuid },
     answer: Type.Array(Policy),
-    async run({ caller, params }) {
-      const id = params.userId.toLowerCase()
+    async run({ caller, params: { userId: id } }) {
       if (!(await cloud.members(caller)).some((it) => it.user.id === id))
         throw new CloudError('forbidden', 'This user is not a member of the tenant')
       return await attachedTo(frame, caller, id)

@@ -89,7 +89,7 @@ export function roleRoutes(frame: Frame): void {
     answer: Role,
     async run({ caller, params, body: { name, description = '', permissions = [] } }) {
       const made = await cloud.act(caller, 'iam.role_update', (verbs) =>
-        verbs.iam.updateRole(params.id.toLowerCase(), { name, description, permissions }),
+        verbs.iam.updateRole(params.id, { name, description, permissions }),
       )
       return encode(made)
     },
@@ -102,7 +102,7 @@ export function roleRoutes(frame: Frame): void {
     summary: 'Delete a role: who has it may nothing by it from then on',
     status: 204,
     async run({ caller, params }) {
-      await cloud.act(caller, 'iam.role_delete', (verbs) => verbs.iam.deleteRole(params.id.toLowerCase()))
+      await cloud.act(caller, 'iam.role_delete', (verbs) => verbs.iam.deleteRole(params.id))
     },
   })
   operation(frame, {
@@ -114,9 +114,7 @@ export function roleRoutes(frame: Frame): void {
     body: Type.Object({ permission: Permission }),
     status: 204,
     async run({ caller, params, body: { permission: add } }) {
-      await cloud.act(caller, 'iam.role_update', (verbs) =>
-        verbs.iam.editPermissions(params.id.toLowerCase(), { add }),
-      )
+      await cloud.act(caller, 'iam.role_update', (verbs) => verbs.iam.editPermissions(params.id, { add }))
     },
   })
   operation(frame, {
@@ -128,9 +126,7 @@ export function roleRoutes(frame: Frame): void {
     params: { id: Uuid, permission: Permission },
     status: 204,
     async run({ caller, params: { id, permission: remove } }) {
-      await cloud.act(caller, 'iam.role_update', (verbs) =>
-        verbs.iam.editPermissions(id.toLowerCase(), { remove }),
-      )
+      await cloud.act(caller, 'iam.role_update', (verbs) => verbs.iam.editPermissions(id, { remove }))
     },
   })
   operation(frame, {

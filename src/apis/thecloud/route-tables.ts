@@ -143,19 +143,17 @@ function routes(frame: Frame): void {
       if (target !== 'local' && to === undefined)
         throw new CloudError('invalid', `is required for ${target}`, { field: 'target_id' })
       const { table, route } = await cloud.act(caller, 'route_table.add_route', (verbs) =>
-        verbs.addRoute(params.id.toLowerCase(), {
+        verbs.addRoute(params.id, {
           cidr,
           target: TARGETS[target],
-          ...(to === undefined || target === 'local' ? {} : { to: to.toLowerCase() }),
+          ...(to === undefined || target === 'local' ? {} : { to }),
         }),
       )
       return encodeRoute(route, table)
     },
   })
   const remove = async (caller: Caller, id: string, route: string): Promise<void> => {
-    await cloud.act(caller, 'route_table.remove_route', (verbs) =>
-      verbs.removeRoute(id.toLowerCase(), route.toLowerCase()),
-    )
+    await cloud.act(caller, 'route_table.remove_route', (verbs) => verbs.removeRoute(id, route))
   }
   operation(frame, {
     ...one,
@@ -183,15 +181,11 @@ function associations(frame: Frame): void {
   const { cloud } = frame
   const associate = async (caller: Caller, table: string, id: string): Promise<void> => {
     const { id: within } = await byId(cloud, caller, subnet, id, 'Subnet')
-    await cloud.act(caller, 'route_table.associate', (verbs) =>
-      verbs.associateSubnet(table.toLowerCase(), within),
-    )
+    await cloud.act(caller, 'route_table.associate', (verbs) => verbs.associateSubnet(table, within))
   }
   const disassociate = async (caller: Caller, table: string, id: string): Promise<void> => {
     const { id: within } = await byId(cloud, caller, subnet, id, 'Subnet')
-    await cloud.act(caller, 'route_table.disassociate', (verbs) =>
-      verbs.disassociateSubnet(table.toLowerCase(), within),
-    )
+    await cloud.act(caller, 'route_table.disassociate', (verbs) => verbs.disassociateSubnet(table, within))
   }
   const body = Type.Object({ subnet_id: Uuid })
   for (const [path, id] of [

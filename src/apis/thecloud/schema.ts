@@ -51,3 +51,11 @@ export function withoutUnset(schema: TSchema, value: unknown): unknown {
     }),
   )
 }
+
+/** What a schema's members say, with ids as the cloud writes them: in lower case. */
+export function withPlainIds<V>(members: Readonly<Record<string, Node>> = {}, values: V): V {
+  if (values === null || typeof values !== 'object') return values
+  const plain = (name: string, it: unknown): unknown =>
+    typeof it === 'string' && members[name]?.format === 'uuid' ? it.toLowerCase() : it
+  return Object.fromEntries(Object.entries(values).map(([name, it]) => [name, plain(name, it)])) as V
+}

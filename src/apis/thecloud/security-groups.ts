@@ -106,7 +106,7 @@ export function securityGroupRoutes(frame: Frame): void {
   const named = async (caller: Caller, text: string, within?: string): Promise<Resource> => {
     if (within === undefined || isUuid(text))
       return await byIdOrName(cloud, caller, securityGroup, text, FAMILY.noun)
-    const terms = [`vpc:${within.toLowerCase()}`, `name:${text}`]
+    const terms = [`vpc:${within}`, `name:${text}`]
     const { items } = await cloud.list(caller, securityGroup, { terms, deleted: false, limit: 1 })
     if (!items[0]) throw new CloudError('not_found', `${FAMILY.noun} not found`)
     return items[0]
@@ -133,7 +133,7 @@ export function securityGroupRoutes(frame: Frame): void {
     async run({ caller, body: { vpc_id: id, name, description } }) {
       const made = await cloud.act(caller, 'sg.create', (verbs) =>
         verbs.createNamedGroup({
-          vpc: id.toLowerCase(),
+          vpc: id,
           name,
           ...(description === undefined ? {} : { description }),
         }),
@@ -196,9 +196,7 @@ export function securityGroupRoutes(frame: Frame): void {
     status: 204,
     refuses: [404],
     async run({ caller, params }) {
-      await cloud.act(caller, 'sg.remove_rule', (verbs) =>
-        verbs.removeSecurityRule(params.ruleId.toLowerCase()),
-      )
+      await cloud.act(caller, 'sg.remove_rule', (verbs) => verbs.removeSecurityRule(params.ruleId))
     },
   })
   for (const { word, message } of [
@@ -217,10 +215,9 @@ export function securityGroupRoutes(frame: Frame): void {
       refuses: [404],
       async run({ caller, body }) {
         const { id: of } = await byId(cloud, caller, workload, body.instance_id, 'Instance')
-        const group = body.group_id.toLowerCase()
         await cloud.act(caller, `sg.${word}`, async (verbs) => {
-          if (word === 'attach') await verbs.attachSecurityGroup(of, group)
-          else await verbs.detachSecurityGroup(of, group)
+          if (word === 'attach') await verbs.attachSecurityGroup(of, body.group_id)
+          else await verbs.detachSecurityGroup(of, body.group_id)
         })
         return { message }
       },

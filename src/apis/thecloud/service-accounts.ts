@@ -43,11 +43,11 @@ const pair = { ...common, params: { id: Uuid, policyId: Uuid }, refuses: [404] a
 export function serviceAccountRoutes(frame: Frame): void {
   const { cloud } = frame
   const existing = async (caller: Caller, id: string): Promise<Resource> => {
-    const found = (await cloud.owned(caller, serviceAccount)).find((it) => it.id === id.toLowerCase())
+    const found = (await cloud.owned(caller, serviceAccount)).find((it) => it.id === id)
     if (!found) throw new CloudError('not_found', 'Service account not found')
     return found
   }
-  const ofAccount = (id: string) => ({ kind: 'service-account' as const, id: id.toLowerCase() })
+  const ofAccount = (id: string) => ({ kind: 'service-account' as const, id })
   operation(frame, {
     ...common,
     method: 'POST',
@@ -99,9 +99,7 @@ export function serviceAccountRoutes(frame: Frame): void {
     summary: 'Delete it with its secrets; its tokens open nothing any more',
     answer: Status('deleted'),
     async run({ caller, params }) {
-      await cloud.act(caller, 'service_account.delete', (verbs) =>
-        verbs.iam.deleteServiceAccount(params.id.toLowerCase()),
-      )
+      await cloud.act(caller, 'service_account.delete', (verbs) => verbs.iam.deleteServiceAccount(params.id))
       return { status: 'deleted' as const }
     },
   })
@@ -139,7 +137,7 @@ export function serviceAccountRoutes(frame: Frame): void {
     answer: Status('revoked'),
     async run({ caller, params: { id, secretId } }) {
       await cloud.act(caller, 'service_account.revoke_secret', (verbs) =>
-        verbs.iam.revokeSecret(id.toLowerCase(), secretId.toLowerCase()),
+        verbs.iam.revokeSecret(id, secretId),
       )
       return { status: 'revoked' as const }
     },
@@ -153,7 +151,7 @@ export function serviceAccountRoutes(frame: Frame): void {
     answer: Type.Object({ secret: Type.String() }),
     async run({ caller, params, reply }) {
       const { secret } = await cloud.act(caller, 'service_account.rotate_secret', (verbs) =>
-        verbs.iam.rotateSecret(params.id.toLowerCase()),
+        verbs.iam.rotateSecret(params.id),
       )
       void reply.header('cache-control', 'no-store')
       return { secret }
@@ -167,9 +165,7 @@ export function serviceAccountRoutes(frame: Frame): void {
     summary: 'Attach a policy to it; a repeat is fine',
     answer: Status('attached'),
     async run({ caller, params: { id, policyId } }) {
-      await cloud.act(caller, 'iam.policy_attach', (verbs) =>
-        verbs.iam.attachPolicy(policyId.toLowerCase(), ofAccount(id)),
-      )
+      await cloud.act(caller, 'iam.policy_attach', (verbs) => verbs.iam.attachPolicy(policyId, ofAccount(id)))
       return { status: 'attached' as const }
     },
   })
@@ -181,9 +177,7 @@ export function serviceAccountRoutes(frame: Frame): void {
     summary: 'Detach a policy from it',
     answer: Status('detached'),
     async run({ caller, params: { id, policyId } }) {
-      await cloud.act(caller, 'iam.policy_detach', (verbs) =>
-        verbs.iam.detachPolicy(policyId.toLowerCase(), ofAccount(id)),
-      )
+      await cloud.act(caller, 'iam.policy_detach', (verbs) => verbs.iam.detachPolicy(policyId, ofAccount(id)))
       return { status: 'detached' as const }
     },
   })

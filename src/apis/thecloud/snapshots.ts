@@ -55,7 +55,7 @@ export function snapshotRoutes(frame: Frame): void {
     refuses: [404],
     refusals: { 'conflict:wrong_state': { status: 400, type: 'INVALID_INPUT' } },
     async run({ caller, body: { volume_id: of, description } }) {
-      const input = { volume: of.toLowerCase(), ...(description === undefined ? {} : { description }) }
+      const input = { volume: of, ...(description === undefined ? {} : { description }) }
       return encode(await cloud.act(caller, 'snapshot.create', (verbs) => verbs.createSnapshot(input)))
     },
   })
@@ -105,7 +105,7 @@ export function snapshotRoutes(frame: Frame): void {
       conflict: { status: 400 },
     },
     async run({ caller, params, body: { new_volume_name: name } }) {
-      const input = { id: params.id.toLowerCase(), name }
+      const input = { id: params.id, name }
       return encodeVolume(
         await cloud.act(caller, 'snapshot.restore', (verbs) => verbs.restoreSnapshot(input)),
       )

@@ -84,7 +84,7 @@ export function subnetRoutes(frame: Frame): void {
     async run({ caller, params, body: { name, cidr_block: cidr, availability_zone: zone } }) {
       const made = await cloud.act(caller, 'subnet.create', (verbs) =>
         verbs.createSubnet({
-          vpc: params.id.toLowerCase(),
+          vpc: params.id,
           name,
           cidr,
           ...(zone === undefined ? {} : { labels: { [ZONE]: zone } }),
@@ -105,7 +105,7 @@ export function subnetRoutes(frame: Frame): void {
     answer: Message('subnet deleted'),
     refuses: [404, 409],
     async run({ caller, params }) {
-      await cloud.act(caller, 'subnet.delete', (verbs) => verbs.deleteSubnet(params.id.toLowerCase()))
+      await cloud.act(caller, 'subnet.delete', (verbs) => verbs.deleteSubnet(params.id))
       return { message: 'subnet deleted' as const }
     },
   })

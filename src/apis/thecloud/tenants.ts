@@ -70,7 +70,7 @@ export function tenantRoutes(frame: Frame): void {
     answer: Message('tenant switched'),
     refusals: { conflict: { status: 400 } },
     async run({ caller, params }) {
-      await cloud.act(caller, 'tenant.switch', (verbs) => verbs.switchTenant(params.id.toLowerCase()))
+      await cloud.act(caller, 'tenant.switch', (verbs) => verbs.switchTenant(params.id))
       return { message: 'tenant switched' as const }
     },
   })
@@ -90,9 +90,9 @@ export function tenantRoutes(frame: Frame): void {
     answer: Message('member invited'),
     refuses: [404, 409],
     async run({ caller, params, body: { role, user_id: id, email: name } }) {
-      const inside = await cloud.inTenant(caller, params.id.toLowerCase())
+      const inside = await cloud.inTenant(caller, params.id)
       const user = {
-        ...(id === undefined ? {} : { id: id.toLowerCase() }),
+        ...(id === undefined ? {} : { id }),
         ...(name === undefined ? {} : { name }),
       }
       await cloud.act(inside, 'tenant.member_add', (verbs) => verbs.addMember({ user, role }))

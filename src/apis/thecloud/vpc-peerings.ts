@@ -87,7 +87,7 @@ export function vpcPeeringRoutes(frame: Frame): void {
     refusals: DECIDED,
     async run({ caller, params }) {
       const it = await cloud.act(caller, 'vpc_peering.accept', (verbs) =>
-        verbs.decidePeering(params.id.toLowerCase(), 'accepted'),
+        verbs.decidePeering(params.id, 'accepted'),
       )
       return await shownDone(frame, FAMILY, caller, it)
     },
@@ -101,9 +101,7 @@ export function vpcPeeringRoutes(frame: Frame): void {
     answer: Message('peering rejected'),
     refusals: DECIDED,
     async run({ caller, params }) {
-      await cloud.act(caller, 'vpc_peering.reject', (verbs) =>
-        verbs.decidePeering(params.id.toLowerCase(), 'rejected'),
-      )
+      await cloud.act(caller, 'vpc_peering.reject', (verbs) => verbs.decidePeering(params.id, 'rejected'))
       return { message: 'peering rejected' as const }
     },
   })
