@@ -1,8 +1,8 @@
 import type { FastifyRequest } from 'fastify'
 import Type, { type TSchema } from 'typebox'
 
-const LIMIT_MAX = 1000
-const LIMIT_DEFAULT = 50
+export const LIMIT_MAX = 1000
+export const LIMIT_DEFAULT = 50
 
 /** Query members of a list that is also served as a page. Other values than numbers above 0 count as absent. */
 export const PAGING = {
@@ -15,19 +15,28 @@ export const PAGING = {
 export const NestedPage = <T extends TSchema>(list: T) =>
   Type.Object({ data: list, total_count: Type.Integer(), has_more: Type.Boolean() })
 
-function numberIn(request: FastifyRequest, name: 'limit' | 'offset'): number {
-  const value = Number((request.query as Record<string, unknown>)[name])
+/** A number above 0; other values count as absent: 0. */
+function numberOf(text: unknown): number {
+  const value = Number(text)
   return Number.isSafeInteger(value) && value > 0 ? value : 0
 }
 
+/** How many a query's `limit` asks for. */
+export const limitOf = (text: unknown): number => Math.min(numberOf(text) || LIMIT_DEFAULT, LIMIT_MAX)
+
+const queryOf = ({ query }: FastifyRequest) =>
+  query as { readonly limit?: unknown; readonly offset?: unknown }
+
 /** Whether a page is asked for: the command line sends both members, else the flat list is expected (contract A6). */
-export const isPaged = (request: FastifyRequest): boolean =>
-  numberIn(request, 'limit') > 0 || numberIn(request, 'offset') > 0
+export const isPaged = (request: FastifyRequest): boolean => {
+  const { limit, offset } = queryOf(request)
+  return numberOf(limit) > 0 || numberOf(offset) > 0
+}
 
 /** The page of a list that the query asks for. */
 export function pageOf(request: FastifyRequest, all: readonly unknown[]) {
-  const offset = numberIn(request, 'offset')
-  const limit = Math.min(numberIn(request, 'limit') || LIMIT_DEFAULT, LIMIT_MAX)
-  const data = all.slice(offset, offset + limit)
+  const query = queryOf(request)
+  const offset = numberOf(query.offset)
+  const data = all.slice(offset, offset + limitOf(query.limit))
   return { data, total_count: all.length, has_more: offset + data.length < all.length }
 }

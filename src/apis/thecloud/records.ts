@@ -2,11 +2,9 @@ import Type, { type Static } from 'typebox'
 import type { Caller } from '#cloud/access.ts'
 import type { StoredRecord } from '#engine/store.ts'
 import { type Frame, operation } from './operation.ts'
+import { LIMIT_DEFAULT, LIMIT_MAX, limitOf } from './page.ts'
 import { NIL, timestamp, Timestamp, Uuid } from './schema.ts'
 import { tenantId } from './users.ts'
-
-const LIMIT_DEFAULT = 50
-const LIMIT_MAX = 1000
 
 const AuditLog = Type.Object({
   id: Uuid,
@@ -36,12 +34,6 @@ const Event = Type.Object({
 })
 const Limit = {
   limit: Type.Optional(Type.String({ description: `${LIMIT_DEFAULT} unless told, ${LIMIT_MAX} at most.` })),
-}
-
-/** The part of a query, where it is a number above 0. */
-function limitOf(text: string | undefined): number {
-  const limit = Number(text)
-  return Number.isSafeInteger(limit) && limit > 0 ? Math.min(limit, LIMIT_MAX) : LIMIT_DEFAULT
 }
 
 /** What a record of the audit or of an event says, as far as it does. */
