@@ -41,8 +41,8 @@ export const Instance = Type.Object({
 
 /** Starts again and again: it was tried so often already. */
 const RESTARTS_FINE = 2
-const MILLICORES = 1000
-const MIB = 1024 * 1024
+export const MILLICORES = 1000
+export const MIB = 1024 * 1024
 
 /** An instance with the replica that it runs as; that is missing for a moment when a pod's slot is replaced. */
 export type Machine = { readonly it: Workload; readonly slot: Replica | undefined }

@@ -11,19 +11,19 @@ import {
   machineOf,
   type Machine,
   machinesOf,
+  MIB,
+  MILLICORES,
   statusOf,
   StringMap,
 } from './instance.ts'
 import { Launch, launchOf } from './launch.ts'
 import { type Frame, operation } from './operation.ts'
+import { DONE_MS_MAX } from './reads.ts'
 import { IdOrName, Message, Text } from './schema.ts'
 
 /** Last lines of a log that are shown. */
 const LOG_LINES_MAX = 10_000
-/** What answers as done waits this long to see it done. */
-const DONE_MS_MAX = 5000
 const PERCENT = 100
-const MILLICORES = 1000
 
 const common = { tag: 'Instances' }
 const one = { ...common, params: { id: IdOrName }, refuses: [404] as const }
@@ -264,7 +264,7 @@ function sight(frame: Frame): void {
       const machine = await machineNamed(cloud, caller, params.id)
       const { it } = machine
       const sample = await cloud.measure(caller, containerOf(machine), request.signal)
-      const limit = it.spec.memoryMib * 1024 * 1024
+      const limit = it.spec.memoryMib * MIB
       return {
         cpu_percentage: (sample.cpuMillicores / MILLICORES) * PERCENT,
         memory_usage_bytes: sample.memoryBytes,

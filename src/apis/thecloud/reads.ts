@@ -10,7 +10,7 @@ import { type Frame, type Operation, operation } from './operation.ts'
 import { Message, Uuid } from './schema.ts'
 
 /** What answers as done waits this long to see it done. */
-const DONE_MS_MAX = 5000
+export const DONE_MS_MAX = 5000
 
 /** A family of one kind: how it is called and shown. */
 export type Family<S extends TSchema, T extends TSchema, A extends TSchema> = {
