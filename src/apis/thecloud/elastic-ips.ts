@@ -3,6 +3,7 @@ import { arnOf, type Caller } from '#cloud/access.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import { elasticIp, type ElasticIp as Resource } from '#cloud/network/elastic-ip.kind.ts'
 import { natGateway } from '#cloud/network/nat-gateway.kind.ts'
+import { INVALID_INPUT } from './errors.ts'
 import { byId } from './lookup.ts'
 import { type Frame, operation } from './operation.ts'
 import { type Family, listing, nameFor, reading, removing, shown, shownDone } from './reads.ts'
@@ -100,7 +101,7 @@ export function elasticIpRoutes(frame: Frame): void {
     summary: 'Take it from its instance',
     answer: ElasticIp,
     refuses: [404],
-    refusals: { conflict: { status: 400, type: 'INVALID_INPUT' } },
+    refusals: { conflict: INVALID_INPUT },
     async run({ caller, params }) {
       const it = await cloud.act(caller, 'eip.disassociate', (verbs) =>
         verbs.disassociateElasticIp(params.id),

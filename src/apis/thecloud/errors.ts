@@ -15,10 +15,13 @@ declare module 'fastify' {
   }
 }
 
+/** What the contract calls a mistake in the request also where the cloud says otherwise. */
+export const INVALID_INPUT: Refusal = { status: 400, type: 'INVALID_INPUT' }
+
 /** A client's mistake is never 5xx or 429: the client sends those again three times. */
 const TABLE = {
-  invalid: { status: 400, type: 'INVALID_INPUT' },
-  unsupported: { status: 400, type: 'INVALID_INPUT' },
+  invalid: INVALID_INPUT,
+  unsupported: INVALID_INPUT,
   unauthenticated: { status: 401, type: 'UNAUTHORIZED' },
   forbidden: { status: 403, type: 'FORBIDDEN' },
   not_found: { status: 404, type: 'NOT_FOUND' },

@@ -1,6 +1,7 @@
 import Type, { type Static } from 'typebox'
 import { arnOf } from '#cloud/access.ts'
 import { internetGateway, type InternetGateway as Resource } from '#cloud/network/internet-gateway.kind.ts'
+import { INVALID_INPUT } from './errors.ts'
 import { type Frame, operation } from './operation.ts'
 import { type Family, listing, nameFor, reading, removing, shown, vpcOf } from './reads.ts'
 import { NIL, timestamp, Timestamp, Uuid } from './schema.ts'
@@ -36,7 +37,7 @@ const FAMILY = {
 
 const one = { tag: FAMILY.tag, params: { id: Uuid } }
 /** Contract B7: what is attached, or is not, is the client's mistake. */
-const WRONG_STATE = { 'conflict:wrong_state': { status: 400, type: 'INVALID_INPUT' } }
+const WRONG_STATE = { 'conflict:wrong_state': INVALID_INPUT }
 
 export function internetGatewayRoutes(frame: Frame): void {
   const { cloud } = frame

@@ -3,6 +3,7 @@ import { arnOf } from '#cloud/access.ts'
 import { natGateway, type NatGateway as Resource } from '#cloud/network/nat-gateway.kind.ts'
 import { subnet } from '#cloud/network/subnet.kind.ts'
 import { CloudError } from '#lib/errors.ts'
+import { INVALID_INPUT } from './errors.ts'
 import { byId } from './lookup.ts'
 import { type Frame, operation } from './operation.ts'
 import { type Family, listing, nameFor, reading, removing, shownDone } from './reads.ts'
@@ -61,7 +62,7 @@ export function natGatewayRoutes(frame: Frame): void {
     answer: NatGateway,
     status: 201,
     refuses: [404],
-    refusals: { conflict: { status: 400, type: 'INVALID_INPUT' } },
+    refusals: { conflict: INVALID_INPUT },
     async run({ caller, body: { subnet_id: within, eip_id: eip, elastic_ip_id: address = eip } }) {
       if (address === undefined)
         throw new CloudError('invalid', 'is required: the id of an elastic IP', { field: 'eip_id' })

@@ -4,6 +4,7 @@ import type { Caller } from '#cloud/access.ts'
 import type { Kind } from '#engine/kind.ts'
 import type { Resource } from '#engine/resource.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
+import { INVALID_INPUT } from './errors.ts'
 import type { Tenancy } from './doors.ts'
 import { byId } from './lookup.ts'
 import { type Frame, type Operation, operation } from './operation.ts'
@@ -64,7 +65,7 @@ export function listing<S extends TSchema, T extends TSchema, A extends TSchema>
     ...(vpcId ? { query: { vpc_id: vpcId === 'required' ? Uuid : Type.Optional(Uuid) } } : {}),
     answer: Type.Array(of.answer),
     // The contract has no 404 here.
-    refusals: { not_found: { status: 400, type: 'INVALID_INPUT' } },
+    refusals: { not_found: INVALID_INPUT },
     async run({ caller, query }) {
       const { vpc_id: within } = query as { vpc_id?: string }
       const terms = within === undefined ? [] : [`vpc:${await vpcOf(frame, caller, within)}`]

@@ -7,6 +7,7 @@ import {
 } from '#cloud/network/route-table.kind.ts'
 import { subnet } from '#cloud/network/subnet.kind.ts'
 import { CloudError } from '#lib/errors.ts'
+import { INVALID_INPUT } from './errors.ts'
 import { byId } from './lookup.ts'
 import { type Frame, operation } from './operation.ts'
 import { type Family, listing, reading, removing, shownDone, vpcOf } from './reads.ts'
@@ -117,7 +118,7 @@ export function routeTableRoutes(frame: Frame): void {
     id: 'deleteRouteTable',
     summary: 'Delete a table other than the main one; its subnets go by that then',
     act: 'route_table.delete',
-    refusals: { conflict: { status: 400, type: 'INVALID_INPUT' } },
+    refusals: { conflict: INVALID_INPUT },
   })
   routes(frame)
   associations(frame)

@@ -1,6 +1,7 @@
 import Type, { type Static } from 'typebox'
 import type { Caller } from '#cloud/access.ts'
 import { snapshot, type Snapshot as Resource } from '#cloud/storage/snapshot.kind.ts'
+import { INVALID_INPUT } from './errors.ts'
 import { byIdOrName } from './lookup.ts'
 import { type Frame, operation } from './operation.ts'
 import { Message, NIL, timestamp, Timestamp, Uuid } from './schema.ts'
@@ -53,7 +54,7 @@ export function snapshotRoutes(frame: Frame): void {
     answer: Snapshot,
     status: 201,
     refuses: [404],
-    refusals: { 'conflict:wrong_state': { status: 400, type: 'INVALID_INPUT' } },
+    refusals: { 'conflict:wrong_state': INVALID_INPUT },
     async run({ caller, body: { volume_id: of, description } }) {
       const input = { volume: of, ...(description === undefined ? {} : { description }) }
       return encode(await cloud.act(caller, 'snapshot.create', (verbs) => verbs.createSnapshot(input)))
@@ -100,7 +101,7 @@ export function snapshotRoutes(frame: Frame): void {
     answer: Volume,
     status: 201,
     refusals: {
-      'conflict:wrong_state': { status: 400, type: 'INVALID_INPUT' },
+      'conflict:wrong_state': INVALID_INPUT,
       already_exists: { status: 400 },
       conflict: { status: 400 },
     },

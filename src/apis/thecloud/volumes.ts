@@ -2,6 +2,7 @@ import Type, { type Static } from 'typebox'
 import type { Caller } from '#cloud/access.ts'
 import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
 import { volume, type Volume as Resource, VOLUME_GIB_MAX } from '#cloud/storage/volume.kind.ts'
+import { INVALID_INPUT } from './errors.ts'
 import { machineNamed } from './instance.ts'
 import { byIdOrName } from './lookup.ts'
 import { type Frame, operation } from './operation.ts'
@@ -104,7 +105,7 @@ export function volumeRoutes(frame: Frame): void {
     id: 'deleteVolume',
     summary: 'Delete a volume that nobody uses, with its snapshots',
     answer: Message('volume deleted'),
-    refusals: { 'conflict:in_use': { status: 400, type: 'INVALID_INPUT' } },
+    refusals: { 'conflict:in_use': INVALID_INPUT },
     async run({ caller, params }) {
       const { id } = await named(caller, params.id)
       await cloud.act(caller, 'volume.delete', (verbs) => verbs.deleteVolume(id))
@@ -137,7 +138,7 @@ export function volumeRoutes(frame: Frame): void {
     id: 'detachVolume',
     summary: 'Take a volume from its instance, which is started anew for it',
     answer: Message('volume detached'),
-    refusals: { 'conflict:wrong_state': { status: 400, type: 'INVALID_INPUT' } },
+    refusals: { 'conflict:wrong_state': INVALID_INPUT },
     async run({ caller, params }) {
       const { id } = await named(caller, params.id)
       await cloud.act(caller, 'volume.detach', (verbs) => verbs.detachVolume(id))

@@ -1,6 +1,7 @@
 import Type, { type Static } from 'typebox'
 import { arnOf } from '#cloud/access.ts'
 import { peering, type Peering as Resource } from '#cloud/network/peering.kind.ts'
+import { INVALID_INPUT } from './errors.ts'
 import { type Frame, operation } from './operation.ts'
 import { type Family, listing, nameFor, reading, removing, shown, shownDone, vpcOf } from './reads.ts'
 import { Message, timestamp, Timestamp, Uuid } from './schema.ts'
@@ -46,7 +47,7 @@ const FAMILY = {
 
 const one = { tag: FAMILY.tag, params: { id: Uuid }, refuses: [404] as const }
 /** Contract B7: only one that waits is decided. */
-const DECIDED = { conflict: { status: 400, type: 'INVALID_INPUT' } }
+const DECIDED = { conflict: INVALID_INPUT }
 
 export function vpcPeeringRoutes(frame: Frame): void {
   const { cloud } = frame
