@@ -1,26 +1,16 @@
 import assert from 'node:assert/strict'
-import { contractOf } from '../../../test/e2e/contract.testing.ts'
-import { createHttp } from '#apis/http.ts'
-import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
-import { createIds } from '#lib/ids.ts'
-import { jsonLog } from '#lib/log.ts'
+import {
+  type Answer,
+  askedDialect,
+  type AskedDialect,
+  contractFor,
+  type Question,
+} from '#apis/dialect.testing.ts'
+import type { testCloud } from '#cloud/cloud.testing.ts'
 import { circloud } from './server.ts'
 
-type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
-// Answers are read field by field in the tests, after the contract's schema has judged them.
-// eslint-disable-next-line typescript/no-explicit-any
-export type Answer = {
-  readonly status: number
-  readonly body: any
-  readonly headers: Record<string, unknown>
-}
-export type Ask = {
-  readonly auth?: string
-  readonly admin?: string
-  readonly body?: unknown
-  readonly raw?: string
-  readonly headers?: Record<string, string>
-}
+export type { Answer } from '#apis/dialect.testing.ts'
+export type Ask = Question & { readonly auth?: string; readonly admin?: string }
 
 export type TestTenant = {
   readonly id: string
@@ -29,12 +19,8 @@ export type TestTenant = {
   call(method: string, path: string, body?: unknown): Promise<Answer>
 }
 
-export type TestDialect = AsyncDisposable & {
-  readonly world: TestCloud
-  /** Lines that were logged as errors: a bug each. */
-  readonly bugs: readonly string[]
-  /** One request; its answer is checked against the contract unless `raw` or odd on purpose. */
-  ask(method: string, path: string, how?: Ask & { readonly unchecked?: boolean }): Promise<Answer>
+export type TestDialect = Omit<AskedDialect, 'ask'> & {
+  ask(method: string, path: string, how?: Ask): Promise<Answer>
   /** Asks with the administrator's header. */
   admin(method: string, path: string, body?: unknown): Promise<Answer>
   tenant(name: string): Promise<TestTenant>
@@ -44,51 +30,25 @@ export type TestDialect = AsyncDisposable & {
     vpc?: string,
     range?: string,
   ): Promise<{ readonly vpc: string; readonly subnet: string }>
-  /** The OpenAPI document of the routes. */
-  document<D>(): Promise<D>
   /** Everything the records hold of what tenants own, to see that nothing changed. */
   snapshot(): Promise<string>
 }
 
-const check = contractOf(new URL('../../../test/contracts/circloud.json', import.meta.url))
+const check = contractFor('circloud')
 
 /** The dialect over a whole cloud with simulated drivers, asked without a socket. */
 export async function testDialect(how: Parameters<typeof testCloud>[0] = {}): Promise<TestDialect> {
-  const world = await testCloud(how)
-  const bugs: string[] = []
-  const http = await createHttp({
-    cloud: world.cloud,
-    dialects: [circloud],
-    log: jsonLog('error', (line) => bugs.push(line)),
-    clock: world.clock,
-    ids: createIds(world.clock),
-  })
-  const ask: TestDialect['ask'] = async (
-    method,
-    path,
-    { auth, admin, body, raw, headers, unchecked } = {},
-  ) => {
-    const payload = raw ?? (body === undefined ? undefined : JSON.stringify(body))
-    const answer = await http.app.inject({
-      method: method as 'GET',
-      url: `/circloud${path}`,
-      headers: {
-        ...(payload === undefined ? {} : { 'content-type': 'application/json' }),
-        ...(auth === undefined ? {} : { 'x-auth-token': auth }),
-        ...(admin === undefined ? {} : { 'x-admin-token': admin }),
-        ...headers,
-      },
-      ...(payload === undefined ? {} : { payload }),
+  const it = await askedDialect({ dialect: circloud, cloud: how, check })
+  const { world } = it
+  const ask: TestDialect['ask'] = async (method, path, { auth, admin, headers, ...sent } = {}) =>
+    await it.ask(method, path, {
+      ...sent,
+      headers: { 'x-auth-token': auth, 'x-admin-token': admin, ...headers },
     })
-    const seen = answer.payload === '' ? undefined : (JSON.parse(answer.payload) as Json)
-    if (!unchecked) check(method, path, answer.statusCode, seen)
-    return { status: answer.statusCode, body: seen, headers: answer.headers }
-  }
   const admin: TestDialect['admin'] = async (method, path, body) =>
     await ask(method, path, { admin: world.credentials.token, body })
   return {
-    world,
-    bugs,
+    ...it,
     ask,
     admin,
     async tenant(name) {
@@ -120,16 +80,10 @@ export async function testDialect(how: Parameters<typeof testCloud>[0] = {}): Pr
       assert.equal(subnet.status, 201, JSON.stringify(subnet.body))
       return { vpc: vpc.body.id as string, subnet: subnet.body.id as string }
     },
-    document: async <D>() => (await http.app.inject('/openapi/circloud.json')).json<D>(),
     async snapshot() {
       const kinds = [...world.cloud.kinds.values()].filter((it) => it.name !== 'credential')
       const lists = await Promise.all(kinds.map(async (kind) => await world.cloud.all(world.admin, kind)))
       return JSON.stringify(lists)
-    },
-    async [Symbol.asyncDispose]() {
-      await http.close()
-      await world[Symbol.asyncDispose]()
-      assert.deepEqual(bugs, [])
     },
   }
 }

@@ -1,29 +1,20 @@
 import assert from 'node:assert/strict'
-import { contractOf } from '../../../test/e2e/contract.testing.ts'
+import {
+  type Answer,
+  askedDialect,
+  type AskedDialect,
+  contractFor,
+  type Question,
+} from '#apis/dialect.testing.ts'
 import type { Dialect } from '#apis/http.ts'
-import { createHttp } from '#apis/http.ts'
-import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
-import { createIds } from '#lib/ids.ts'
-import { jsonLog } from '#lib/log.ts'
+import type { testCloud } from '#cloud/cloud.testing.ts'
 import { thecloud } from './server.ts'
 
-// Answers are read field by field in the tests, after the contract's schema has judged them.
-export type Answer = {
-  readonly status: number
-  // eslint-disable-next-line typescript/no-explicit-any
-  readonly body: any
-  readonly headers: Record<string, unknown>
-}
-export type Ask = {
+export type Ask = Question & {
   readonly key?: string
   readonly bearer?: string
   /** X-Tenant-ID. */
   readonly tenant?: string
-  readonly body?: unknown
-  readonly raw?: string
-  readonly headers?: Record<string, string>
-  /** Answers of another kind than the contract's JSON, or odd on purpose. */
-  readonly unchecked?: boolean
 }
 
 /** A person with a key of their own and the tenant that was made with them. */
@@ -40,17 +31,13 @@ export type Person = {
   data(method: string, path: string, body?: unknown, how?: Ask): Promise<any>
 }
 
-export type TestDialect = AsyncDisposable & {
-  readonly world: TestCloud
-  /** One request; its answer is checked against the contract. */
+export type TestDialect = Omit<AskedDialect, 'ask'> & {
   ask(method: string, path: string, how?: Ask): Promise<Answer>
   /** Registers and logs in. */
   person(name: string): Promise<Person>
-  readonly document: <D>() => Promise<D>
 }
 
-const CONTRACT = new URL('../../../test/contracts/thecloud.json', import.meta.url)
-const check = contractOf(CONTRACT, 'AnyError')
+const check = contractFor('thecloud', 'AnyError')
 
 export const PASSWORD = 'correct horse'
 
@@ -59,41 +46,24 @@ export async function testDialect(
   how: Parameters<typeof testCloud>[0] & { readonly others?: readonly Dialect[] } = {},
 ): Promise<TestDialect> {
   const rates = { perSecond: 0, burst: 0, loginsPerMinute: 0 }
-  const world = await testCloud({ ...how, settings: { rates, ...how.settings } })
-  const bugs: string[] = []
-  const http = await createHttp({
-    cloud: world.cloud,
-    dialects: [thecloud, ...(how.others ?? [])],
-    log: jsonLog('error', (line) => bugs.push(line)),
-    clock: world.clock,
-    ids: createIds(world.clock),
+  const it = await askedDialect({
+    dialect: thecloud,
+    others: how.others ?? [],
+    cloud: { ...how, settings: { rates, ...how.settings } },
+    check,
   })
-  const ask: TestDialect['ask'] = async (
-    method,
-    path,
-    { key, bearer, tenant, body, raw, headers, unchecked } = {},
-  ) => {
-    const payload = raw ?? (body === undefined ? undefined : JSON.stringify(body))
-    const answer = await http.app.inject({
-      method: method as 'GET',
-      url: `/thecloud${path}`,
+  const ask: TestDialect['ask'] = async (method, path, { key, bearer, tenant, headers, ...sent } = {}) =>
+    await it.ask(method, path, {
+      ...sent,
       headers: {
-        ...(payload === undefined ? {} : { 'content-type': 'application/json' }),
-        ...(key === undefined ? {} : { 'x-api-key': key }),
-        ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
-        ...(tenant === undefined ? {} : { 'x-tenant-id': tenant }),
+        'x-api-key': key,
+        authorization: bearer === undefined ? undefined : `Bearer ${bearer}`,
+        'x-tenant-id': tenant,
         ...headers,
       },
-      ...(payload === undefined ? {} : { payload }),
     })
-    const isJson = String(answer.headers['content-type']).startsWith('application/json')
-    const seen: unknown =
-      answer.payload === '' ? undefined : isJson ? (JSON.parse(answer.payload) as unknown) : answer.payload
-    if (!unchecked) check(method, path, answer.statusCode, seen)
-    return { status: answer.statusCode, body: seen, headers: answer.headers }
-  }
   return {
-    world,
+    ...it,
     ask,
     async person(name) {
       const email = `${name}@example.com`
@@ -117,12 +87,6 @@ export async function testDialect(
           return answer.body?.data
         },
       }
-    },
-    document: async <D>() => (await http.app.inject('/openapi/thecloud.json')).json<D>(),
-    async [Symbol.asyncDispose]() {
-      await http.close()
-      await world[Symbol.asyncDispose]()
-      assert.deepEqual(bugs, [])
     },
   }
 }
