@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { CloudError } from '#lib/errors.ts'
+import type { Draft } from '#engine/draft.ts'
 import { PLATFORM } from '#engine/resource.ts'
 import { authorise, authoriseFirst, ownTenant } from '#cloud/access.ts'
 import type { VerbContext } from '#cloud/context.ts'
@@ -9,7 +10,7 @@ import { roleIn, roleNamed } from './membership.ts'
 import { policy, type Policy, type Statement } from './policy.kind.ts'
 import { BUILT_IN, builtIn, role, type RoleResource } from './role.kind.ts'
 import { hashToken, newServiceSecret } from './secrets.ts'
-import { SECRETS_MAX, serviceAccount, type ServiceAccount } from './service-account.kind.ts'
+import { serviceAccount, type ServiceAccount } from './service-account.kind.ts'
 import { user } from './user.kind.ts'
 
 const ROLES_MAX = 200
@@ -240,11 +241,11 @@ export type NewServiceAccount = {
 
 type MadeAccount = { readonly account: ServiceAccount; readonly secret: string }
 
-const secretEntry = (id: string, secret: string, now: number, name = 'default') => ({
-  id,
-  name,
+const secretEntry = (draft: Draft, secret: string) => ({
+  id: draft.id(),
+  name: 'default',
   hash: hashToken(secret),
-  createdAt: now,
+  createdAt: draft.now,
 })
 
 /** A program's account with its first secret, which is returned once. */
@@ -264,7 +265,7 @@ export async function createServiceAccount(
       role: await needGrantable(context, asked),
       ...(description === undefined ? {} : { description }),
       enabled: true,
-      secrets: [secretEntry(draft.id(), secret, draft.now)],
+      secrets: [secretEntry(draft, secret)],
       signingKey: randomBytes(SIGNING_KEY_BYTES).toString('base64url'),
     },
   })
@@ -314,7 +315,7 @@ export async function rotateSecret(context: VerbContext, id: string): Promise<Ma
   const it = await ownAccount(context, id, 'service_account:update')
   const { draft } = context
   const secret = newServiceSecret()
-  const secrets = [secretEntry(draft.id(), secret, draft.now)].slice(0, SECRETS_MAX)
+  const secrets = [secretEntry(draft, secret)]
   return { account: draft.edit(serviceAccount, it, { spec: { ...it.spec, secrets } }), secret }
 }
 

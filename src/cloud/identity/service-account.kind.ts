@@ -3,7 +3,7 @@ import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
 
 /** Secrets of one service account at most. */
-export const SECRETS_MAX = 10
+const SECRETS_MAX = 10
 
 /** A program that acts in a tenant: it shows one of its secrets and gets a token for an hour. */
 export const serviceAccount = defineKind({
