@@ -4,7 +4,7 @@ import { ALL, PLATFORM } from '#engine/resource.ts'
 import { authorise, type Caller, decide, ownTenant } from '#cloud/access.ts'
 import type { VerbContext } from '#cloud/context.ts'
 import { credential, type Credential } from './credential.kind.ts'
-import { setQuotas } from './identity.verbs.ts'
+import { credentialsOf, setQuotas } from './identity.verbs.ts'
 import { membership, type Membership } from './membership.kind.ts'
 import { roleIn, roleNamed, tenantsOf } from './membership.ts'
 import { builtIn } from './role.kind.ts'
@@ -52,14 +52,11 @@ async function needUser(draft: Draft, caller: Caller): Promise<User> {
   return it
 }
 
-const ownKeys = async (draft: Draft, caller: Caller): Promise<Credential[]> =>
-  await draft.list(credential, { tenant: ALL, terms: [`subject:${caller.subject}`], deleted: false })
-
 /** One more key of who calls: a user's acts wherever the user does, a tenant's in the caller's role. */
 export async function createKey({ draft, caller }: VerbContext, name: string): Promise<MadeKey> {
   const of = await userOf(draft, caller)
   authorise(caller, of ? 'self' : 'own', 'identity:create', { kind: 'credential', name })
-  const keys = (await ownKeys(draft, caller)).filter((it) => it.spec.login !== true)
+  const keys = (await credentialsOf(draft, caller.subject)).filter((it) => it.spec.login !== true)
   if (keys.length >= KEYS_MAX)
     throw new CloudError('exhausted', `More than ${KEYS_MAX} keys: revoke one first`, { rule: 'quota' })
   if (of) return issueKey(draft, of, { name, current: caller.tenant })

@@ -1,13 +1,12 @@
 import { CloudError } from '#lib/errors.ts'
 import type { Draft } from '#engine/draft.ts'
 import type { Engine } from '#engine/engine.ts'
-import { ALL, PLATFORM } from '#engine/resource.ts'
+import { PLATFORM } from '#engine/resource.ts'
 import type { Origin } from '#cloud/access.ts'
 import type { Settings } from '#cloud/context.ts'
 import { createAttempts } from './attempts.ts'
 import { foundTenant, issueKey } from './account.verbs.ts'
-import { credential } from './credential.kind.ts'
-import { dropOldLogins, homeOf } from './identity.verbs.ts'
+import { credentialsOf, dropOldLogins, homeOf } from './identity.verbs.ts'
 import { message } from './message.kind.ts'
 import { hashPassword, hashToken, newResetToken, verifyPassword } from './secrets.ts'
 import type { Tenant } from './tenant.kind.ts'
@@ -154,12 +153,7 @@ export function createAccounts(engine: Engine, settings: Settings): Accounts {
         await draft.guard(`${RESET_POOL}:${it.id}`, it.id)
         draft.release(RESET_POOL, hash, it.id)
         draft.edit(user, it, { spec: { ...it.spec, passwordHash } })
-        for (const key of await draft.list(credential, {
-          tenant: ALL,
-          terms: [`subject:${it.id}`],
-          deleted: false,
-        }))
-          if (key.spec.login === true) draft.mark(key)
+        for (const key of await credentialsOf(draft, it.id)) if (key.spec.login === true) draft.mark(key)
         draft.record({
           stream: 'audit',
           tenant: PLATFORM,

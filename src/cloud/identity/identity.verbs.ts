@@ -124,11 +124,15 @@ export async function issueForUser(draft: Draft, it: User): Promise<string> {
     .token
 }
 
+/** Every credential that stands for a user or tenant, oldest first. */
+export const credentialsOf = async (draft: Draft, subject: string): Promise<Credential[]> =>
+  await draft.list(credential, { tenant: ALL, terms: [`subject:${subject}`], deleted: false })
+
 /** Makes room for one more login's credential. */
 export async function dropOldLogins(draft: Draft, it: User): Promise<void> {
-  const had = (
-    await draft.list(credential, { tenant: ALL, terms: [`subject:${it.id}`], deleted: false })
-  ).filter((old) => old.spec.login === true || old.name === `${it.name} login`)
+  const had = (await credentialsOf(draft, it.id)).filter(
+    (old) => old.spec.login === true || old.name === `${it.name} login`,
+  )
   for (const old of had.slice(0, Math.max(0, had.length - CREDENTIALS_PER_USER_MAX + 1))) draft.mark(old)
 }
 
