@@ -24,7 +24,6 @@ export type GuardedAnswer = { readonly status: number; readonly body: string }
 export type GuardedClient = (how: GuardedRequest, signal?: AbortSignal) => Promise<GuardedAnswer>
 
 const REDIRECTS_MAX = 5
-/** Of two servers' redirect none is worth more than the headers' secrecy: these go to the first host alone. */
 const HOPS = new Set([301, 302, 303, 307, 308])
 
 // Loopback, link-local (metadata services), private and shared networks, benchmarks, documentation, multicast and
@@ -63,17 +62,15 @@ const listOf = (networks: readonly string[]): BlockList => {
   const list = new BlockList()
   for (const it of networks) {
     const [address = '', prefix] = it.split('/')
-    list.addSubnet(address, Number(prefix), isIP(address) === 6 ? 'ipv6' : 'ipv4')
+    // `isIP` would compile its expression for IPv6, which takes milliseconds of every start.
+    list.addSubnet(address, Number(prefix), address.includes(':') ? 'ipv6' : 'ipv4')
   }
   return list
 }
 
 /** Whether an address is closed to tenants: `allowed` are networks that the operator opens all the same. */
-export function closedTo(
-  allowed: readonly string[],
-  closed: readonly string[] = [],
-): (address: string) => boolean {
-  const [shut, open] = [listOf([...CLOSED4, ...CLOSED6, ...closed]), listOf(allowed)]
+export function closedTo(allowed: readonly string[]): (address: string) => boolean {
+  const [shut, open] = [listOf([...CLOSED4, ...CLOSED6]), listOf(allowed)]
   return (address) => {
     const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
     return isIP(address) === 0 || (shut.check(address, family) && !open.check(address, family))
@@ -160,6 +157,7 @@ export function guardedClient(allowed: readonly string[], find: typeof resolve =
         answer.destroy()
         const next = parse(location, url)
         const { headers: _headers, body: _body, ...bare } = asked
+        // No redirect is worth more than the headers' secrecy: they go to the first host alone.
         if (next.origin !== url.origin) asked = { ...bare, method: 'GET' }
         url = next
       }
