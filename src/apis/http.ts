@@ -108,24 +108,32 @@ export function clientAddress(request: FastifyRequest): string {
   return isIP(claimed) ? claimed : plainAddress(request.socket.remoteAddress)
 }
 
+/** What matches the paths of a route. */
+function patternOf(url: string): RegExp {
+  const pattern = url
+    .replace(/[.+?^${}()|[\]\\]/g, '\\$&')
+    .replace(/:[A-Za-z_]\w*/g, '[^/]+')
+    .replace(/\*$/, '.*')
+  return new RegExp(`^${pattern}$`)
+}
+
 /** Routes of a scope, collected as they are registered. */
 function collectRoutes(scope: FastifyInstance): Pick<Mount, 'methodsAt'> & { all: readonly RouteOptions[] } {
   const all: RouteOptions[] = []
-  const routes = new Map<string, { readonly pattern: RegExp; readonly methods: Set<string> }>()
+  /** By URL; what matches it is made when a path is first looked for: no start waits for hundreds. */
+  const routes = new Map<string, { pattern?: RegExp; readonly methods: Set<string> }>()
   scope.addHook('onRoute', (options) => {
     const { url, method } = options
     all.push(options)
-    const pattern = url
-      .replace(/[.+?^${}()|[\]\\]/g, '\\$&')
-      .replace(/:[A-Za-z_]\w*/g, '[^/]+')
-      .replace(/\*$/, '.*')
-    const route = routes.get(url) ?? { pattern: new RegExp(`^${pattern}$`), methods: new Set() }
+    const route = routes.get(url) ?? { methods: new Set() }
     for (const it of [method].flat()) route.methods.add(it)
     routes.set(url, route)
   })
   const methodsAt = (path: string): string[] => {
     const [plain = ''] = path.split('?')
-    return [...routes.values()].filter((it) => it.pattern.test(plain)).flatMap((it) => [...it.methods])
+    return [...routes]
+      .filter(([url, it]) => (it.pattern ??= patternOf(url)).test(plain))
+      .flatMap(([, it]) => [...it.methods])
   }
   return { all, methodsAt }
 }
