@@ -25,6 +25,11 @@ export async function writeAtomically(path: string, text: string | Uint8Array, m
   }
 }
 
+/** To catch what is thrown about a path, where it is fine that there is none. */
+export function unlessMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ENOENT') throw error
+}
+
 /** The file's text, undefined when there is none. */
 export async function readIfThere(path: string): Promise<string | undefined> {
   try {

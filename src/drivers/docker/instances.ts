@@ -16,6 +16,7 @@ import {
 import { join } from 'node:path'
 import type { InsideFile } from '#cloud/compute/compute.driver.ts'
 import { CloudError } from '#lib/errors.ts'
+import { unlessMissing } from '#lib/files.ts'
 import { isUuid } from '#lib/ids.ts'
 import { createLanes } from '#lib/lanes.ts'
 
@@ -164,10 +165,6 @@ export async function openInstances(options: InstancesOptions): Promise<Instance
 }
 
 const none = (): string[] => []
-
-function unlessMissing(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'ENOENT') throw error
-}
 
 type Folder = { chown(uid: number, gid: number): Promise<void>; chmod(mode: number): Promise<void> }
 

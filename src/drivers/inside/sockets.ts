@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { SocketsDriver } from '#cloud/inside/sockets.driver.ts'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
+import { unlessMissing } from '#lib/files.ts'
 import { isUuid } from '#lib/ids.ts'
 import { createLanes, inParallel } from '#lib/lanes.ts'
 import type { Log } from '#lib/log.ts'
@@ -211,8 +212,4 @@ export function openSockets(options: SocketsOptions): Sockets {
       await inTurn('', closeRoot)
     },
   }
-}
-
-function unlessMissing(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'ENOENT') throw error
 }
