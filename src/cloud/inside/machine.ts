@@ -1,5 +1,6 @@
 import { CloudError } from '#lib/errors.ts'
 import { referenceOf } from '#lib/image-reference.ts'
+import { inParallel } from '#lib/lanes.ts'
 import { objectIdOf } from '#lib/object-id.ts'
 import type { Engine } from '#engine/engine.ts'
 import { PLATFORM } from '#engine/resource.ts'
@@ -92,17 +93,11 @@ export function createMachine(tools: Tools) {
     async images(of: Instance): Promise<readonly CachedImage[]> {
       const signal = AbortSignal.timeout(FETCH_MS_MAX)
       const all = await sight.serverReplicas(of)
-      const wanted = [...(await named(of))]
-      const present: CachedImage[] = []
-      const next = async (): Promise<void> => {
-        for (let it = wanted.shift(); it; it = wanted.shift()) {
-          const [reference, by] = it
-          const { state } = await compute.observeImage(await wishOf(reference, by), signal)
-          if (state === 'present') present.push(await cached(of, reference, all))
-        }
-      }
-      await Promise.all(Array.from({ length: IMAGES_AT_ONCE_MAX }, next))
-      return present.toSorted((a, b) => (a.reference < b.reference ? -1 : 1))
+      const seen = await inParallel([...(await named(of))], IMAGES_AT_ONCE_MAX, async ([reference, by]) => {
+        const { state } = await compute.observeImage(await wishOf(reference, by), signal)
+        return state === 'present' ? [await cached(of, reference, all)] : []
+      })
+      return seen.flat().toSorted((a, b) => (a.reference < b.reference ? -1 : 1))
     },
     async fetchImage(of: Instance, image: string, signal: AbortSignal): Promise<CachedImage> {
       const found = [...(await named(of))].find(

@@ -3,7 +3,7 @@ import { certificate, type Certificate } from '#cloud/edge/certificate.kind.ts'
 import { route, type Route } from '#cloud/edge/route.kind.ts'
 import { tunnel, type Tunnel } from '#cloud/edge/tunnel.kind.ts'
 import type { Hostname, Instance, ServedCertificate } from './inside.ts'
-import type { Everything, Sight } from './sight.ts'
+import { type Everything, oldestFirst, type Sight } from './sight.ts'
 
 const shownOf = ({ id, spec, status }: Certificate): NonNullable<Hostname['certificate']> => ({
   id,
@@ -21,7 +21,7 @@ export function createNames(engine: Engine, everything: Everything, sight: Sight
       everything(tunnel, of.tenant.id, query),
       everything(route, of.tenant.id, query),
     ])
-    return [...tunnels, ...routes].toSorted((a, b) => (a.id < b.id ? -1 : 1))
+    return oldestFirst([...tunnels, ...routes])
   }
   /** The one that is named, else the one that was made for it; none where TLS does not end at the edge. */
   const certificateOf = async (it: Tunnel | Route): Promise<Certificate | undefined> => {

@@ -3,6 +3,7 @@ import { ALL, type Key } from '#engine/resource.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import type { EventBody } from './event.kind.ts'
 import type { Everything } from './sight.ts'
+import { lastEvent } from './tail.ts'
 
 const PAGE = 500
 /** After these, what containers find of their replicas' own may be another. */
@@ -27,14 +28,13 @@ export function createRefresh(engine: Engine, everything: Everything): () => Pro
     return all.map((it): Key => `replica/${it.id}`)
   }
   return async () => {
-    const query = { stream: 'event', tenant: ALL } as const
     if (cursor === undefined) {
-      const { records } = await engine.store.records({ ...query, limit: 1, newestFirst: true })
+      const last = await lastEvent(engine)
       const all = await keysOf(ALL)
-      cursor = records[0]?.cursor ?? '0'
+      cursor = last
       return all
     }
-    const { records } = await engine.store.records({ ...query, limit: PAGE, after: cursor })
+    const { records } = await engine.store.records({ stream: 'event', tenant: ALL, limit: PAGE, after: cursor })
     const concerned = new Map<string, { readonly tenant: string; readonly vpc?: string }>()
     for (const { what, tenant, body } of records) {
       if (!WORDS.has(what)) continue

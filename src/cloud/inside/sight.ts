@@ -33,7 +33,7 @@ type Ground = {
 
 const byId = <R extends { readonly id: string }>(all: readonly R[]): ReadonlyMap<string, R> =>
   new Map(all.map((it) => [it.id, it]))
-const oldestFirst = <R extends { readonly id: string }>(all: readonly R[]): R[] =>
+export const oldestFirst = <R extends { readonly id: string }>(all: readonly R[]): R[] =>
   all.toSorted((a, b) => (a.id < b.id ? -1 : 1))
 
 function placeReplicas({ vpcs, subnets, workloads, replicas }: Ground): PlacedReplica[] {
