@@ -26,6 +26,8 @@ export function createTail(engine: Engine, log: Log) {
   let running: Promise<void> | undefined
   let cursor: string | undefined
   let tickedAt = 0
+  const pageAfter = async (after: string) =>
+    await engine.store.records({ stream: 'event', tenant: ALL, limit: PAGE, after })
 
   const run = async (): Promise<void> => {
     while (readers.size > 0) {
@@ -33,12 +35,7 @@ export function createTail(engine: Engine, log: Log) {
       const stop = engine.store.onChange(woken.resolve)
       const ended = new AbortController()
       try {
-        const page = await engine.store.records({
-          stream: 'event',
-          tenant: ALL,
-          limit: PAGE,
-          after: cursor ?? '0',
-        })
+        const page = await pageAfter(cursor ?? '0')
         for (const record of page.records) for (const reader of readers) reader.give(record)
         cursor = page.records.at(-1)?.cursor ?? cursor
         if (engine.clock.now() - tickedAt >= QUIET_MS) {
@@ -96,16 +93,14 @@ export function createTail(engine: Engine, log: Log) {
       start()
     }
     try {
-      for (let page: readonly StoredRecord[] = []; !signal.aborted;) {
-        page = (
-          await engine.store.records({ stream: 'event', tenant: ALL, limit: PAGE, after: String(last) })
-        ).records
-        for (const record of page) {
+      while (!signal.aborted) {
+        const { records } = await pageAfter(String(last))
+        for (const record of records) {
           last = Number(record.cursor)
           if (how.wants(record)) yield record
           if (signal.aborted) return
         }
-        if (page.length < PAGE) break
+        if (records.length < PAGE) break
       }
       while (!signal.aborted) {
         more = Promise.withResolvers()
