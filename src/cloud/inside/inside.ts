@@ -1,14 +1,12 @@
 import { cidr, contains, parseIpv4 } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
-import type { GuardedClient } from '#lib/guarded.ts'
 import type { Log } from '#lib/log.ts'
 import { objectId } from '#lib/object-id.ts'
 import { slugOf } from '#lib/slug.ts'
-import type { Bulk } from '#engine/bulk.ts'
 import type { Engine } from '#engine/engine.ts'
 import { PLATFORM, type Resource } from '#engine/resource.ts'
 import type { Settings } from '#cloud/context.ts'
-import type { ComputeDriver, ImageWish, Sample } from '#cloud/compute/compute.driver.ts'
+import type { Sample } from '#cloud/compute/compute.driver.ts'
 import type { Replica } from '#cloud/compute/replica.kind.ts'
 import type { Service, Workload } from '#cloud/compute/workload.kind.ts'
 import type { Tenant } from '#cloud/identity/tenant.kind.ts'
@@ -17,7 +15,7 @@ import type { Subnet } from '#cloud/network/subnet.kind.ts'
 import type { Vpc } from '#cloud/network/vpc.kind.ts'
 import { createEvents } from './events.ts'
 import { integration, type Integration } from './integration.kind.ts'
-import { createMachine } from './machine.ts'
+import { createMachine, type MachineTools } from './machine.ts'
 import { createNames } from './names.ts'
 import type { Network } from './network.kind.ts'
 import type { ScopedVariable } from './scoped-variable.kind.ts'
@@ -253,19 +251,11 @@ export type Inside = {
 }
 
 export type InsideTools = {
-  readonly engine: Engine
-  readonly bulk: Bulk
-  readonly compute: ComputeDriver
-  readonly settings: Settings
   readonly log: Log
-  readonly everything: Everything
-  readonly ask: GuardedClient
-  readonly sample: (replica: string) => Sample | undefined
-  /** The login for the registry of a workload's image. */
-  readonly registryFor: (of: Workload) => Promise<ImageWish['registry'] | undefined>
   readonly start: (of: Instance, replica: string, run?: FunctionRun) => Promise<unknown>
   readonly stop: (of: Instance, replica: string) => Promise<unknown>
-} & Pick<VpnTools, 'verifyPassword' | 'attempts'>
+} & VpnTools &
+  Omit<MachineTools, 'sight'>
 
 /** The answers to what workloads ask; `metrics` is what they told of themselves, as Prometheus text. */
 export function createInside(tools: InsideTools): { readonly inside: Inside; metrics(): string } {

@@ -17,18 +17,19 @@ const POLL_MS = 250
 const IMAGES_AT_ONCE_MAX = 8
 const FETCHED = 'image.fetched'
 
-type Tools = {
+export type MachineTools = {
   readonly engine: Engine
   readonly compute: ComputeDriver
   readonly settings: Settings
   readonly everything: Everything
   readonly sight: Sight
   readonly sample: (replica: string) => Sample | undefined
+  /** The login for the registry of a workload's image. */
   readonly registryFor: (of: Workload) => Promise<ImageWish['registry'] | undefined>
 }
 
 /** The machine that the replicas run on, as one tenant may know it. */
-export function createMachine(tools: Tools) {
+export function createMachine(tools: MachineTools) {
   const { engine, compute, settings, everything, sight } = tools
   const id = objectIdOf(engine.mac('this machine', 'server id'))
 

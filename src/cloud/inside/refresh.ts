@@ -34,7 +34,12 @@ export function createRefresh(engine: Engine, everything: Everything): () => Pro
       cursor = last
       return all
     }
-    const { records } = await engine.store.records({ stream: 'event', tenant: ALL, limit: PAGE, after: cursor })
+    const { records } = await engine.store.records({
+      stream: 'event',
+      tenant: ALL,
+      limit: PAGE,
+      after: cursor,
+    })
     const concerned = new Map<string, { readonly tenant: string; readonly vpc?: string }>()
     for (const { what, tenant, body } of records) {
       if (!WORDS.has(what)) continue
