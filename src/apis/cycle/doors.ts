@@ -24,29 +24,31 @@ async function tokenBearer(inside: Inside, request: FastifyRequest): Promise<Ins
   return it
 }
 
-/** Every route of the scope needs the token of the socket's own instance. */
-export function admitInstances(app: FastifyInstance, inside: Inside): void {
+/** Every route of the scope is for the instance that `find` gives, which refuses where there is none. */
+function admit(app: FastifyInstance, find: (request: FastifyRequest) => Promise<Instance>): void {
   app.decorateRequest(INSTANCE, null)
   app.addHook('onRequest', async (request) => {
-    if (request.is404) return
-    const it = await tokenBearer(inside, request)
-    if (!it)
-      throw refusal('401.auth-invalid', 'Send the value of CYCLE_API_TOKEN in the header X-CYCLE-TOKEN.')
-    request.setDecorator(INSTANCE, it)
+    if (!request.is404) request.setDecorator(INSTANCE, await find(request))
   })
 }
 
-/** Every route of the scope needs the token, or takes a name and password in its stead: then the socket names the instance. */
-export function admitLogins(app: FastifyInstance, inside: Inside): void {
-  app.decorateRequest(INSTANCE, null)
-  app.addHook('onRequest', async (request) => {
-    if (request.is404) return
+/** Every route of the scope needs the token of the socket's own instance. */
+export const admitInstances = (app: FastifyInstance, inside: Inside): void =>
+  admit(app, async (request) => {
     const it = await tokenBearer(inside, request)
-    if (it) return request.setDecorator(INSTANCE, it)
+    if (!it)
+      throw refusal('401.auth-invalid', 'Send the value of CYCLE_API_TOKEN in the header X-CYCLE-TOKEN.')
+    return it
+  })
+
+/** Every route of the scope needs the token, or takes a name and password in its stead: then the socket names the instance. */
+export const admitLogins = (app: FastifyInstance, inside: Inside): void =>
+  admit(app, async (request) => {
+    const it = await tokenBearer(inside, request)
+    if (it) return it
     const own = replicaOf(request.raw.socket)
     const isBasic = /^Basic /i.test(request.headers.authorization ?? '')
     const named = isBasic && own !== undefined ? await inside.instance(own) : undefined
     if (!named) throw refusal('401.auth-invalid', 'Send X-CYCLE-TOKEN or Authorization: Basic.')
-    request.setDecorator(INSTANCE, named)
+    return named
   })
-}
