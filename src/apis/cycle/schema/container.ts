@@ -69,43 +69,35 @@ export const ContainersMeta = Type.Object({
   ),
   ips: Type.Optional(Type.Array(Ip)),
 })
-export const Container = Type.Object({
+/** What a container and its summary have in common. */
+const head = {
   id: Id,
-  identifier: Identifier,
   name: Type.String(),
   creator: CreatorScope,
   environment: ContainerEnvironmentSummary,
   hub_id: HubId,
   image: ImageSummary,
   stack: Type.Optional(nullable(StackSummary)),
-  config: Config,
   deployment: Type.Optional(nullable(Deployment)),
-  instances: Type.Integer(),
-  volumes: Type.Optional(Type.Array(VolumeSummary)),
   annotations: Type.Optional(nullable(Type.Record(Type.String(), Type.Unknown()))),
-  role: Type.Optional(nullable(Type.Literal('orchestrator'))),
-  stateful: Type.Boolean(),
   deprecate: Type.Boolean(),
   lock: Type.Boolean(),
   state: ContainerState,
   events: Type.Object({ created: DateTime, updated: DateTime, deleted: DateTime, started: DateTime }),
+}
+export const Container = Type.Object({
+  ...head,
+  identifier: Identifier,
+  config: Config,
+  instances: Type.Integer(),
+  volumes: Type.Optional(Type.Array(VolumeSummary)),
+  role: Type.Optional(nullable(Type.Literal('orchestrator'))),
+  stateful: Type.Boolean(),
   meta: Type.Optional(ContainersMeta),
 })
 export type Container = Static<typeof Container>
 export const ContainerSummary = Type.Object({
-  id: Id,
-  name: Type.String(),
-  creator: CreatorScope,
-  environment: ContainerEnvironmentSummary,
-  hub_id: HubId,
-  stack: Type.Optional(nullable(StackSummary)),
-  image: ImageSummary,
-  annotations: Type.Optional(nullable(Type.Record(Type.String(), Type.Unknown()))),
-  state: ContainerState,
+  ...head,
   role: Type.Optional(nullable(Type.Literal('contductor'))),
-  deprecate: Type.Boolean(),
-  deployment: Type.Optional(nullable(Deployment)),
-  lock: Type.Boolean(),
-  events: Type.Object({ created: DateTime, updated: DateTime, deleted: DateTime, started: DateTime }),
 })
 export type ContainerSummary = Static<typeof ContainerSummary>

@@ -20,6 +20,7 @@ export const EnvironmentAbout = Type.Object({ description: Type.String(), favori
 export const EnvironmentState = stateOf(['new', 'live', 'cloning', 'deleting', 'deleted'])
 export const MonitoringTier = Type.Enum(['standard', 'plus', 'premium', 'scale'])
 export const LogFormat = Type.Enum(['ndjson-headers', 'ndjson-raw'])
+const Receiver = Type.Object({ endpoint: Type.Optional(nullable(Type.Object({ url: Type.String() }))) })
 export const EnvironmentMonitoringConfig = Type.Object({
   logs: Type.Optional(
     nullable(
@@ -36,12 +37,8 @@ export const EnvironmentMonitoringConfig = Type.Object({
       }),
     ),
   ),
-  metrics: Type.Optional(
-    nullable(Type.Object({ endpoint: Type.Optional(nullable(Type.Object({ url: Type.String() }))) })),
-  ),
-  events: Type.Optional(
-    nullable(Type.Object({ endpoint: Type.Optional(nullable(Type.Object({ url: Type.String() }))) })),
-  ),
+  metrics: Type.Optional(nullable(Receiver)),
+  events: Type.Optional(nullable(Receiver)),
 })
 export const EnvironmentFeatures = Type.Object({
   legacy_networking: Type.Boolean(),
@@ -56,14 +53,19 @@ export const PrivateNetwork = Type.Object({
   legacy: nullable(LegacyNetwork),
 })
 export const EnvironmentDeploymentTags = Type.Record(Type.String(), Version)
-export const ContainerState = stateOf(
-  ['new', 'starting', 'running', 'function', 'stopping', 'stopped', 'deleting', 'deleted'],
-  {
-    desired: Type.Optional(
-      Type.Enum(['new', 'starting', 'running', 'function', 'stopping', 'stopped', 'deleting', 'deleted']),
-    ),
-  },
-)
+const CONTAINER_STATES = [
+  'new',
+  'starting',
+  'running',
+  'function',
+  'stopping',
+  'stopped',
+  'deleting',
+  'deleted',
+] as const
+export const ContainerState = stateOf(CONTAINER_STATES, {
+  desired: Type.Optional(Type.Enum([...CONTAINER_STATES])),
+})
 export const ContainerImageSummary = Type.Object({
   id: Id,
   service: nullable(Type.Enum(['discovery', 'loadbalancer', 'vpn'])),

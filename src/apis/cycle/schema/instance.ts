@@ -58,7 +58,8 @@ export const InstanceMeta = Type.Object({
   ),
   sdn_pool_ips: Type.Optional(Type.Array(Ip)),
 })
-export const Instance = Type.Object({
+/** What an instance and its summary have in common. */
+const head = {
   id: Id,
   creator: CreatorScope,
   hub_id: HubId,
@@ -66,41 +67,27 @@ export const Instance = Type.Object({
   location_id: Type.String(),
   environment: EnvironmentNetworkSummary,
   stateful: Type.Optional(nullable(Type.Object({ id: Id, base_hostname: Type.String() }))),
-  function: Type.Optional(Type.Object({ seed: Type.Integer() })),
   provider: InstanceProvider,
   server_id: Id,
   ready_state: Type.Enum(['active', 'purge', 'hibernate', 'configuring']),
-  purge_time: Type.Optional(nullable(DateTime)),
   hostname: Type.String(),
   service: Type.Optional(ServiceContainerIdentifier),
-  extension: Type.Optional(nullable(ContainerExtension)),
   state: InstanceState,
   autoscale: Type.Optional(nullable(InstanceAutoScale)),
-  traffic_drain: Type.Optional(nullable(InstanceTrafficDrain)),
-  migration: Type.Optional(nullable(InstanceMigration)),
   deployment: Type.Optional(nullable(Deployment)),
   events: Lifetime,
+}
+export const Instance = Type.Object({
+  ...head,
+  function: Type.Optional(Type.Object({ seed: Type.Integer() })),
+  purge_time: Type.Optional(nullable(DateTime)),
+  extension: Type.Optional(nullable(ContainerExtension)),
+  traffic_drain: Type.Optional(nullable(InstanceTrafficDrain)),
+  migration: Type.Optional(nullable(InstanceMigration)),
   meta: Type.Optional(nullable(InstanceMeta)),
 })
 export type Instance = Static<typeof Instance>
-export const InstanceSummary = Type.Object({
-  id: Id,
-  creator: CreatorScope,
-  hub_id: HubId,
-  container_id: Type.String(),
-  location_id: Type.String(),
-  environment: EnvironmentNetworkSummary,
-  stateful: Type.Optional(nullable(Type.Object({ id: Id, base_hostname: Type.String() }))),
-  autoscale: Type.Optional(nullable(InstanceAutoScale)),
-  provider: InstanceProvider,
-  server_id: Id,
-  ready_state: Type.Enum(['active', 'purge', 'hibernate', 'configuring']),
-  deployment: Type.Optional(nullable(Deployment)),
-  hostname: Type.String(),
-  service: Type.Optional(ServiceContainerIdentifier),
-  state: InstanceState,
-  events: Lifetime,
-})
+export const InstanceSummary = Type.Object(head)
 export type InstanceSummary = Static<typeof InstanceSummary>
 export const ServiceContainer = Type.Object({
   container: ContainerSummary,

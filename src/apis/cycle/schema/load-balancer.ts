@@ -97,6 +97,9 @@ export const UdpRouterConfig = Type.Object({
   type: Type.Literal('udp'),
   details: Type.Record(Type.String(), Type.Unknown()),
 })
+const ContentMod = Type.Object({
+  replace: Type.Optional(nullable(Type.Array(Type.Object({ match: Type.String(), value: Type.String() })))),
+})
 export const HttpRouterConfig = Type.Object({
   type: Type.Literal('http'),
   details: Type.Object({
@@ -115,15 +118,7 @@ export const HttpRouterConfig = Type.Object({
       nullable(
         Type.Object({
           scheme: Type.Optional(nullable(Type.String())),
-          content_mod: Type.Optional(
-            nullable(
-              Type.Object({
-                replace: Type.Optional(
-                  nullable(Type.Array(Type.Object({ match: Type.String(), value: Type.String() }))),
-                ),
-              }),
-            ),
-          ),
+          content_mod: Type.Optional(nullable(ContentMod)),
           url: Type.Optional(nullable(Type.String())),
         }),
       ),
@@ -133,15 +128,7 @@ export const HttpRouterConfig = Type.Object({
         Type.Object({
           domain: Type.Optional(nullable(Type.String())),
           url: Type.Optional(nullable(Type.String())),
-          content_mod: Type.Optional(
-            nullable(
-              Type.Object({
-                replace: Type.Optional(
-                  nullable(Type.Array(Type.Object({ match: Type.String(), value: Type.String() }))),
-                ),
-              }),
-            ),
-          ),
+          content_mod: Type.Optional(nullable(ContentMod)),
         }),
       ),
     ),

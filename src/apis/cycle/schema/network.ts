@@ -18,27 +18,16 @@ export const NetworkL2DhcpDetails = Type.Object({
   method: Type.Literal('dhcp'),
   details: Type.Optional(Type.Object({}, { maxProperties: 0 })),
 })
+const StaticNetwork = Type.Object({
+  network: Type.String(),
+  usable: Type.String(),
+  gateway: Type.Optional(nullable(Type.String())),
+})
 export const NetworkL2StaticDetails = Type.Object({
   method: Type.Literal('static'),
   details: Type.Object({
-    ipv4: Type.Optional(
-      nullable(
-        Type.Object({
-          network: Type.String(),
-          usable: Type.String(),
-          gateway: Type.Optional(nullable(Type.String())),
-        }),
-      ),
-    ),
-    ipv6: Type.Optional(
-      nullable(
-        Type.Object({
-          network: Type.String(),
-          usable: Type.String(),
-          gateway: Type.Optional(nullable(Type.String())),
-        }),
-      ),
-    ),
+    ipv4: Type.Optional(nullable(StaticNetwork)),
+    ipv6: Type.Optional(nullable(StaticNetwork)),
   }),
 })
 export const NetworkL2 = Type.Object({

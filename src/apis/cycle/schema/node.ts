@@ -1,10 +1,9 @@
 import Type from 'typebox'
 import { nullable, stateOf } from './scalar.ts'
 
-export const NodeState = stateOf(['new', 'offline', 'authorizing', 'online', 'decommissioned', 'deleted'], {
-  desired: Type.Optional(
-    nullable(Type.Enum(['new', 'offline', 'authorizing', 'online', 'decommissioned', 'deleted'])),
-  ),
+const NODE_STATES = ['new', 'offline', 'authorizing', 'online', 'decommissioned', 'deleted'] as const
+export const NodeState = stateOf(NODE_STATES, {
+  desired: Type.Optional(nullable(Type.Enum([...NODE_STATES]))),
 })
 export const ServerStatsNetwork = Type.Object({
   interfaces: Type.Optional(

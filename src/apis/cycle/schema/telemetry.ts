@@ -70,21 +70,18 @@ export const LoadBalancerTelemetryControllerMetrics = Type.Object({
   bytes_transmitted: Type.Integer(),
   bytes_received: Type.Integer(),
 })
+const Counted = Type.Object({
+  router: Type.Optional(nullable(LoadBalancerTelemetryRouterMetrics)),
+  urls: Type.Optional(nullable(LoadBalancerTelemetryUrlMetrics)),
+  metrics: LoadBalancerTelemetryControllerMetrics,
+})
 export const LoadBalancerTelemetrySnapshot = Type.Object({
   time: DateTime,
   started: DateTime,
   version: Type.Optional(Type.String()),
   dataset_id: Type.Integer(),
-  current: Type.Object({
-    router: Type.Optional(nullable(LoadBalancerTelemetryRouterMetrics)),
-    urls: Type.Optional(nullable(LoadBalancerTelemetryUrlMetrics)),
-    metrics: LoadBalancerTelemetryControllerMetrics,
-  }),
-  cumulative: Type.Object({
-    router: Type.Optional(nullable(LoadBalancerTelemetryRouterMetrics)),
-    urls: Type.Optional(nullable(LoadBalancerTelemetryUrlMetrics)),
-    metrics: LoadBalancerTelemetryControllerMetrics,
-  }),
+  current: Counted,
+  cumulative: Counted,
 })
 export type LoadBalancerTelemetrySnapshot = Static<typeof LoadBalancerTelemetrySnapshot>
 export const CpuSnapshot = Type.Object({
