@@ -98,7 +98,7 @@ export function createOutfits({ engine, sockets, inside, metadataOf }: OutfitOpt
 const isInside = (path: string): boolean => INSIDE.some((at) => path === at || path.startsWith(`${at}/`))
 
 /** Variables that are to be in the environment; one that holds a NUL cannot be. Pure. */
-export const scopedEnv = (given: readonly GivenVariable[]): Record<string, string> =>
+const scopedEnv = (given: readonly GivenVariable[]): Record<string, string> =>
   Object.fromEntries(
     given.flatMap(({ variable: { name, spec }, value }) =>
       spec.access.env && !value.includes('\0') ? [[spec.access.env.key ?? name, value]] : [],
@@ -110,7 +110,7 @@ const runEnv = (text: string | undefined): Record<string, string> =>
   text === undefined ? {} : (JSON.parse(text) as Record<string, string>)
 
 /** What the platform says of a replica to its own container (contract section 1.5), its token apart. Pure. */
-export function platformEnv({
+function platformEnv({
   of: { replica, workload, vpc },
   subnet: { spec: within },
   server,
@@ -157,7 +157,7 @@ const fileOf = (name: string, text: string | Buffer, more: Partial<InsideFile> =
 })
 
 /** Variables that are to be files. Pure. */
-export const variableFiles = (given: readonly GivenVariable[]): readonly InsideFile[] =>
+const variableFiles = (given: readonly GivenVariable[]): readonly InsideFile[] =>
   given.flatMap(({ variable: { name, spec }, value }) => {
     const { file } = spec.access
     if (!file) return []

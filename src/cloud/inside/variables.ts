@@ -37,7 +37,7 @@ export function chosen(
 }
 
 /** Whether the workload's own API may still give it. Pure. */
-export function isReadable({ spec }: ScopedVariable, startedAt: number | undefined, now: number): boolean {
+function isReadable({ spec }: ScopedVariable, startedAt: number | undefined, now: number): boolean {
   const { api } = spec.access
   if (!api) return false
   return (

@@ -1,13 +1,13 @@
 import Type, { type Static } from 'typebox'
 import { Duration, HybridIdentifier, L2Domain, nullable } from './scalar.ts'
 
-export const ContainerNetwork = Type.Object({
+const ContainerNetwork = Type.Object({
   public: Type.Enum(['enable', 'egress-only', 'environment-limited', 'disable']),
   hostname: Type.String(),
   ports: Type.Optional(Type.Array(Type.String())),
   l2: Type.Optional(Type.Object({ domains: Type.Array(L2Domain) })),
 })
-export const DeploymentStrategyName = Type.Enum([
+const DeploymentStrategyName = Type.Enum([
   'resource-density',
   'high-availability',
   'distributed',
@@ -17,8 +17,8 @@ export const DeploymentStrategyName = Type.Enum([
   'edge',
   'function',
 ])
-export const ShutdownSignal = Type.Enum(['SIGTERM', 'SIGINT', 'SIGUSR1', 'SIGUSR2', 'SIGHUP', 'SIGQUIT'])
-export const ContainerDeploy = Type.Object({
+const ShutdownSignal = Type.Enum(['SIGTERM', 'SIGINT', 'SIGUSR1', 'SIGUSR2', 'SIGHUP', 'SIGQUIT'])
+const ContainerDeploy = Type.Object({
   instances: Type.Integer(),
   strategy: Type.Optional(nullable(DeploymentStrategyName)),
   function: Type.Optional(
@@ -95,31 +95,31 @@ export const ContainerDeploy = Type.Object({
     nullable(Type.Object({ retention: Duration, interval: Duration, disable: Type.Boolean() })),
   ),
 })
-export const ScaleThresholdMetricRam = Type.Object({
+const ScaleThresholdMetricRam = Type.Object({
   type: Type.Literal('ram'),
   details: Type.Object({ usage: Type.String() }),
 })
-export const ScaleThresholdMetricCpu = Type.Object({
+const ScaleThresholdMetricCpu = Type.Object({
   type: Type.Literal('cpu'),
   details: Type.Object({ utilization: Type.Integer() }),
 })
-export const ScaleThresholdMetricCustom = Type.Object({
+const ScaleThresholdMetricCustom = Type.Object({
   type: Type.Literal('custom'),
   details: Type.Object({ webhook: Type.String() }),
 })
-export const ScaleThresholdMetricNetworkConnections = Type.Object({
+const ScaleThresholdMetricNetworkConnections = Type.Object({
   type: Type.Literal('network-connections'),
   details: Type.Object({ connections: Type.Integer() }),
 })
-export const ScaleThresholdMetricNetworkRequests = Type.Object({
+const ScaleThresholdMetricNetworkRequests = Type.Object({
   type: Type.Literal('network-requests'),
   details: Type.Object({ requests: Type.Integer() }),
 })
-export const ScaleThresholdMetricNetworkThroughput = Type.Object({
+const ScaleThresholdMetricNetworkThroughput = Type.Object({
   type: Type.Literal('network-throughput'),
   details: Type.Object({ private: Type.Boolean(), bandwidth: Type.String() }),
 })
-export const ScaleThresholdMetric = Type.Union([
+const ScaleThresholdMetric = Type.Union([
   ScaleThresholdMetricRam,
   ScaleThresholdMetricCpu,
   ScaleThresholdMetricNetworkConnections,
@@ -127,13 +127,13 @@ export const ScaleThresholdMetric = Type.Union([
   ScaleThresholdMetricNetworkThroughput,
   ScaleThresholdMetricCustom,
 ])
-export const ContainerScale = Type.Object({
+const ContainerScale = Type.Object({
   autoscale_group: nullable(Type.String()),
   instances: Type.Object({ max: Type.Integer(), max_server: Type.Integer(), min_ttl: Duration }),
   window: Duration,
   thresholds: Type.Array(ScaleThresholdMetric),
 })
-export const SeccompRule = Type.Object({
+const SeccompRule = Type.Object({
   capabilities: Type.Optional(
     Type.Object({ includes: Type.Optional(Type.String()), excludes: Type.Optional(Type.String()) }),
   ),
@@ -155,21 +155,21 @@ export const SeccompRule = Type.Object({
     }),
   ),
 })
-export const RuntimeExposedDevice = Type.Object({
+const RuntimeExposedDevice = Type.Object({
   source: Type.String(),
   destination: Type.String(),
   options: Type.Optional(nullable(Type.Array(Type.String()))),
 })
-export const RuntimeDevicePermissionType = Type.Enum(['b', 'c'])
-export const RuntimeDevicePermissionAccess = Type.String({ pattern: '^[rwm]+$' })
-export const RuntimeDevicePermission = Type.Object({
+const RuntimeDevicePermissionType = Type.Enum(['b', 'c'])
+const RuntimeDevicePermissionAccess = Type.String({ pattern: '^[rwm]+$' })
+const RuntimeDevicePermission = Type.Object({
   type: RuntimeDevicePermissionType,
   major: Type.Optional(nullable(Type.Integer())),
   minor: Type.Optional(nullable(Type.Integer())),
   allow: Type.Boolean(),
   access: RuntimeDevicePermissionAccess,
 })
-export const ContainerRuntime = Type.Object({
+const ContainerRuntime = Type.Object({
   command: Type.Optional(
     nullable(
       Type.Object({
@@ -260,14 +260,14 @@ export const ContainerRuntime = Type.Object({
     ),
   ),
 })
-export const ContainerResources = Type.Object({
+const ContainerResources = Type.Object({
   cpu: Type.Object({
     shares: Type.Optional(Type.Object({ limit: Type.Integer(), reserve: Type.Integer() })),
     cpus: Type.Optional(Type.String()),
   }),
   ram: Type.Object({ limit: Type.Optional(Type.String()), reserve: Type.Optional(Type.String()) }),
 })
-export const ContainerIntegrations = Type.Object({
+const ContainerIntegrations = Type.Object({
   webhooks: Type.Optional(
     Type.Object({
       events: Type.Optional(

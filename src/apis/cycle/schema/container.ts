@@ -19,17 +19,17 @@ import {
 export const ContainerExtension = nullable(
   Type.Object({ identifier: Type.Literal('virtual-machine-v1'), id: Type.Optional(Id) }),
 )
-export const ImageSummary = Type.Object({
+const ImageSummary = Type.Object({
   id: nullable(Id),
   extension: nullable(ContainerExtension),
   service: nullable(ServiceContainerIdentifier),
 })
-export const StackSummary = Type.Object({
+const StackSummary = Type.Object({
   id: Type.Optional(Id),
   build_id: Type.Optional(Type.String()),
   identifier: Type.Optional(Type.String()),
 })
-export const ContainerVolume = Type.Object({
+const ContainerVolume = Type.Object({
   identifier: Type.Optional(nullable(Identifier)),
   read_only: Type.Boolean(),
   block_device: Type.Boolean(),
@@ -55,14 +55,14 @@ export const ContainerVolume = Type.Object({
     }),
   ),
 })
-export const VolumeSummary = Type.Object({
+const VolumeSummary = Type.Object({
   id: Id,
   hash: Type.String(),
   config: ContainerVolume,
   external: Type.Optional(nullable(Type.Object({ id: Type.Optional(Id) }))),
   removed: Type.Optional(nullable(DateTime)),
 })
-export const ContainersMeta = Type.Object({
+const ContainersMeta = Type.Object({
   instances_count: Type.Optional(StateCountSummary),
   domains: Type.Optional(
     nullable(Type.Array(Type.Object({ fqdn: Type.String(), record: Type.Optional(DnsRecord) }))),

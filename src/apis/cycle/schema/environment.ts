@@ -16,12 +16,12 @@ import {
 } from './scalar.ts'
 import { EnvironmentServices } from './service.ts'
 
-export const EnvironmentAbout = Type.Object({ description: Type.String(), favorite: Type.Boolean() })
-export const EnvironmentState = stateOf(['new', 'live', 'cloning', 'deleting', 'deleted'])
-export const MonitoringTier = Type.Enum(['standard', 'plus', 'premium', 'scale'])
-export const LogFormat = Type.Enum(['ndjson-headers', 'ndjson-raw'])
+const EnvironmentAbout = Type.Object({ description: Type.String(), favorite: Type.Boolean() })
+const EnvironmentState = stateOf(['new', 'live', 'cloning', 'deleting', 'deleted'])
+const MonitoringTier = Type.Enum(['standard', 'plus', 'premium', 'scale'])
+const LogFormat = Type.Enum(['ndjson-headers', 'ndjson-raw'])
 const Receiver = Type.Object({ endpoint: Type.Optional(nullable(Type.Object({ url: Type.String() }))) })
-export const EnvironmentMonitoringConfig = Type.Object({
+const EnvironmentMonitoringConfig = Type.Object({
   logs: Type.Optional(
     nullable(
       Type.Object({
@@ -40,19 +40,19 @@ export const EnvironmentMonitoringConfig = Type.Object({
   metrics: Type.Optional(nullable(Receiver)),
   events: Type.Optional(nullable(Receiver)),
 })
-export const EnvironmentFeatures = Type.Object({
+const EnvironmentFeatures = Type.Object({
   legacy_networking: Type.Boolean(),
   monitoring: Type.Optional(
     nullable(Type.Object({ tier: MonitoringTier, config: Type.Optional(EnvironmentMonitoringConfig) })),
   ),
 })
-export const PrivateNetwork = Type.Object({
+const PrivateNetwork = Type.Object({
   vxlan_tag: Type.Integer(),
   subnet: Type.String(),
   ipv6: IpNet,
   legacy: nullable(LegacyNetwork),
 })
-export const EnvironmentDeploymentTags = Type.Record(Type.String(), Version)
+const EnvironmentDeploymentTags = Type.Record(Type.String(), Version)
 const CONTAINER_STATES = [
   'new',
   'starting',
@@ -66,7 +66,7 @@ const CONTAINER_STATES = [
 export const ContainerState = stateOf(CONTAINER_STATES, {
   desired: Type.Optional(Type.Enum([...CONTAINER_STATES])),
 })
-export const ContainerImageSummary = Type.Object({
+const ContainerImageSummary = Type.Object({
   id: Id,
   service: nullable(Type.Enum(['discovery', 'loadbalancer', 'vpn'])),
 })
@@ -77,7 +77,7 @@ export const ContainerEnvironmentSummary = Type.Object({
   ipv6: Type.Optional(nullable(IpNet)),
   legacy: Type.Optional(nullable(LegacyNetwork)),
 })
-export const EnvironmentMeta = Type.Object({
+const EnvironmentMeta = Type.Object({
   containers_count: Type.Optional(StateCountSummary),
   instances_count: Type.Optional(StateCountSummary),
   containers: Type.Optional(

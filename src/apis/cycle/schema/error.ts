@@ -1,7 +1,7 @@
 import Type, { type Static } from 'typebox'
 
 /** The codes that are answered here, out of the vendor's closed list. */
-export const ERROR_CODE_NAMES = [
+const ERROR_CODE_NAMES = [
   '400.invalid-syntax',
   '401.auth-invalid',
   '401.auth-expired',

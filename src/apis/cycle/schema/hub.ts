@@ -1,7 +1,7 @@
 import Type, { type Static } from 'typebox'
 import { CreatorScope, DateTime, HubId, Id, nullable, stateOf } from './scalar.ts'
 
-export const HubEvents = Type.Object({
+const HubEvents = Type.Object({
   created: DateTime,
   updated: DateTime,
   deleted: DateTime,
@@ -13,9 +13,9 @@ export const HubEvents = Type.Object({
   first_image: Type.Optional(DateTime),
   first_container: Type.Optional(DateTime),
 })
-export const HubState = stateOf(['new', 'configuring', 'live', 'inactive', 'deleting', 'deleted'])
-export const MembershipState = stateOf(['pending', 'accepted', 'declined', 'revoked', 'deleted'])
-export const Invitation = Type.Object({
+const HubState = stateOf(['new', 'configuring', 'live', 'inactive', 'deleting', 'deleted'])
+const MembershipState = stateOf(['pending', 'accepted', 'declined', 'revoked', 'deleted'])
+const Invitation = Type.Object({
   sender: Type.Object({ id: Id, type: Type.String() }),
   recipient: Type.String(),
   events: Type.Object({
@@ -27,7 +27,7 @@ export const Invitation = Type.Object({
     revoked: DateTime,
   }),
 })
-export const HubMembership = Type.Object({
+const HubMembership = Type.Object({
   id: Id,
   account_id: Type.Optional(Type.String()),
   hub_id: HubId,
@@ -59,7 +59,7 @@ export const HubMembership = Type.Object({
   permissions: Type.Unknown(),
   prefereneces: Type.Unknown(),
 })
-export const HubMeta = Type.Object({ membership: Type.Optional(HubMembership) })
+const HubMeta = Type.Object({ membership: Type.Optional(HubMembership) })
 export const PublicHub = Type.Object({
   id: Id,
   name: Type.String(),

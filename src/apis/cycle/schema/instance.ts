@@ -15,7 +15,7 @@ import {
   stateOf,
 } from './scalar.ts'
 
-export const EnvironmentNetworkSummary = Type.Object({
+const EnvironmentNetworkSummary = Type.Object({
   id: Id,
   network_subnet: Type.String(),
   subnet: Type.String(),
@@ -24,22 +24,22 @@ export const EnvironmentNetworkSummary = Type.Object({
   mac_addr: Type.String(),
   vxlan_tag: Type.Integer(),
 })
-export const InstanceProvider = Type.Object({
+const InstanceProvider = Type.Object({
   vendor: Type.String(),
   integration_id: Id,
   location: Type.String(),
 })
-export const InstanceState = stateOf(
+const InstanceState = stateOf(
   ['new', 'starting', 'migrating', 'running', 'stopping', 'stopped', 'failed', 'deleting', 'deleted'],
   {
     health: Type.Optional(nullable(Type.Object({ healthy: nullable(Type.Boolean()), updated: DateTime }))),
     readiness: Type.Optional(nullable(Type.Object({ ready: nullable(Type.Boolean()), updated: DateTime }))),
   },
 )
-export const InstanceAutoScale = Type.Object({ min_ttl: DateTime })
-export const InstanceTrafficDrain = Type.Object({ started: DateTime })
-export const MigrationInstance = Type.Object({ instance_id: Type.String(), server_id: Type.String() })
-export const InstanceMigration = Type.Object({
+const InstanceAutoScale = Type.Object({ min_ttl: DateTime })
+const InstanceTrafficDrain = Type.Object({ started: DateTime })
+const MigrationInstance = Type.Object({ instance_id: Type.String(), server_id: Type.String() })
+const InstanceMigration = Type.Object({
   to: Type.Optional(nullable(MigrationInstance)),
   from: Type.Optional(nullable(MigrationInstance)),
   started: Type.Optional(DateTime),
@@ -47,7 +47,7 @@ export const InstanceMigration = Type.Object({
   key: Type.String(),
   copy_volumes: Type.Boolean(),
 })
-export const InstanceMeta = Type.Object({
+const InstanceMeta = Type.Object({
   node: Type.Optional(
     Type.Object({
       healthy: Type.Optional(Type.Boolean()),

@@ -1,7 +1,7 @@
 import Type, { type Static } from 'typebox'
 import { CreatorScope, Id, Identifier, Lifetime, nullable, stateOf } from './scalar.ts'
 
-export const IntegrationAuth = Type.Object({
+const IntegrationAuth = Type.Object({
   region: Type.Optional(nullable(Type.String())),
   namespace: Type.Optional(nullable(Type.String())),
   api_key: Type.Optional(nullable(Type.String())),
@@ -11,26 +11,26 @@ export const IntegrationAuth = Type.Object({
   client_id: Type.Optional(nullable(Type.String())),
   base64_config: Type.Optional(nullable(Type.String())),
 })
-export const IntegrationState = stateOf(['new', 'verifying', 'live', 'deleting', 'deleted'])
-export const IntegrationAdvancedOptionBoolean = Type.Object({
+const IntegrationState = stateOf(['new', 'verifying', 'live', 'deleting', 'deleted'])
+const IntegrationAdvancedOptionBoolean = Type.Object({
   title: Type.String(),
   key: Type.String(),
   type: Type.Literal('bool'),
   default: Type.Optional(nullable(Type.Boolean())),
 })
-export const IntegrationAdvancedOptionInt = Type.Object({
+const IntegrationAdvancedOptionInt = Type.Object({
   title: Type.String(),
   key: Type.String(),
   type: Type.Literal('int'),
   default: Type.Optional(nullable(Type.Integer())),
 })
-export const IntegrationAdvancedOptionString = Type.Object({
+const IntegrationAdvancedOptionString = Type.Object({
   title: Type.String(),
   key: Type.String(),
   type: Type.Literal('string'),
   default: Type.Optional(nullable(Type.String())),
 })
-export const IntegrationDefinitionField = Type.Object({
+const IntegrationDefinitionField = Type.Object({
   regex: Type.Optional(nullable(Type.String())),
   required: Type.Boolean(),
   name: Type.String(),
@@ -38,7 +38,7 @@ export const IntegrationDefinitionField = Type.Object({
   type: Type.Optional(Type.Enum(['select', 'string', 'int', 'blob'])),
   options: Type.Optional(nullable(Type.Array(Type.String()))),
 })
-export const IntegrationDefinition = Type.Object({
+const IntegrationDefinition = Type.Object({
   vendor: Type.String(),
   name: Type.String(),
   supports_verification: Type.Boolean(),
@@ -75,7 +75,7 @@ export const IntegrationDefinition = Type.Object({
   editable: Type.Boolean(),
   required_fields: Type.Unknown(),
 })
-export const IntegrationMeta = Type.Object({ definition: Type.Optional(IntegrationDefinition) })
+const IntegrationMeta = Type.Object({ definition: Type.Optional(IntegrationDefinition) })
 export const Integration = Type.Object({
   id: Id,
   name: Type.String(),

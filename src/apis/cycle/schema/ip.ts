@@ -1,9 +1,9 @@
 import Type, { type Static } from 'typebox'
 import { Cidr, HubId, Id, IpAddress, nullable, stateOf } from './scalar.ts'
 
-export const IpOptions = Type.Object({ proxy_arp: Type.Optional(nullable(Type.Boolean())) })
-export const IpState = stateOf(['assigning', 'assigned', 'releasing', 'available'])
-export const IpAssignment = Type.Object({
+const IpOptions = Type.Object({ proxy_arp: Type.Optional(nullable(Type.Boolean())) })
+const IpState = stateOf(['assigning', 'assigned', 'releasing', 'available'])
+const IpAssignment = Type.Object({
   container_id: Id,
   instance_id: Id,
   environment_id: Id,

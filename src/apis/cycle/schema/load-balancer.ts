@@ -1,7 +1,7 @@
 import Type from 'typebox'
 import { DateTime, Duration, HybridIdentifier, nullable } from './scalar.ts'
 
-export const HaProxyConfigSet = Type.Object({
+const HaProxyConfigSet = Type.Object({
   frontend: Type.Object({
     mode: Type.Enum(['tcp', 'http']),
     max_connections: nullable(Type.Integer()),
@@ -27,18 +27,18 @@ export const HaProxyConfigSet = Type.Object({
     ),
   }),
 })
-export const HaProxyConfig = Type.Object({
+const HaProxyConfig = Type.Object({
   default: HaProxyConfigSet,
   ports: Type.Record(Type.String(), HaProxyConfigSet),
 })
-export const HaProxyLbType = Type.Object({
+const HaProxyLbType = Type.Object({
   performance: Type.Boolean(),
   ipv4: Type.Boolean(),
   ipv6: Type.Boolean(),
   type: Type.Literal('haproxy'),
   details: nullable(HaProxyConfig),
 })
-export const WafConfig = Type.Object({
+const WafConfig = Type.Object({
   rules: Type.Array(
     Type.Object({
       description: Type.String(),
@@ -67,14 +67,14 @@ export const WafConfig = Type.Object({
     }),
   ),
 })
-export const TcpTransportConfig = Type.Object({
+const TcpTransportConfig = Type.Object({
   type: Type.Literal('tcp'),
   details: Type.Object({
     connections: Type.Record(Type.String(), Type.Unknown()),
     telemetry: Type.Record(Type.String(), Type.Unknown()),
   }),
 })
-export const HttpTransportConfig = Type.Object({
+const HttpTransportConfig = Type.Object({
   type: Type.Literal('http'),
   details: Type.Object({
     connections: Type.Object({ max_idle_conns_per_connection: nullable(Type.Integer()) }),
@@ -85,22 +85,22 @@ export const HttpTransportConfig = Type.Object({
     }),
   }),
 })
-export const UdpTransportConfig = Type.Object({
+const UdpTransportConfig = Type.Object({
   type: Type.Literal('udp'),
   details: Type.Object({ telemetry: Type.Record(Type.String(), Type.Unknown()) }),
 })
-export const TcpRouterConfig = Type.Object({
+const TcpRouterConfig = Type.Object({
   type: Type.Literal('tcp'),
   details: Type.Record(Type.String(), Type.Unknown()),
 })
-export const UdpRouterConfig = Type.Object({
+const UdpRouterConfig = Type.Object({
   type: Type.Literal('udp'),
   details: Type.Record(Type.String(), Type.Unknown()),
 })
 const ContentMod = Type.Object({
   replace: Type.Optional(nullable(Type.Array(Type.Object({ match: Type.String(), value: Type.String() })))),
 })
-export const HttpRouterConfig = Type.Object({
+const HttpRouterConfig = Type.Object({
   type: Type.Literal('http'),
   details: Type.Object({
     redirect: Type.Optional(
@@ -141,7 +141,7 @@ export const HttpRouterConfig = Type.Object({
     ),
   }),
 })
-export const V1LbConfigRouter = Type.Object({
+const V1LbConfigRouter = Type.Object({
   match: Type.Object({
     domains: nullable(Type.Array(Type.String())),
     internal_ports: nullable(Type.Array(Type.Integer())),
@@ -174,7 +174,7 @@ export const V1LbConfigRouter = Type.Object({
     extension: Type.Optional(nullable(Type.Union([TcpRouterConfig, HttpRouterConfig, UdpRouterConfig]))),
   }),
 })
-export const V1LbController = Type.Object({
+const V1LbController = Type.Object({
   identifier: Type.String(),
   port: Type.Integer(),
   waf: Type.Optional(nullable(WafConfig)),
@@ -195,19 +195,19 @@ export const V1LbController = Type.Object({
     ),
   ),
 })
-export const V1LbConfig = Type.Object({
+const V1LbConfig = Type.Object({
   controllers: Type.Array(V1LbController),
   controller_template: Type.Optional(nullable(V1LbController)),
   waf: Type.Optional(nullable(WafConfig)),
 })
-export const V1LbType = Type.Object({
+const V1LbType = Type.Object({
   performance: Type.Boolean(),
   ipv4: Type.Boolean(),
   ipv6: Type.Boolean(),
   type: Type.Literal('v1'),
   details: V1LbConfig,
 })
-export const DefaultLbType = Type.Object({
+const DefaultLbType = Type.Object({
   performance: Type.Boolean(),
   ipv4: Type.Boolean(),
   ipv6: Type.Boolean(),

@@ -13,8 +13,8 @@ import {
   stateOf,
 } from './scalar.ts'
 
-export const NetworkState = stateOf(['live', 'deleting', 'deleted'])
-export const NetworkL2DhcpDetails = Type.Object({
+const NetworkState = stateOf(['live', 'deleting', 'deleted'])
+const NetworkL2DhcpDetails = Type.Object({
   method: Type.Literal('dhcp'),
   details: Type.Optional(Type.Object({}, { maxProperties: 0 })),
 })
@@ -23,14 +23,14 @@ const StaticNetwork = Type.Object({
   usable: Type.String(),
   gateway: Type.Optional(nullable(Type.String())),
 })
-export const NetworkL2StaticDetails = Type.Object({
+const NetworkL2StaticDetails = Type.Object({
   method: Type.Literal('static'),
   details: Type.Object({
     ipv4: Type.Optional(nullable(StaticNetwork)),
     ipv6: Type.Optional(nullable(StaticNetwork)),
   }),
 })
-export const NetworkL2 = Type.Object({
+const NetworkL2 = Type.Object({
   domain: Type.Optional(nullable(L2Domain)),
   location_ids: Type.Array(Id),
   vid: Type.Optional(nullable(Type.Integer())),
@@ -38,7 +38,7 @@ export const NetworkL2 = Type.Object({
   routes: Type.Optional(Type.Array(Type.Object({ network: Cidr, gateway: Type.Optional(IpAddress) }))),
   ips: Type.Union([NetworkL2DhcpDetails, NetworkL2StaticDetails]),
 })
-export const NetworkPrivacySettings = Type.Object({
+const NetworkPrivacySettings = Type.Object({
   vxlan_tag: Type.Integer(),
   subnet: Type.String(),
   mac_addr_suffix: Type.Integer(),

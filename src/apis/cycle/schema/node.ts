@@ -5,7 +5,7 @@ const NODE_STATES = ['new', 'offline', 'authorizing', 'online', 'decommissioned'
 export const NodeState = stateOf(NODE_STATES, {
   desired: Type.Optional(nullable(Type.Enum([...NODE_STATES]))),
 })
-export const ServerStatsNetwork = Type.Object({
+const ServerStatsNetwork = Type.Object({
   interfaces: Type.Optional(
     Type.Record(
       Type.String(),
@@ -24,11 +24,11 @@ export const ServerStatsNetwork = Type.Object({
   external_ipv4: Type.String(),
   external_ipv6: Type.String(),
 })
-export const ServerStatsUptime = Type.Object({
+const ServerStatsUptime = Type.Object({
   seconds: Type.Optional(Type.Number()),
   cpu_idle: Type.Optional(Type.Number()),
 })
-export const ServerStatsCpuUsage = Type.Object({
+const ServerStatsCpuUsage = Type.Object({
   user: Type.Optional(Type.Integer()),
   nice: Type.Optional(Type.Integer()),
   system: Type.Optional(Type.Integer()),
@@ -40,7 +40,7 @@ export const ServerStatsCpuUsage = Type.Object({
   guest: Type.Optional(Type.Integer()),
   guest_nice: Type.Optional(Type.Integer()),
 })
-export const ServerStatsCpu = Type.Object({
+const ServerStatsCpu = Type.Object({
   physical_cpus: Type.Optional(Type.Integer()),
   cores: Type.Optional(Type.Integer()),
   threads: Type.Optional(Type.Integer()),
@@ -50,17 +50,17 @@ export const ServerStatsCpu = Type.Object({
   usage: Type.Optional(ServerStatsCpuUsage),
   virtualization: Type.Optional(Type.Boolean()),
 })
-export const ServerStatsLoad = Type.Object({
+const ServerStatsLoad = Type.Object({
   avg1m: Type.Number(),
   avg5m: Type.Number(),
   avg15m: Type.Number(),
 })
-export const ServerStatsRam = Type.Object({
+const ServerStatsRam = Type.Object({
   available: Type.Integer(),
   free: Type.Integer(),
   total: Type.Integer(),
 })
-export const ServerStatsStorage = Type.Object({
+const ServerStatsStorage = Type.Object({
   volume_groups: Type.Record(
     Type.String(),
     Type.Object({
@@ -90,19 +90,19 @@ export const ServerStatsStorage = Type.Object({
     }),
   ),
 })
-export const ServerStatsOs = Type.Object({
+const ServerStatsOs = Type.Object({
   release: Type.Optional(Type.String()),
   kernel: Type.Optional(Type.String()),
   hostname: Type.Optional(Type.String()),
 })
-export const ServerStatsVendor = Type.Object({
+const ServerStatsVendor = Type.Object({
   system_vendor: Type.Optional(Type.String()),
   board_vendor: Type.Optional(Type.String()),
   board_name: Type.Optional(Type.String()),
   board_serial: Type.Optional(Type.String()),
   bios_vendor: Type.Optional(Type.String()),
 })
-export const ServerStatsVersions = Type.Object({ services: Type.Record(Type.String(), Type.String()) })
+const ServerStatsVersions = Type.Object({ services: Type.Record(Type.String(), Type.String()) })
 export const NodeMetaStats = Type.Object({
   network: ServerStatsNetwork,
   uptime: ServerStatsUptime,

@@ -1,7 +1,7 @@
 import Type, { type Static } from 'typebox'
 import { CreatorScope, DateTime, HubId, Id, nullable, stateOf } from './scalar.ts'
 
-export const DnsRecordTypes = Type.Object({
+const DnsRecordTypes = Type.Object({
   a: Type.Optional(Type.Object({ ip: Type.String() })),
   aaaa: Type.Optional(Type.Object({ ip: Type.String() })),
   cname: Type.Optional(Type.Object({ domain: Type.String() })),
@@ -40,15 +40,15 @@ export const DnsRecordTypes = Type.Object({
     }),
   ),
 })
-export const DnsRecordTlsCertificate = Type.Object({
+const DnsRecordTlsCertificate = Type.Object({
   id: Id,
   generated: DateTime,
   wildcard_child: Type.Boolean(),
   user_supplied: Type.Boolean(),
   expires: Type.Optional(DateTime),
 })
-export const DnsRecordState = stateOf(['pending', 'live', 'deleting', 'deleted'])
-export const RecordEvents = Type.Record(Type.String(), DateTime)
+const DnsRecordState = stateOf(['pending', 'live', 'deleting', 'deleted'])
+const RecordEvents = Type.Record(Type.String(), DateTime)
 export const DnsRecord = Type.Object({
   id: Id,
   hub_id: HubId,

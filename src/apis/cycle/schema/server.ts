@@ -2,7 +2,7 @@ import Type, { type Static } from 'typebox'
 import { NodeMetaStats, NodeState } from './node.ts'
 import { CreatorScope, DateTime, HubId, Id, StateCountSummary, nullable, stateOf } from './scalar.ts'
 
-export const ServerSharedFileSystems = Type.Object({
+const ServerSharedFileSystems = Type.Object({
   mounts: Type.Optional(
     nullable(
       Type.Record(
@@ -13,7 +13,7 @@ export const ServerSharedFileSystems = Type.Object({
   ),
   directories: Type.Optional(nullable(Type.Record(Type.String(), Type.Unknown()))),
 })
-export const ServerProvider = Type.Object({
+const ServerProvider = Type.Object({
   vendor: Type.String(),
   integration_id: Id,
   model: Type.String(),
@@ -31,12 +31,12 @@ export const ServerProvider = Type.Object({
     }),
   ),
 })
-export const ServerFeatures = Type.Object({
+const ServerFeatures = Type.Object({
   sftp: Type.Boolean(),
   base_volume_gb: Type.Optional(nullable(Type.Integer())),
   gateway: Type.Optional(nullable(Type.Object({ type: Type.Enum(['bgp', 'static']) }))),
 })
-export const ServerConstraints = Type.Object({
+const ServerConstraints = Type.Object({
   tags: Type.Array(Type.String()),
   allow: Type.Object({
     pool: Type.Boolean(),
@@ -45,7 +45,7 @@ export const ServerConstraints = Type.Object({
     overcommit_multiple: Type.Optional(nullable(Type.Integer())),
   }),
 })
-export const ServerState = stateOf([
+const ServerState = stateOf([
   'new',
   'provisioning',
   'configuring',
@@ -54,7 +54,7 @@ export const ServerState = stateOf([
   'deleting',
   'deleted',
 ])
-export const ServerMeta = Type.Object({
+const ServerMeta = Type.Object({
   node: Type.Optional(
     Type.Object({
       last_checkin: DateTime,

@@ -2,14 +2,14 @@ import Type, { type Static } from 'typebox'
 import { LoadBalancerConfig } from './load-balancer.ts'
 import { Duration, nullable } from './scalar.ts'
 
-export const LoadBalancerEnvironmentService = Type.Object({
+const LoadBalancerEnvironmentService = Type.Object({
   enable: Type.Boolean(),
   container_id: nullable(Type.String()),
   high_availability: Type.Boolean(),
   auto_update: Type.Optional(Type.Boolean()),
   config: Type.Optional(nullable(LoadBalancerConfig)),
 })
-export const DiscoveryConfig = Type.Object({
+const DiscoveryConfig = Type.Object({
   empty_set_delay: Type.Optional(nullable(Duration)),
   hosts: Type.Optional(
     nullable(
@@ -29,14 +29,14 @@ export const DiscoveryConfig = Type.Object({
   ),
   domain_suffix: Type.Optional(nullable(Type.String())),
 })
-export const DiscoveryEnvironmentService = Type.Object({
+const DiscoveryEnvironmentService = Type.Object({
   enable: Type.Boolean(),
   container_id: Type.String(),
   high_availability: Type.Boolean(),
   auto_update: Type.Optional(Type.Boolean()),
   config: Type.Optional(nullable(DiscoveryConfig)),
 })
-export const VpnEnvironmentService = Type.Object({
+const VpnEnvironmentService = Type.Object({
   enable: Type.Boolean(),
   container_id: Type.String(),
   auto_update: Type.Optional(Type.Boolean()),
@@ -55,16 +55,16 @@ export const VpnEnvironmentService = Type.Object({
   ),
   high_availability: Type.Boolean(),
 })
-export const SchedulerAccessKey = Type.Object({
+const SchedulerAccessKey = Type.Object({
   name: Type.String(),
   secret: Type.String(),
   ips: Type.Optional(Type.Array(Type.String())),
 })
-export const SchedulerConfig = Type.Object({
+const SchedulerConfig = Type.Object({
   public: Type.Boolean(),
   access_keys: Type.Optional(Type.Array(SchedulerAccessKey)),
 })
-export const SchedulerEnvironmentService = Type.Object({
+const SchedulerEnvironmentService = Type.Object({
   enable: Type.Boolean(),
   container_id: nullable(Type.String()),
   high_availability: Type.Optional(Type.Boolean()),
@@ -72,7 +72,7 @@ export const SchedulerEnvironmentService = Type.Object({
   config: Type.Optional(nullable(SchedulerConfig)),
   high_availablity: Type.Boolean(),
 })
-export const GatewayEnvironmentService = Type.Object({
+const GatewayEnvironmentService = Type.Object({
   enable: Type.Boolean(),
   container_id: Type.String(),
   high_availability: Type.Boolean(),

@@ -2,8 +2,8 @@ import Type, { type Static } from 'typebox'
 import { Duration, Id, nullable } from './scalar.ts'
 
 export const TOKEN_LENGTH_MAX = 4096
-export const CACHE_KEY_LENGTH_MAX = 512
-export const CACHE_VALUE_LENGTH_MAX = 262_144
+const CACHE_KEY_LENGTH_MAX = 512
+const CACHE_VALUE_LENGTH_MAX = 262_144
 
 const FunctionRun = Type.Object({
   token: Type.String({

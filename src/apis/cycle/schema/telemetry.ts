@@ -1,7 +1,7 @@
 import Type, { type Static } from 'typebox'
 import { DateTime, HubId, Id, Identifier, nullable } from './scalar.ts'
 
-export const LoadBalancerTelemetryRouterMetrics = Type.Object({
+const LoadBalancerTelemetryRouterMetrics = Type.Object({
   destinations: Type.Record(
     Type.String(),
     Type.Object({
@@ -27,11 +27,11 @@ export const LoadBalancerTelemetryRouterMetrics = Type.Object({
     }),
   ),
 })
-export const LoadBalancerTelemetryUrlRequestHandler = Type.Object({
+const LoadBalancerTelemetryUrlRequestHandler = Type.Object({
   hits: Type.Integer(),
   timing_ms: Type.Integer(),
 })
-export const LoadBalancerTelemetryUrlMetrics = Type.Object({
+const LoadBalancerTelemetryUrlMetrics = Type.Object({
   destinations: Type.Record(
     Type.String(),
     Type.Object({
@@ -55,7 +55,7 @@ export const LoadBalancerTelemetryUrlMetrics = Type.Object({
     }),
   ),
 })
-export const LoadBalancerTelemetryControllerMetrics = Type.Object({
+const LoadBalancerTelemetryControllerMetrics = Type.Object({
   disconnects: Type.Object({
     no_error: Type.Integer(),
     request_invalid: Type.Integer(),
@@ -84,7 +84,7 @@ export const LoadBalancerTelemetrySnapshot = Type.Object({
   cumulative: Counted,
 })
 export type LoadBalancerTelemetrySnapshot = Static<typeof LoadBalancerTelemetrySnapshot>
-export const CpuSnapshot = Type.Object({
+const CpuSnapshot = Type.Object({
   num_cores: Type.Integer(),
   usage: Type.Object({ total: Type.Integer(), kernel: Type.Integer(), user: Type.Number() }),
   throttling: Type.Object({
@@ -93,24 +93,24 @@ export const CpuSnapshot = Type.Object({
     throttled_time: Type.Optional(Type.Integer()),
   }),
 })
-export const MemoryData = Type.Object({
+const MemoryData = Type.Object({
   usage: Type.Optional(Type.Number()),
   max_usage: Type.Optional(Type.Number()),
   fail_count: Type.Optional(Type.Number()),
   limit: Type.Optional(Type.Number()),
 })
-export const MemorySnapshot = Type.Object({
+const MemorySnapshot = Type.Object({
   cache: Type.Optional(Type.Number()),
   usage: Type.Optional(MemoryData),
   swap_usage: Type.Optional(MemoryData),
   kernel_usage: Type.Optional(MemoryData),
   kernel_tcp_usage: Type.Optional(MemoryData),
 })
-export const ProcessesSnapshot = Type.Object({
+const ProcessesSnapshot = Type.Object({
   current: Type.Optional(Type.Number()),
   limit: Type.Optional(Type.Number()),
 })
-export const NetworkSnapshot = Type.Object({
+const NetworkSnapshot = Type.Object({
   interfaces: Type.Array(
     Type.Object({
       name: Type.String(),
@@ -125,7 +125,7 @@ export const NetworkSnapshot = Type.Object({
     }),
   ),
 })
-export const HugeTlb = Type.Object({
+const HugeTlb = Type.Object({
   usage: Type.Optional(Type.Integer()),
   max: Type.Optional(Type.Integer()),
   fail_count: Type.Optional(Type.Integer()),

@@ -4,108 +4,108 @@ import { DnsRecord } from './record.ts'
 import { CreatorScope, DateTime, Duration, HubId, Id, Identifier, nullable, stateOf } from './scalar.ts'
 import { Server } from './server.ts'
 
-export const VirtualMachineNetworkConfig = Type.Object({
+const VirtualMachineNetworkConfig = Type.Object({
   public: Type.Enum(['enable', 'disable', 'egress-only', 'environment-limited']),
   hostname: Type.String(),
   ports: Type.Optional(nullable(Type.Array(Type.String()))),
   egress_via_gateway: Type.Boolean(),
 })
-export const VirtualMachineDeployTags = Type.Object({
+const VirtualMachineDeployTags = Type.Object({
   any: Type.Optional(nullable(Type.Array(Type.String()))),
   all: Type.Optional(nullable(Type.Array(Type.String()))),
 })
-export const VirtualMachineNodeConstraints = Type.Object({ tags: VirtualMachineDeployTags })
-export const VirtualMachineDeployConstraints = Type.Object({
+const VirtualMachineNodeConstraints = Type.Object({ tags: VirtualMachineDeployTags })
+const VirtualMachineDeployConstraints = Type.Object({
   node: Type.Optional(nullable(VirtualMachineNodeConstraints)),
   secrets: Type.Optional(nullable(Type.Array(Type.String()))),
   containers: Type.Optional(nullable(Type.Array(Type.String()))),
 })
-export const VirtualMachineShutdownPolicy = Type.Object({
+const VirtualMachineShutdownPolicy = Type.Object({
   graceful_timeout: Type.Optional(nullable(Duration)),
 })
-export const VirtualMachineStartupPolicy = Type.Object({ delay: Type.Optional(nullable(Duration)) })
-export const VirtualMachineTelemetryConfig = Type.Object({
+const VirtualMachineStartupPolicy = Type.Object({ delay: Type.Optional(nullable(Duration)) })
+const VirtualMachineTelemetryConfig = Type.Object({
   retention: Type.Optional(nullable(Duration)),
   interval: Type.Optional(nullable(Duration)),
   disable: Type.Boolean(),
 })
-export const VirtualMachineDeployConfig = Type.Object({
+const VirtualMachineDeployConfig = Type.Object({
   constraints: Type.Optional(nullable(VirtualMachineDeployConstraints)),
   shutdown: Type.Optional(nullable(VirtualMachineShutdownPolicy)),
   startup: Type.Optional(nullable(VirtualMachineStartupPolicy)),
   telemetry: Type.Optional(nullable(VirtualMachineTelemetryConfig)),
 })
-export const VirtualMachineRamResources = Type.Object({
+const VirtualMachineRamResources = Type.Object({
   limit: Type.String(),
   allocate: Type.Optional(nullable(Type.Boolean())),
 })
-export const VirtualMachineCpuResources = Type.Object({
+const VirtualMachineCpuResources = Type.Object({
   cores: Type.Optional(
     nullable(Type.Object({ number: Type.Integer(), allocate: Type.Optional(nullable(Type.Boolean())) })),
   ),
   cpus: Type.Optional(nullable(Type.String())),
 })
-export const VirtualMachineResourcesConfig = Type.Object({
+const VirtualMachineResourcesConfig = Type.Object({
   ram: VirtualMachineRamResources,
   cpu: VirtualMachineCpuResources,
 })
-export const VirtualMachineCpuConfigDefault = Type.Object({
+const VirtualMachineCpuConfigDefault = Type.Object({
   type: Type.Enum(['host', 'qemu32', 'qemu64', 'kvm64']),
   details: Type.Object({}),
 })
-export const VirtualMachineCpuConfigCustom = Type.Object({
+const VirtualMachineCpuConfigCustom = Type.Object({
   type: Type.Literal('custom'),
   details: Type.Object({
     model: Type.String(),
     feature_flags: Type.Optional(nullable(Type.Array(Type.String()))),
   }),
 })
-export const VirtualMachineRuntimeConfigHardware = Type.Object({
+const VirtualMachineRuntimeConfigHardware = Type.Object({
   machine_type: Type.Optional(nullable(Type.Enum(['pc', 'q35', 'microvm']))),
   cpu: Type.Union([VirtualMachineCpuConfigDefault, VirtualMachineCpuConfigCustom]),
 })
-export const VirtualMachineAttachmentTypeIso = Type.Object({
+const VirtualMachineAttachmentTypeIso = Type.Object({
   type: Type.Literal('iso'),
   details: Type.Object({ url: Type.String() }),
 })
-export const VirtualMachineRuntimeConfigAttachment = VirtualMachineAttachmentTypeIso
-export const VirtualMachineRuntimeConfig = Type.Object({
+const VirtualMachineRuntimeConfigAttachment = VirtualMachineAttachmentTypeIso
+const VirtualMachineRuntimeConfig = Type.Object({
   hardware: Type.Optional(nullable(VirtualMachineRuntimeConfigHardware)),
   attach: Type.Optional(nullable(Type.Array(VirtualMachineRuntimeConfigAttachment))),
   os_flavor: Type.Optional(Type.Enum(['linux', 'unix', 'windows'])),
 })
-export const VirtualMachineConfig = Type.Object({
+const VirtualMachineConfig = Type.Object({
   network: VirtualMachineNetworkConfig,
   deploy: VirtualMachineDeployConfig,
   resources: VirtualMachineResourcesConfig,
   runtime: Type.Optional(nullable(VirtualMachineRuntimeConfig)),
 })
-export const VirtualMachineImageSourceUrl = Type.Object({
+const VirtualMachineImageSourceUrl = Type.Object({
   type: Type.Literal('url'),
   details: Type.Object({ url: Type.String() }),
 })
-export const VirtualMachineImageSourceIpxe = Type.Object({
+const VirtualMachineImageSourceIpxe = Type.Object({
   type: Type.Literal('ipxe'),
   details: Type.Object({
     chain_url: Type.Optional(nullable(Type.String())),
     script: Type.Optional(nullable(Type.String())),
   }),
 })
-export const VirtualMachineImageSourceBase = Type.Object({
+const VirtualMachineImageSourceBase = Type.Object({
   type: Type.Literal('base'),
   details: Type.Object({ identifier: Type.String() }),
 })
-export const VirtualMachineImageSourceExternalVolume = Type.Object({
+const VirtualMachineImageSourceExternalVolume = Type.Object({
   type: Type.Literal('external-volume'),
   details: Type.Object({ identifier: Type.Optional(nullable(Identifier)), id: Type.Optional(nullable(Id)) }),
 })
-export const VirtualMachineImage = Type.Union([
+const VirtualMachineImage = Type.Union([
   VirtualMachineImageSourceUrl,
   VirtualMachineImageSourceIpxe,
   VirtualMachineImageSourceBase,
   VirtualMachineImageSourceExternalVolume,
 ])
-export const VirtualMachineVolumeConfig = Type.Object({
+const VirtualMachineVolumeConfig = Type.Object({
   local: Type.Optional(
     nullable(
       Type.Object({
@@ -119,13 +119,13 @@ export const VirtualMachineVolumeConfig = Type.Object({
   identifier: Identifier,
   read_only: Type.Boolean(),
 })
-export const VirtualMachineVolume = Type.Object({
+const VirtualMachineVolume = Type.Object({
   id: Id,
   hash: Type.String(),
   config: VirtualMachineVolumeConfig,
   removed: Type.Optional(nullable(DateTime)),
 })
-export const VirtualMachineState = stateOf([
+const VirtualMachineState = stateOf([
   'new',
   'starting',
   'configuring',
@@ -135,7 +135,7 @@ export const VirtualMachineState = stateOf([
   'deleting',
   'deleted',
 ])
-export const VirtualMachineMeta = Type.Object({
+const VirtualMachineMeta = Type.Object({
   domains: Type.Optional(
     nullable(Type.Array(Type.Object({ fqdn: Type.String(), record: Type.Optional(nullable(DnsRecord)) }))),
   ),
