@@ -1,7 +1,7 @@
 import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
-import { event, turnOf } from '#cloud/inside/event.kind.ts'
+import { changedState, event, turnOf } from '#cloud/inside/event.kind.ts'
 import { HOST_ADVICE, statusWord } from '#cloud/states.ts'
 
 /**
@@ -53,11 +53,7 @@ export const domain = defineKind({
     const { from, to, isWish } = turnOf(before, after)
     const of = to ?? from
     if (!of || (!isWish && from?.status.state === to?.status.state)) return []
-    const turn = {
-      ...(from ? { from: from.status.state } : {}),
-      ...(to ? { to: to.status.state } : {}),
-      of: of.name,
-    }
+    const turn = { ...changedState(from, to), of: of.name }
     const isVerified = from && to && to.status.state === 'verified'
     return [event(isVerified ? 'domain.verified' : 'domain.changed', of.id, turn)]
   },

@@ -1,7 +1,7 @@
 import Type from 'typebox'
 import { defineKind, type KindEvent } from '#engine/kind.ts'
 import type { Resource, ResourceOf } from '#engine/resource.ts'
-import { event, turnOf } from '#cloud/inside/event.kind.ts'
+import { changedState, event, turnOf } from '#cloud/inside/event.kind.ts'
 import { LEADING_STATES, statusWord } from '#cloud/states.ts'
 
 export const TUNNEL_PROTOCOLS = ['http', 'https', 'ssh', 'tcp', 'udp'] as const
@@ -58,8 +58,7 @@ export function leadEvents<
   return [
     event('domain.records.changed', of.spec.under ?? of.id, {
       of: hostname,
-      ...(from ? { from: from.status.state } : {}),
-      ...(to ? { to: to.status.state } : {}),
+      ...changedState(from, to),
       vpcs: [vpc],
       workloads: [...new Set(workloads)],
     }),

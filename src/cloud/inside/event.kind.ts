@@ -25,6 +25,16 @@ export function turnOf<R extends Resource>(
   return { from, to, isWish: from?.generation !== to?.generation }
 }
 
+type Stated = { readonly status: { readonly state: string } }
+/** `from` and `to` of the state, as far as there are any. */
+export const changedState = (
+  from: Stated | undefined,
+  to: Stated | undefined,
+): { readonly from?: string; readonly to?: string } => ({
+  ...(from ? { from: from.status.state } : {}),
+  ...(to ? { to: to.status.state } : {}),
+})
+
 /** `from` and `to` of one field of the wish, as far as there are any. */
 export const changed = <F extends string>(
   from: { readonly spec: { readonly [K in F]?: unknown } } | undefined,
