@@ -1,6 +1,5 @@
 import type { Engine } from '#engine/engine.ts'
 import type { StoredRecord } from '#engine/store.ts'
-import { attemptOf } from '#cloud/compute/replica.kind.ts'
 import { certificate } from '#cloud/edge/certificate.kind.ts'
 import { route } from '#cloud/edge/route.kind.ts'
 import { tunnel } from '#cloud/edge/tunnel.kind.ts'
@@ -8,6 +7,7 @@ import type { EventBody } from './event.kind.ts'
 import type { InsideEvent, Instance } from './inside.ts'
 import type { Everything, Sight } from './sight.ts'
 import type { createTail } from './tail.ts'
+import { goodAttempts } from './token.ts'
 
 /** Event records of these words are for workloads; others are for people. */
 const WORDS: ReadonlySet<string> = new Set([
@@ -66,11 +66,11 @@ export function createEvents(
     how: { readonly after?: string },
     signal: AbortSignal,
   ): AsyncGenerator<InsideEvent> {
-    const good = new Set([attemptOf(of.replica), of.replica.status.attempt])
+    const good = new Set(goodAttempts(of.replica))
     const see = async (): Promise<ReadonlySet<string>> => new Set([of.vpc.id, ...(await sight.joinedIds(of))])
     const isGood = async (): Promise<boolean> => {
       const now = await sight.instance(of.replica.id)
-      return now !== undefined && (good.has(attemptOf(now.replica)) || good.has(now.replica.status.attempt))
+      return now !== undefined && goodAttempts(now.replica).some((it) => good.has(it))
     }
     const wants = ({ tenant, what }: StoredRecord): boolean => tenant === of.tenant.id && WORDS.has(what)
     let visible = await see()

@@ -6,7 +6,7 @@ import type { Engine } from '#engine/engine.ts'
 import type { Kind } from '#engine/kind.ts'
 import { ALL, PLATFORM, type Resource } from '#engine/resource.ts'
 import type { ListQuery } from '#engine/store.ts'
-import { attemptOf, replica, type Replica } from '#cloud/compute/replica.kind.ts'
+import { replica, type Replica } from '#cloud/compute/replica.kind.ts'
 import { SERVICES, workload, type Workload } from '#cloud/compute/workload.kind.ts'
 import { tenant } from '#cloud/identity/tenant.kind.ts'
 import { address6Of, cidr6Of, macOf } from '#cloud/network/addresses.driver.ts'
@@ -14,7 +14,7 @@ import { subnet, type Subnet } from '#cloud/network/subnet.kind.ts'
 import { vpc, type Vpc } from '#cloud/network/vpc.kind.ts'
 import type { Environment, Instance, PlacedReplica, PlacedWorkload } from './inside.ts'
 import { network, type Network } from './network.kind.ts'
-import type { Tokens } from './token.ts'
+import { goodAttempts, type Tokens } from './token.ts'
 
 /** Every page of a list, oldest first. */
 export type Everything = <S extends TSchema, T extends TSchema>(
@@ -186,9 +186,7 @@ export function createSight(engine: Engine, everything: Everything, tokens: Toke
       if (!bearer) return undefined
       const it = await instance(bearer.replica)
       if (!it) return 'expired'
-      // Until the container of before is gone it is still that replica.
-      const good = [attemptOf(it.replica), it.replica.status.attempt]
-      return good.includes(bearer.attempt) ? it : 'expired'
+      return goodAttempts(it.replica).includes(bearer.attempt) ? it : 'expired'
     },
     workloadOf,
     networks,

@@ -8,6 +8,12 @@ const PURPOSE = 'instance token'
 /** Whose container a token was made for. */
 export type Bearer = { readonly replica: string; readonly attempt: number }
 
+/** The attempts whose tokens are good: until the container of before is gone it is still that replica. */
+export const goodAttempts = (it: Pick<Replica, 'spec' | 'status'>): readonly (number | undefined)[] => [
+  attemptOf(it),
+  it.status.attempt,
+]
+
 /**
  * Tokens of replicas: made from the replica, its attempt and a key that only the cloud process has, so that they are kept
  * nowhere and are the same after a restart.
