@@ -1,3 +1,4 @@
+import { createFence } from '#lib/fence.ts'
 import type { FrontCertificate, FrontDriver } from './front.driver.ts'
 import { forgetting } from './fronts.ts'
 
@@ -12,27 +13,32 @@ export type Handover = {
 
 export function createHandover(front: FrontDriver): Handover {
   const applied = new Map<string, { text: string; generation: number }>()
+  const fence = createFence()
   return {
-    async put(certificate, signal) {
-      const { id } = certificate
-      const text = JSON.stringify(certificate)
-      const had = applied.get(id)
-      if (had?.text === text) return
-      const seen =
-        had?.generation ?? (await front.list(signal)).certificates.find((it) => it.id === id)?.generation ?? 0
-      const generation = seen + 1
-      // Not known until it is answered: a call that fails may be done all the same.
-      applied.set(id, { text: '', generation })
-      await forgetting(
-        () => void applied.delete(id),
-        front.applyCertificate({ ...certificate, generation }, signal),
-      )
-      applied.set(id, { text, generation })
-    },
-    async remove(id, signal) {
-      applied.delete(id)
-      await front.removeCertificate(id, signal)
-    },
+    put: (certificate, signal) =>
+      fence.write(certificate.id, async () => {
+        const { id } = certificate
+        const text = JSON.stringify(certificate)
+        const had = applied.get(id)
+        if (had?.text === text) return
+        const seen =
+          had?.generation ??
+          (await front.list(signal)).certificates.find((it) => it.id === id)?.generation ??
+          0
+        const generation = seen + 1
+        // Not known until it is answered: a call that fails may be done all the same.
+        applied.set(id, { text: '', generation })
+        await forgetting(
+          () => void applied.delete(id),
+          front.applyCertificate({ ...certificate, generation }, signal),
+        )
+        applied.set(id, { text, generation })
+      }),
+    remove: (id, signal) =>
+      fence.remove(id, async () => {
+        applied.delete(id)
+        await front.removeCertificate(id, signal)
+      }),
     distrust: (id) => void applied.delete(id),
   }
 }
