@@ -15,13 +15,12 @@ const status =
   (field: string): Column['cell'] =>
   (it) =>
     text(it.status[field])
-/** The name of a resource that a field refers to; its id where the name is not known. */
+/** The name of a resource; its id where the name is not known. */
+const nameOf = (id: unknown, names: Names): string => names.get(text(id)) ?? text(id)
 const named =
   (field: string): Column['cell'] =>
-  (it, names) => {
-    const id = text(it.spec[field])
-    return names.get(id) ?? id
-  }
+  (it, names) =>
+    nameOf(it.spec[field], names)
 const yesNo =
   (field: string): Column['cell'] =>
   (it) =>
@@ -43,7 +42,9 @@ export function stateOf(it: Resource): string {
 const state: Column = { title: 'STATE', cell: stateOf }
 const column = (title: string, cell: Column['cell']): Column => ({ title, cell })
 
-const tenantColumn = column('TENANT', (it, names) => names.get(it.tenant) ?? it.tenant)
+const message = column('MESSAGE', status('message'))
+const inVpc = column('VPC', named('vpc'))
+const tenantColumn = column('TENANT', (it, names) => nameOf(it.tenant, names))
 
 const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
   tenant: [
@@ -59,16 +60,11 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     column('IPV6', spec('range6')),
     column('EXTERNAL', spec('natAddress')),
   ],
-  subnet: [
-    state,
-    column('VPC', named('vpc')),
-    column('CIDR', spec('cidr')),
-    column('GATEWAY', spec('gateway')),
-  ],
+  subnet: [state, inVpc, column('CIDR', spec('cidr')), column('GATEWAY', spec('gateway'))],
   workload: [
     state,
     column('READY', (it) => `${text(it.status['ready'])}/${text(it.status['desired'])}`),
-    column('VPC', named('vpc')),
+    inVpc,
     column('ADDRESS', spec('vip')),
     column('EXTERNAL', spec('externalAddress')),
     column('IMAGE', spec('image')),
@@ -79,42 +75,27 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     column('RESTARTS', status('restarts')),
     column('WORKLOAD', named('workload')),
     column('ADDRESS', spec('address')),
-    column('MESSAGE', status('message')),
+    message,
   ],
-  'security-group': [state, column('VPC', named('vpc')), column('RULES', count('rules'))],
-  'route-table': [
-    state,
-    column('VPC', named('vpc')),
-    column('SUBNETS', count('subnets')),
-    column('ROUTES', count('routes')),
-  ],
-  'internet-gateway': [column('VPC', named('vpc'))],
+  'security-group': [state, inVpc, column('RULES', count('rules'))],
+  'route-table': [state, inVpc, column('SUBNETS', count('subnets')), column('ROUTES', count('routes'))],
+  'internet-gateway': [inVpc],
   'elastic-ip': [state, column('ADDRESS', spec('address')), column('WORKLOAD', named('workload'))],
   'nat-gateway': [
     state,
-    column('VPC', named('vpc')),
+    inVpc,
     column('SUBNET', named('subnet')),
     column('ADDRESS', spec('address')),
-    column('MESSAGE', status('message')),
+    message,
   ],
-  peering: [
-    state,
-    column('VPC', named('vpc')),
-    column('PEER', named('peer')),
-    column('MESSAGE', status('message')),
-  ],
+  peering: [state, inVpc, column('PEER', named('peer')), message],
   volume: [
     state,
     column('GIB', spec('sizeGib')),
-    column('WORKLOAD', (it, names) => names.get(text(it.status['workload'])) ?? text(it.status['workload'])),
-    column('MESSAGE', status('message')),
+    column('WORKLOAD', (it, names) => nameOf(it.status['workload'], names)),
+    message,
   ],
-  snapshot: [
-    state,
-    column('VOLUME', spec('volumeName')),
-    column('GIB', spec('sizeGib')),
-    column('MESSAGE', status('message')),
-  ],
+  snapshot: [state, column('VOLUME', spec('volumeName')), column('GIB', spec('sizeGib')), message],
   'ssh-key': [column('FINGERPRINT', spec('fingerprint'))],
   domain: [state],
   tunnel: [
@@ -123,14 +104,14 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     column('PROTOCOL', spec('protocol')),
     column('WORKLOAD', named('workload')),
     column('PORT', spec('port')),
-    column('MESSAGE', status('message')),
+    message,
   ],
   'service-tunnel': [
     state,
     column('HOSTNAME', spec('hostname')),
     column('SERVICE', spec('service')),
     column('PORT', spec('port')),
-    column('MESSAGE', status('message')),
+    message,
   ],
   route: [
     state,
@@ -138,14 +119,14 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     column('PATH', spec('pathPrefix')),
     column('PROTOCOL', spec('protocol')),
     column('TARGETS', count('targets')),
-    column('MESSAGE', status('message')),
+    message,
   ],
   certificate: [
     state,
     column('NAMES', (it) => ((it.spec['names'] as readonly string[] | undefined) ?? []).join(',')),
     column('SOURCE', spec('source')),
     column('UNTIL', (it) => day(it.status['notAfter'])),
-    column('MESSAGE', status('message')),
+    message,
   ],
   user: [column('ADMIN', yesNo('admin')), column('TENANTS', count('memberships'))],
   membership: [column('USER', spec('user')), column('ROLE', spec('role'))],
@@ -164,13 +145,13 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
   ],
   network: [column('VPCS', count('members'))],
   'scoped-variable': [
-    column('VPC', named('vpc')),
+    inVpc,
     column('ACCESS', (it) => Object.keys((it.spec['access'] as object | undefined) ?? {}).join(',')),
     column('SOURCE', (it) =>
       it.spec['url'] === undefined ? (it.spec['value'] === undefined ? 'secret' : 'value') : 'url',
     ),
   ],
-  'vpn-user': [column('VPC', named('vpc')), column('LAST LOGIN', (it) => day(it.spec['lastLoginAt']))],
+  'vpn-user': [inVpc, column('LAST LOGIN', (it) => day(it.spec['lastLoginAt']))],
   integration: [column('VENDOR', spec('vendor')), column('REGION', spec('region'))],
   'registry-credential': [column('SERVER', spec('server')), column('USER', spec('username'))],
 }
