@@ -44,13 +44,15 @@ export const suffixOf = (vpcName: string): string => `${vpcName}.internal`
 /** What the VPC's router must do; the driver's generation is the caller's to add. */
 export function planVpc(world: World, settings: Settings): Omit<VpcPlan, 'generation'> {
   const { vpc } = world
-  const known = new Map(world.subnets.map((it) => [it.id, it]))
   const workloads = new Map(world.workloads.map((it) => [it.id, it]))
-  const subnets = world.subnets.map((it) => planSubnet(it, world))
-  const planned = new Map(subnets.map((it) => [it.id, it]))
-  const attachments = world.replicas
-    .filter((it) => known.has(it.spec.subnet) && !it.status.released)
-    .map((it) => planAttachment(it, workloads.get(it.spec.workload), planned.get(it.spec.subnet), world))
+  const places = new Map(
+    world.subnets.map((it) => [it.id, { index6: it.spec.index6, planned: planSubnet(it, world) }]),
+  )
+  const attachments = world.replicas.flatMap((it) => {
+    const place = places.get(it.spec.subnet)
+    if (!place || it.status.released) return []
+    return [planAttachment(it, workloads.get(it.spec.workload), place, world)]
+  })
   const peerings = peeringsOf(world)
   return {
     vpc: vpc.id,
@@ -59,12 +61,12 @@ export function planVpc(world: World, settings: Settings): Omit<VpcPlan, 'genera
     internet: hasWayOut(world),
     range6: vpc.spec.range6,
     uplink: uplinkOf(settings.fabric, vpc.spec.index),
-    subnets,
+    subnets: [...places.values()].map((it) => it.planned),
     attachments,
     vips: world.workloads
-      .filter((it) => known.has(it.spec.subnet) && !isOver(it, world.replicas))
+      .filter((it) => places.has(it.spec.subnet) && !isOver(it, world.replicas))
       .flatMap((it) =>
-        it.spec.vip === undefined ? [] : planVip(it, it.spec.vip, world.replicas, known, vpc),
+        it.spec.vip === undefined ? [] : planVip(it, it.spec.vip, world.replicas, places, vpc),
       ),
     groups: world.groups.filter((it) => it.deletedAt === undefined).map(planGroup),
     ...(peerings.length ? { peerings } : {}),
@@ -85,10 +87,9 @@ function planSubnet(it: Subnet, world: World): PlannedSubnet {
 function planAttachment(
   it: Replica,
   workload: Workload | undefined,
-  inSubnet: PlannedSubnet | undefined,
+  { index6, planned }: { readonly index6: number; readonly planned: PlannedSubnet },
   world: World,
 ): Attachment {
-  const index6 = world.subnets.find((one) => one.id === it.spec.subnet)?.spec.index6 ?? 0
   return {
     id: it.id,
     subnet: it.spec.subnet,
@@ -96,7 +97,7 @@ function planAttachment(
     address6: address6Of(world.vpc.spec.range6, index6, it.spec.address),
     mac: macOf(it.spec.address),
     fabric: it.spec.fabric,
-    ...externalOf(it.spec, workload, inSubnet, world),
+    ...externalOf(it.spec, workload, planned, world),
     groups: workload?.spec.securityGroups ?? [],
   }
 }
@@ -109,14 +110,14 @@ function planVip(
   it: Workload,
   address: string,
   replicas: readonly Replica[],
-  subnets: ReadonlyMap<string, Subnet>,
+  places: ReadonlyMap<string, { readonly index6: number }>,
   vpc: Vpc,
 ): PlannedVip {
   return {
     id: it.id,
     subnet: it.spec.subnet,
     address,
-    address6: address6Of(vpc.spec.range6, subnets.get(it.spec.subnet)?.spec.index6 ?? 0, address),
+    address6: address6Of(vpc.spec.range6, places.get(it.spec.subnet)?.index6 ?? 0, address),
     ports: it.spec.ports,
     backends: replicas.filter((replica) => serves(replica, it.id)).map((replica) => replica.id),
     ...(it.spec.externalAddress && vpc.spec.internet ? { external: it.spec.externalAddress } : {}),

@@ -67,7 +67,7 @@ const leadsOut = ({ routes }: PlannedSubnet, { vpc }: World): boolean =>
 export function externalOf(
   replica: { readonly index: number },
   of: Workload | undefined,
-  subnet: PlannedSubnet | undefined,
+  subnet: PlannedSubnet,
   world: World,
 ): { readonly egress?: string; readonly elastic?: string } {
   const own = of && world.elasticIps.find((it) => it.spec.workload === of.id)
@@ -75,7 +75,7 @@ export function externalOf(
     const first = Math.min(
       ...world.replicas.filter((it) => it.spec.workload === of.id).map((it) => it.spec.index),
     )
-    const isReached = replica.index === first && subnet !== undefined && leadsOut(subnet, world)
+    const isReached = replica.index === first && leadsOut(subnet, world)
     return { egress: own.spec.address, ...(isReached && { elastic: own.spec.address }) }
   }
   const { vpc } = world
