@@ -41,7 +41,7 @@ import * as rules from './network/rules.verbs.ts'
 import { securityGroup, type SecurityGroup } from './network/security-group.kind.ts'
 import { subnet, type Subnet } from './network/subnet.kind.ts'
 import { vpc, type Vpc } from './network/vpc.kind.ts'
-import { changeWay, createWay, known, removeWay, type WayVerbs, wayVerbs } from './network/ways.verbs.ts'
+import { changeWay, createWay, removeWay, type WayVerbs, wayVerbs } from './network/ways.verbs.ts'
 import { snapshot, type Snapshot } from './storage/snapshot.kind.ts'
 import * as storage from './storage/storage.verbs.ts'
 import { volume, type Volume } from './storage/volume.kind.ts'
@@ -55,6 +55,7 @@ import {
   tenantFor,
 } from './access.ts'
 import type { VerbContext } from './context.ts'
+import { type Given, known, text } from './given.ts'
 import { once, type Repeatable } from './once.ts'
 
 export type NewGeneric = { name: string; labels?: Record<string, string>; spec: unknown }
@@ -348,8 +349,6 @@ const title = (kind: string): string =>
     : kind === 'workload'
       ? 'Pod'
       : kind[0]?.toUpperCase() + kind.slice(1).replaceAll('-', ' ')
-
-type Spec = Record<string, unknown>
 
 async function createGeneric(
   context: VerbContext,
@@ -658,7 +657,7 @@ async function insideChange(
 }
 
 /** Members as a caller may name them, in the form that they are kept in. */
-const withMembers = (spec: Spec): Spec =>
+const withMembers = (spec: Given): Given =>
   Array.isArray(spec['members'])
     ? {
         ...spec,
@@ -756,7 +755,7 @@ const mergeLabels = (
 function mergePatch(target: unknown, patch: unknown): unknown {
   if (patch === null || typeof patch !== 'object' || Array.isArray(patch)) return patch
   const base = target !== null && typeof target === 'object' && !Array.isArray(target) ? target : {}
-  const merged: Spec = { ...base }
+  const merged: Record<string, unknown> = { ...base }
   for (const [key, value] of Object.entries(patch)) {
     if (value === null) delete merged[key]
     else merged[key] = mergePatch(merged[key], value)
@@ -772,24 +771,17 @@ function withNulls(kind: AnyKind, merged: unknown, patch: unknown): unknown {
   const nulls = Object.entries(objectOf(patch)).filter(
     ([field, value]) => value === null && properties[field]?.anyOf?.some((it) => it.type === 'null'),
   )
-  return { ...(merged as Spec), ...Object.fromEntries(nulls) }
+  return { ...(merged as Given), ...Object.fromEntries(nulls) }
 }
 
-function objectOf(value: unknown): Spec {
+function objectOf(value: unknown): Given {
   if (value === undefined) return {}
   if (value === null || typeof value !== 'object' || Array.isArray(value))
     throw new CloudError('invalid', 'must be an object', { field: 'spec' })
   return { ...value }
 }
 
-function text(spec: Spec, field: string): string {
-  const value = spec[field]
-  if (typeof value !== 'string' || value === '')
-    throw new CloudError('invalid', 'is required, as text', { field: `spec.${field}` })
-  return value
-}
-
-function newPassword(spec: Spec): string {
+function newPassword(spec: Given): string {
   const password = text(spec, 'password')
   if (password.length < PASSWORD_LENGTH_MIN || password.length > PASSWORD_LENGTH_MAX)
     throw new CloudError(
@@ -800,11 +792,11 @@ function newPassword(spec: Spec): string {
   return password
 }
 
-function textOr(spec: Spec, field: string, otherwise: null): string | null {
+function textOr(spec: Given, field: string, otherwise: null): string | null {
   return spec[field] === undefined || spec[field] === null ? otherwise : text(spec, field)
 }
 
-function flag(spec: Spec, field: string, otherwise: boolean): boolean {
+function flag(spec: Given, field: string, otherwise: boolean): boolean {
   const value = spec[field] ?? otherwise
   if (typeof value !== 'boolean')
     throw new CloudError('invalid', 'must be true or false', { field: `spec.${field}` })

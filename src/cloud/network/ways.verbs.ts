@@ -4,6 +4,7 @@ import type { AnyKind, Resource } from '#engine/resource.ts'
 import { authoriseFirst } from '#cloud/access.ts'
 import { checkSpec } from '#engine/shape.ts'
 import { needPromise, type VerbContext } from '#cloud/context.ts'
+import { type Given, known, text } from '#cloud/given.ts'
 import type { Workload } from '#cloud/compute/workload.kind.ts'
 import { elasticIp, type ElasticIp } from './elastic-ip.kind.ts'
 import * as gateway from './gateway.verbs.ts'
@@ -116,38 +117,36 @@ export async function createWay(
   context: VerbContext,
   kind: AnyKind,
   common: Named,
-  spec: Readonly<Record<string, unknown>>,
+  spec: Given,
 ): Promise<Resource | undefined> {
-  const text = (field: string): string => {
-    const value = spec[field]
-    if (typeof value !== 'string' || value === '')
-      throw new CloudError('invalid', 'is required, as text', { field: `spec.${field}` })
-    return value
-  }
   switch (kind.name) {
     case internetGateway.name:
       known(spec, ['vpc'], ['creator'])
       return await gateway.createInternetGateway(context, {
         ...common,
-        ...(spec['vpc'] === undefined ? {} : { vpc: text('vpc') }),
+        ...(spec['vpc'] === undefined ? {} : { vpc: text(spec, 'vpc') }),
       })
     case elasticIp.name: {
       known(spec, ['workload'], ['address', 'vpc', 'creator'])
       const made = await gateway.createElasticIp(context, common)
       return spec['workload'] === undefined
         ? made
-        : await gateway.associateElasticIp(context, made.id, text('workload'))
+        : await gateway.associateElasticIp(context, made.id, text(spec, 'workload'))
     }
     case natGateway.name:
       known(spec, ['subnet', 'elasticIp'], ['vpc', 'address', 'privateAddress', 'creator'])
       return await gateway.createNatGateway(context, {
         ...common,
-        subnet: text('subnet'),
-        elasticIp: text('elasticIp'),
+        subnet: text(spec, 'subnet'),
+        elasticIp: text(spec, 'elasticIp'),
       })
     case peering.name:
       known(spec, ['vpc', 'peer'], ['decision'])
-      return await peerings.createPeering(context, { ...common, vpc: text('vpc'), peer: text('peer') })
+      return await peerings.createPeering(context, {
+        ...common,
+        vpc: text(spec, 'vpc'),
+        peer: text(spec, 'peer'),
+      })
     default:
       return undefined
   }
@@ -210,17 +209,4 @@ export async function removeWay(context: VerbContext, it: Resource): Promise<voi
   if (it.kind === elasticIp.name) gateway.checkRelease(it as ElasticIp)
   if (it.kind === routeTable.name) routes.checkTableRemoval(it as RouteTable)
   if (it.kind === peering.name) await peerings.unroutePeering(context, it as Peering)
-}
-
-/** Refuses fields that a caller has no say in, since to ignore them would look like success. */
-export function known(
-  spec: Readonly<Record<string, unknown>>,
-  fields: readonly string[],
-  given: readonly string[] = [],
-): void {
-  for (const field of Object.keys(spec)) {
-    if (given.includes(field))
-      throw new CloudError('invalid', 'is given by the platform', { field: `spec.${field}` })
-    if (!fields.includes(field)) throw new CloudError('invalid', 'is not known', { field: `spec.${field}` })
-  }
 }
