@@ -12,6 +12,7 @@ import {
   within,
 } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
+import type { Draft } from '#engine/draft.ts'
 import type { Kind } from '#engine/kind.ts'
 import { ALL, PLATFORM, type Resource } from '#engine/resource.ts'
 import { actionOf, authorise, authoriseFirst, creatorOf, ownTenant } from '#cloud/access.ts'
@@ -217,6 +218,16 @@ export async function toChange<S extends TSchema, T extends TSchema>(
   authorise(caller, 'write', action, it)
   return it
 }
+
+/** A route or rule with an id of its own and the moment when it was added. */
+export const entry = <E>(
+  draft: Draft,
+  given: E,
+): E & { readonly id: string; readonly createdAt: number } => ({
+  ...given,
+  id: draft.id(),
+  createdAt: draft.now,
+})
 
 /** Throws `already_exists` when another one of its VPC has the name of what was made just now. */
 export async function needOwnName<S extends TSchema, T extends TSchema>(

@@ -3,6 +3,9 @@ import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
 import { PART_STATES } from '#cloud/states.ts'
 
+/** Routes of one table. */
+export const ROUTES_MAX = 200
+
 const Route = Type.Object(
   {
     /** For who takes single routes away; no two of a table are alike. */
@@ -42,7 +45,7 @@ export const routeTable = defineKind({
     {
       vpc: Type.String(),
       subnets: Type.Array(Type.String()),
-      routes: Type.Array(Route, { maxItems: 200 }),
+      routes: Type.Array(Route, { maxItems: ROUTES_MAX }),
       /** Of which a VPC has one at most; it goes with its VPC alone. */
       main: Type.Optional(Type.Boolean()),
     },

@@ -1,12 +1,13 @@
 import { cidr, contains, formatCidr, parseCidr, parseIpv4 } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
+import type { Draft } from '#engine/draft.ts'
 import { authorise, ownTenant } from '#cloud/access.ts'
 import { needPromise, type VerbContext } from '#cloud/context.ts'
 import { internetGateway } from './internet-gateway.kind.ts'
 import { natGateway } from './nat-gateway.kind.ts'
-import { liveVpc, needOwnName, toChange } from './network.verbs.ts'
+import { entry, liveVpc, needOwnName, toChange } from './network.verbs.ts'
 import { peering } from './peering.kind.ts'
-import { type Route, routeTable, type RouteTable } from './route-table.kind.ts'
+import { type Route, ROUTES_MAX, routeTable, type RouteTable } from './route-table.kind.ts'
 import { subnet } from './subnet.kind.ts'
 import type { Vpc } from './vpc.kind.ts'
 
@@ -14,7 +15,6 @@ import type { Vpc } from './vpc.kind.ts'
 export type NewRoute = Omit<Route, 'id' | 'createdAt' | 'automatic'>
 
 export const EVERYWHERE = '0.0.0.0/0'
-const ROUTES_MAX = 200
 
 const GATEWAYS = ['internet-gateway', 'nat-gateway', 'peering'] as const
 type Gateway = (typeof GATEWAYS)[number]
@@ -101,8 +101,7 @@ export async function createNamedTable(
   context: VerbContext,
   { name, vpc, main }: { readonly name: string; readonly vpc: string; readonly main: boolean },
 ): Promise<RouteTable> {
-  const { spec } = await liveVpc(context, vpc)
-  const routes = spec.cidr === undefined ? [] : [localOf(context.draft, spec.cidr)]
+  const routes = localsOf(context.draft, await liveVpc(context, vpc))
   const made = await createRouteTable(context, {
     name,
     spec: { vpc, subnets: [], routes, ...(main ? { main } : {}) },
@@ -135,7 +134,7 @@ export async function addRoute(
   const it = await tableOf(context, table)
   if (it.spec.routes.length >= ROUTES_MAX)
     throw new CloudError('exhausted', `A route table has at most ${ROUTES_MAX} routes`, { rule: 'capacity' })
-  const made = { ...route, id: context.draft.id(), createdAt: context.draft.now }
+  const made = entry(context.draft, route)
   return { table: await changeRoutes(context, it, { routes: [...it.spec.routes, made] }), route: made }
 }
 
@@ -192,20 +191,16 @@ export async function routesTo(context: VerbContext, vpc: string, gateway: strin
 
 /** The main table that a VPC begins with when its route tables decide its ways: nothing leads out of it. */
 export function createMainTable({ draft, caller }: VerbContext, of: Vpc): RouteTable {
-  const local = of.spec.cidr === undefined ? [] : [localOf(draft, of.spec.cidr)]
   return draft.create(routeTable, {
     tenant: ownTenant(caller),
     name: 'main',
-    spec: { vpc: of.id, subnets: [], routes: local, main: true },
+    spec: { vpc: of.id, subnets: [], routes: localsOf(draft, of), main: true },
   })
 }
 
-const localOf = (draft: VerbContext['draft'], range: string): Route => ({
-  id: draft.id(),
-  createdAt: draft.now,
-  cidr: formatCidr(cidr(range)),
-  target: 'local',
-})
+/** What a table of a VPC with a range begins with. */
+const localsOf = (draft: Draft, { spec }: Vpc): Route[] =>
+  spec.cidr === undefined ? [] : [entry(draft, { cidr: formatCidr(cidr(spec.cidr)), target: 'local' })]
 
 /** A main table that leads where a VPC without one leads, for what is to be added to it. */
 async function mainTable(context: VerbContext, of: Vpc): Promise<RouteTable> {
@@ -214,7 +209,7 @@ async function mainTable(context: VerbContext, of: Vpc): Promise<RouteTable> {
   const { draft } = context
   const made = createMainTable(context, of)
   if (!of.spec.internet) return made
-  const out: Route = { id: draft.id(), createdAt: draft.now, cidr: EVERYWHERE, target: 'internet' }
+  const out: Route = entry(draft, { cidr: EVERYWHERE, target: 'internet' })
   return draft.edit(routeTable, made, { spec: { ...made.spec, routes: [...made.spec.routes, out] } })
 }
 
@@ -224,7 +219,7 @@ export async function addAutomatic(context: VerbContext, of: Vpc, route: Route):
   await draft.guard(`routes:${of.id}`, of.id)
   const it = await mainTable(context, of)
   if (it.spec.routes.some((one) => one.cidr === route.cidr)) return
-  const routes = [...it.spec.routes, { ...route, id: draft.id(), createdAt: draft.now, automatic: true }]
+  const routes = [...it.spec.routes, entry(draft, { ...route, automatic: true })]
   draft.edit(routeTable, it, { spec: { ...it.spec, routes } })
 }
 

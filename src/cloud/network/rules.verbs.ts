@@ -4,7 +4,7 @@ import { CloudError } from '#lib/errors.ts'
 import { actionOf, authorise, authoriseFirst, creatorOf, ownTenant } from '#cloud/access.ts'
 import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
 import { needPromise, type VerbContext } from '#cloud/context.ts'
-import { needOwnName, toChange } from './network.verbs.ts'
+import { entry, needOwnName, toChange } from './network.verbs.ts'
 import { RULES_MAX, securityGroup, type SecurityGroup, type SecurityRule } from './security-group.kind.ts'
 import { vpc } from './vpc.kind.ts'
 
@@ -66,13 +66,8 @@ export async function createNamedGroup(
   { vpc: of, description, ...input }: { name: string; vpc: string; description?: string },
 ): Promise<SecurityGroup> {
   const { draft, caller } = context
-  const rule = (direction: SecurityRule['direction']): SecurityRule => ({
-    id: draft.id(),
-    createdAt: draft.now,
-    priority: NEIGHBOURS_PRIORITY,
-    direction,
-    protocol: 'arp',
-  })
+  const rule = (direction: SecurityRule['direction']): SecurityRule =>
+    entry(draft, { priority: NEIGHBOURS_PRIORITY, direction, protocol: 'arp' })
   const rules = [rule('ingress'), rule('egress')]
   const spec = { vpc: of, rules, ...(description === undefined ? {} : { description }), ...creatorOf(caller) }
   const made = await createSecurityGroup(context, { ...input, spec })
@@ -95,7 +90,7 @@ export async function addRule(
   const it = await groupOf(context, group)
   if (it.spec.rules.length >= RULES_MAX)
     throw new CloudError('exhausted', `A security group has at most ${RULES_MAX} rules`, { rule: 'capacity' })
-  const made = { ...rule, id: context.draft.id(), createdAt: context.draft.now }
+  const made = entry(context.draft, rule)
   await checkRules(context, { ...it.spec, rules: [made] }, it.id)
   const spec = { ...it.spec, rules: [...it.spec.rules, made] }
   return { group: context.draft.edit(securityGroup, it, { spec }), rule: made }
