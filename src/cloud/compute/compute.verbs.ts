@@ -4,6 +4,7 @@ import type { Draft } from '#engine/draft.ts'
 import type { Claim } from '#engine/kind.ts'
 import { authorise, authoriseFirst, ownTenant } from '#cloud/access.ts'
 import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
+import { found } from '#cloud/found.ts'
 import { fabricPool } from '#cloud/network/addresses.driver.ts'
 import { securityGroup } from '#cloud/network/security-group.kind.ts'
 import { subnet } from '#cloud/network/subnet.kind.ts'
@@ -54,10 +55,8 @@ export async function createWorkload(
   const { draft, caller, settings, pick } = context
   authorise(caller, 'write', 'instance:launch', { kind: 'workload', name: input.name })
   const tenant = ownTenant(caller)
-  const inVpc = await draft.get(vpc, tenant, input.vpc)
-  if (!inVpc || inVpc.deletedAt !== undefined) throw new CloudError('not_found', 'VPC not found')
-  const inSubnet = await draft.get(subnet, tenant, input.subnet)
-  if (!inSubnet || inSubnet.deletedAt !== undefined) throw new CloudError('not_found', 'Subnet not found')
+  const inVpc = await found(context, vpc, input.vpc, 'VPC')
+  const inSubnet = await found(context, subnet, input.subnet, 'Subnet')
   if (inSubnet.spec.vpc !== inVpc.id)
     throw new CloudError('invalid', 'the subnet is not in this VPC', { field: 'subnet' })
   const spec = withDefaults(input, context)

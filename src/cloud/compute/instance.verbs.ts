@@ -1,6 +1,7 @@
 import { CloudError } from '#lib/errors.ts'
 import { authorise, authoriseFirst, creatorOf, ownTenant } from '#cloud/access.ts'
 import type { VerbContext } from '#cloud/context.ts'
+import { found, toChange } from '#cloud/found.ts'
 import { volume } from '#cloud/storage/volume.kind.ts'
 import {
   createWorkload,
@@ -117,10 +118,9 @@ export async function launchInstance(
 }
 
 /** Refused `conflict`, rule `in_use`, when somebody has it or it could not be made. One that is being made is waited for. */
-async function needFree({ draft, caller }: VerbContext, { volume: id }: Mount): Promise<void> {
-  const it = await draft.get(volume, ownTenant(caller), id)
-  if (!it || it.deletedAt !== undefined) throw new CloudError('not_found', 'Volume not found')
-  if (await draft.claimed(VOLUME_USE, it.id))
+async function needFree(context: VerbContext, { volume: id }: Mount): Promise<void> {
+  const it = await found(context, volume, id, 'Volume')
+  if (await context.draft.claimed(VOLUME_USE, it.id))
     throw new CloudError('conflict', `Volume ${it.name} is attached to an instance already`, {
       rule: 'in_use',
     })
@@ -253,11 +253,8 @@ export async function attachVolume(
 
 /** Takes a volume from whoever has it, in a new container; `conflict` when nobody has. */
 export async function detachVolume(context: VerbContext, id: string): Promise<void> {
-  const { draft, caller } = context
-  authoriseFirst(caller, 'write', 'volume:update')
-  const it = await draft.get(volume, ownTenant(caller), id)
-  if (!it || it.deletedAt !== undefined) throw new CloudError('not_found', 'Volume not found')
-  authorise(caller, 'write', 'volume:update', it)
+  const { draft } = context
+  const it = await toChange(context, volume, id, 'Volume')
   const use = await draft.claimed(VOLUME_USE, id)
   const of = use && (await draft.get(workload, it.tenant, use.owner))
   if (!of) return refuse('The volume is not attached')

@@ -3,11 +3,12 @@ import { CloudError } from '#lib/errors.ts'
 import { actionOf, authorise, creatorOf, ownTenant } from '#cloud/access.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
+import { found, toChange } from '#cloud/found.ts'
 import { addressOpened } from '#cloud/observe/usage.kind.ts'
 import { ELASTIC_IP_OF, elasticIp, type ElasticIp } from './elastic-ip.kind.ts'
 import { internetGateway, type InternetGateway } from './internet-gateway.kind.ts'
 import { natGateway, type NatGateway } from './nat-gateway.kind.ts'
-import { liveVpc, pickExternal, toChange } from './network.verbs.ts'
+import { liveVpc, pickExternal } from './network.verbs.ts'
 import { addAutomatic, removeAutomatic, routesTo, EVERYWHERE } from './routes.verbs.ts'
 import { subnet } from './subnet.kind.ts'
 
@@ -109,10 +110,9 @@ export async function createElasticIp(context: VerbContext, input: Named): Promi
  * otherwise (rule wrong_state), when the workload has an external address already (rule in_use).
  */
 export async function associateElasticIp(context: VerbContext, id: string, to: string): Promise<ElasticIp> {
-  const { draft, caller } = context
+  const { draft } = context
   const it = await elasticIpOf(context, id)
-  const of = await draft.get(workload, ownTenant(caller), to)
-  if (!of || of.deletedAt !== undefined) throw new CloudError('not_found', 'Pod not found')
+  const of = await found(context, workload, to, 'Pod')
   if (it.spec.workload === of.id) return it
   await needFree(context, it)
   if (of.spec.externalAddress !== undefined || (await draft.claimed(ELASTIC_IP_OF, of.id)))
@@ -193,8 +193,7 @@ export async function createNatGateway(
   needPromise(context, 'gateways', 'gateways')
   const { draft, caller, pick } = context
   const tenant = ownTenant(caller)
-  const inSubnet = await draft.get(subnet, tenant, input.subnet)
-  if (!inSubnet || inSubnet.deletedAt !== undefined) throw new CloudError('not_found', 'Subnet not found')
+  const inSubnet = await found(context, subnet, input.subnet, 'Subnet')
   const by = await elasticIpOf(context, input.elasticIp)
   await needFree(context, by)
   if (await draft.claimed('nat-gateway-of', inSubnet.id))

@@ -1,4 +1,4 @@
-import type { Static, TSchema } from 'typebox'
+import type { TSchema } from 'typebox'
 import {
   cidr,
   type Cidr,
@@ -15,8 +15,9 @@ import { CloudError } from '#lib/errors.ts'
 import type { Draft } from '#engine/draft.ts'
 import type { Kind } from '#engine/kind.ts'
 import { ALL, PLATFORM, type Resource } from '#engine/resource.ts'
-import { actionOf, authorise, authoriseFirst, creatorOf, ownTenant } from '#cloud/access.ts'
+import { authorise, authoriseFirst, creatorOf, ownTenant } from '#cloud/access.ts'
 import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
+import { found, toChange } from '#cloud/found.ts'
 import { randomRange6, vpcIndexMax } from './addresses.driver.ts'
 import { network as joiner } from '#cloud/inside/network.kind.ts'
 import { provider, type Provider } from './provider.kind.ts'
@@ -204,21 +205,6 @@ function usableRange(text: string, fabric: string): Cidr {
   return range
 }
 
-/** A resource of the caller's tenant that it may change and that is not on its way out, else `not_found`. */
-export async function toChange<S extends TSchema, T extends TSchema>(
-  { draft, caller }: Pick<VerbContext, 'draft' | 'caller'>,
-  kind: Kind<S, T>,
-  id: string,
-  title: string,
-): Promise<Resource<Static<S>, Static<T>>> {
-  const action = actionOf(kind.name, 'update')
-  authoriseFirst(caller, 'write', action)
-  const it = await draft.get(kind, ownTenant(caller), id)
-  if (!it || it.deletedAt !== undefined) throw new CloudError('not_found', `${title} not found`)
-  authorise(caller, 'write', action, it)
-  return it
-}
-
 /** A route or rule with an id of its own and the moment when it was added. */
 export const entry = <E>(
   draft: Draft,
@@ -244,11 +230,8 @@ export async function needOwnName<S extends TSchema, T extends TSchema>(
 }
 
 /** A VPC of the caller's tenant that is not on its way out, else `not_found`. */
-export async function liveVpc(context: Pick<VerbContext, 'draft' | 'caller'>, id: string): Promise<Vpc> {
-  const it = await existingVpc(context, id)
-  if (it.deletedAt !== undefined) throw new CloudError('not_found', 'VPC not found')
-  return it
-}
+export const liveVpc = async (context: Pick<VerbContext, 'draft' | 'caller'>, id: string): Promise<Vpc> =>
+  await found(context, vpc, id, 'VPC')
 
 /** A VPC of the caller's tenant, on its way out or not, else `not_found`. */
 export async function existingVpc(

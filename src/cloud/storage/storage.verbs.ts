@@ -1,20 +1,12 @@
 import { CloudError } from '#lib/errors.ts'
-import { authorise, authoriseFirst, creatorOf, ownTenant } from '#cloud/access.ts'
+import { authorise, creatorOf, ownTenant } from '#cloud/access.ts'
 import type { VerbContext } from '#cloud/context.ts'
+import { found, toChange } from '#cloud/found.ts'
 import { VOLUME_USE } from '#cloud/compute/workload.kind.ts'
 import { snapshot, type Snapshot } from './snapshot.kind.ts'
 import { volume, type Volume } from './volume.kind.ts'
 
 type Labels = { readonly labels?: Readonly<Record<string, string>> }
-
-const missing = (what: string): CloudError => new CloudError('not_found', `${what} not found`)
-
-/** A volume of the caller's tenant that is not on its way out. */
-async function existing({ draft, caller }: VerbContext, id: string): Promise<Volume> {
-  const it = await draft.get(volume, ownTenant(caller), id)
-  if (!it || it.deletedAt !== undefined) throw missing('Volume')
-  return it
-}
 
 export async function createVolume(
   { draft, caller }: VerbContext,
@@ -32,10 +24,8 @@ export async function createVolume(
 
 /** Refused `conflict`, rule `in_use`, while it is attached; takes its snapshots along. */
 export async function deleteVolume(context: VerbContext, id: string): Promise<Volume> {
-  const { draft, caller } = context
-  authoriseFirst(caller, 'write', 'volume:delete')
-  const it = await existing(context, id)
-  authorise(caller, 'write', 'volume:delete', it)
+  const { draft } = context
+  const it = await toChange(context, volume, id, 'Volume', 'volume:delete')
   if (await draft.claimed(VOLUME_USE, it.id))
     throw new CloudError('conflict', 'The volume is in use; detach it first', { rule: 'in_use' })
   draft.mark(it)
@@ -49,7 +39,7 @@ export async function createSnapshot(
 ): Promise<Snapshot> {
   const { draft, caller } = context
   authorise(caller, 'write', 'snapshot:create', { kind: 'snapshot' })
-  const of = await existing(context, input.volume)
+  const of = await found(context, volume, input.volume, 'Volume')
   if (of.status.state === 'error')
     throw new CloudError('conflict', 'The volume could not be made', { rule: 'wrong_state' })
   const { description, labels } = input
@@ -69,13 +59,11 @@ export async function createSnapshot(
 
 /** A new volume with what a snapshot holds; `conflict` unless that is available. */
 export async function restoreSnapshot(
-  { draft, caller }: VerbContext,
+  context: VerbContext,
   { id, name }: { readonly id: string; readonly name: string },
 ): Promise<Volume> {
-  authoriseFirst(caller, 'write', 'snapshot:restore')
-  const it = await draft.get(snapshot, ownTenant(caller), id)
-  if (!it || it.deletedAt !== undefined) throw missing('Snapshot')
-  authorise(caller, 'write', 'snapshot:restore', it)
+  const { draft, caller } = context
+  const it = await toChange(context, snapshot, id, 'Snapshot', 'snapshot:restore')
   if (it.status.state !== 'available')
     throw new CloudError('conflict', `The snapshot is ${it.status.state}; it must be available`, {
       rule: 'wrong_state',
