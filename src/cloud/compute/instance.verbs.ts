@@ -231,7 +231,8 @@ export async function updateInstance(
       : {}),
   })
   if (podNameOf(edited) !== podNameOf(it)) {
-    context.draft.release(`workload-name:${it.spec.vpc}`, podNameOf(it), it.id)
+    const had = nameClaim(it)
+    context.draft.release(had.pool, had.value, it.id)
     context.draft.claim(nameClaim(edited), it.id)
   }
   return edited
