@@ -852,10 +852,9 @@ export function createCloud(options: CloudOptions): RunningCloud {
     },
     async measure(caller, id, signal) {
       const it = await container(caller, id)
-      if (it.status.phase !== 'running')
-        throw new CloudError('conflict', 'It is not running', { rule: 'wrong_state' })
-      if (!samples.get(it.id)) samples.put(await drivers.compute.samples(signal))
-      const sample = samples.get(it.id)
+      const runs = it.status.phase === 'running'
+      if (runs && !samples.get(it.id)) samples.put(await drivers.compute.samples(signal))
+      const sample = runs ? samples.get(it.id) : undefined
       if (!sample) throw new CloudError('conflict', 'It is not running', { rule: 'wrong_state' })
       return sample
     },
