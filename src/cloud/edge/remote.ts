@@ -1,4 +1,5 @@
 import { CloudError } from '#lib/errors.ts'
+import { createFence } from '#lib/fence.ts'
 import { ALL, PLATFORM } from '#engine/resource.ts'
 import type { Draft } from '#engine/draft.ts'
 import type { Look } from '#engine/reconcile.ts'
@@ -40,6 +41,7 @@ async function accountOf(draft: Draft): Promise<Account | undefined> {
 
 export function createRemoteTunnels({ cloudflare, connector, edgePort }: RemoteTools): RemoteTunnels {
   const known = new Map<string, { readonly id: string; readonly connectorToken: string }>()
+  const fence = createFence()
   let configured = ''
   /** Undefined until this process said something to the connector. */
   let connected: boolean | undefined
@@ -81,6 +83,8 @@ export function createRemoteTunnels({ cloudflare, connector, edgePort }: RemoteT
       const ingress = await ingressOf(draft, account.config)
       const text = JSON.stringify([id, ingress])
       if (text === configured) return
+      // Not known until it is answered: a call that fails may be done all the same, and then the wish may go back.
+      configured = ''
       await cloudflare.configure(account.access, id, ingress, signal)
       configured = text
     })
@@ -101,7 +105,7 @@ export function createRemoteTunnels({ cloudflare, connector, edgePort }: RemoteT
       connected = true
       await connector.apply({ token: connectorToken }, look.signal)
       await configure(account, id, look)
-      await cloudflare.point(account.access, id, it.spec.hostname, look.signal)
+      await fence.write(it.id, () => cloudflare.point(account.access, id, it.spec.hostname, look.signal))
       const { state, message } = await connector.observe(look.signal)
       return state === 'running' ? undefined : `waits for the connector of Cloudflare: ${message ?? state}`
     },
@@ -110,7 +114,7 @@ export function createRemoteTunnels({ cloudflare, connector, edgePort }: RemoteT
       // Without access there is nothing that could be asked; an administrator removes what is left there.
       if (!account || it.spec.protocol === 'udp') return
       const { id } = await tunnelOf(account, look.signal)
-      await cloudflare.unpoint(account.access, id, it.spec.hostname, look.signal)
+      await fence.remove(it.id, () => cloudflare.unpoint(account.access, id, it.spec.hostname, look.signal))
       await configure(account, id, look)
     },
   }
