@@ -1,7 +1,7 @@
 import type { Static, TSchema } from 'typebox'
+import type { Draft } from '#engine/draft.ts'
 import type { Kind } from '#engine/kind.ts'
 import { PLATFORM, type Resource } from '#engine/resource.ts'
-import type { StoredClaim } from '#engine/store.ts'
 import type { Access } from '#cloud/access.ts'
 import type { Attached } from './evaluate.ts'
 import { membership } from './membership.kind.ts'
@@ -11,17 +11,11 @@ import { tenant } from './tenant.kind.ts'
 import type { Role, User } from './user.kind.ts'
 
 /** What is read to know a caller's rights: by the engine for a request, through a draft within a verb. */
-export type Reads = {
-  get<S extends TSchema, T extends TSchema>(
-    kind: Kind<S, T>,
-    tenant: string,
-    id: string,
-  ): Promise<Resource<Static<S>, Static<T>> | undefined>
+export type Reads = Pick<Draft, 'get' | 'claimed'> & {
   list<S extends TSchema, T extends TSchema>(
     kind: Kind<S, T>,
     query: { tenant: string; terms: readonly string[]; deleted: false },
   ): Promise<readonly Resource<Static<S>, Static<T>>[]>
-  claimed(pool: string, value: string): Promise<StoredClaim | undefined>
 }
 
 /** What a caller may in one tenant. */
