@@ -40,7 +40,7 @@ async function leadsFrom(
  * Throws `invalid` unless every subnet is of the VPC and every route can be rendered; `had` are routes that stay as they
  * are, whose target may have gone since.
  */
-export async function checkRoutes(
+async function checkRoutes(
   { draft, caller }: Pick<VerbContext, 'draft' | 'caller'>,
   spec: RouteTable['spec'],
   had: readonly Route[] = [],

@@ -17,7 +17,7 @@ export const hasWayOut = ({
   vpc.spec.internet || internetGateways.length > 0 || natGateways.length > 0
 
 /** The table that decides for a subnet: the one it is in, else its VPC's main one; undefined when there is neither. */
-export function tableFor(subnet: string, tables: readonly RouteTable[]): RouteTable | undefined {
+function tableFor(subnet: string, tables: readonly RouteTable[]): RouteTable | undefined {
   const live = tables.filter((it) => it.deletedAt === undefined)
   return live.find((it) => it.spec.subnets.includes(subnet)) ?? live.find((it) => it.spec.main)
 }

@@ -8,7 +8,7 @@ import { tolerant } from '#lib/command.ts'
 import { ipBatch, ipShow } from './run.ts'
 
 /** Both ends have one address, so that neither has to ask for the other's. */
-export const peeringMac = (peering: string): string =>
+const peeringMac = (peering: string): string =>
   [
     '02',
     ...[...createHash('sha256').update(peering).digest().subarray(0, 5)].map((byte) =>
