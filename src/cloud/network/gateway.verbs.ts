@@ -12,7 +12,8 @@ import { liveVpc, pickExternal } from './network.verbs.ts'
 import { addAutomatic, removeAutomatic, routesTo, EVERYWHERE } from './routes.verbs.ts'
 import { subnet } from './subnet.kind.ts'
 
-type Named = { readonly name: string; readonly labels?: Record<string, string> }
+/** What everything that is made has. */
+export type Named = { readonly name: string; readonly labels?: Record<string, string> }
 
 /** A detached internet gateway; with a VPC, one that is attached to it. */
 export async function createInternetGateway(

@@ -4,6 +4,7 @@ import type { Draft } from '#engine/draft.ts'
 import { actionOf, authorise, ownTenant } from '#cloud/access.ts'
 import { needPromise, type VerbContext } from '#cloud/context.ts'
 import { toChange } from '#cloud/found.ts'
+import type { Named } from './gateway.verbs.ts'
 import { liveVpc } from './network.verbs.ts'
 import { otherOf, peering, type Peering } from './peering.kind.ts'
 import { addAutomatic, removeAutomatic } from './routes.verbs.ts'
@@ -28,12 +29,7 @@ const live = async (draft: Draft, it: Pick<Vpc, 'tenant' | 'id'>): Promise<Peeri
  */
 export async function createPeering(
   context: VerbContext,
-  input: {
-    readonly name: string
-    readonly labels?: Record<string, string>
-    readonly vpc: string
-    readonly peer: string
-  },
+  input: Named & { readonly vpc: string; readonly peer: string },
 ): Promise<Peering> {
   authorise(context.caller, 'write', actionOf('peering', 'create'), { kind: 'peering', name: input.name })
   needPromise(context, 'peering', 'peerings')

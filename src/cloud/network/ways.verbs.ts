@@ -8,6 +8,7 @@ import { toChange } from '#cloud/found.ts'
 import { type Given, known, text } from '#cloud/given.ts'
 import type { Workload } from '#cloud/compute/workload.kind.ts'
 import { elasticIp, type ElasticIp } from './elastic-ip.kind.ts'
+import type { Named } from './gateway.verbs.ts'
 import * as gateway from './gateway.verbs.ts'
 import { internetGateway, type InternetGateway } from './internet-gateway.kind.ts'
 import { natGateway, type NatGateway } from './nat-gateway.kind.ts'
@@ -20,8 +21,6 @@ import { type Route, routeTable, type RouteTable } from './route-table.kind.ts'
 import type { SecurityGroup, SecurityRule } from './security-group.kind.ts'
 import { subnet, type Subnet } from './subnet.kind.ts'
 import type { Vpc } from './vpc.kind.ts'
-
-type Named = { readonly name: string; readonly labels?: Record<string, string> }
 
 /** Where a VPC's traffic goes and what of it passes: gateways, elastic IPs, peerings, route tables, security groups. What each refuses its function says. */
 export type WayVerbs = {
