@@ -13,6 +13,22 @@ export type ErrorShape = (
   request: FastifyRequest,
 ) => { readonly status: number; readonly body: unknown }
 
+/**
+ * A refusal as a sentence: the field in the dialect's own word for it, what is demanded of it, and what is in the way.
+ * `wordFor` gets the cloud's name for a field of a spec, without `spec.`, or the name of a part of the request.
+ */
+export function sentenceOf(
+  { message, details: { field, blockers } }: Pick<Fault, 'message' | 'details'>,
+  wordFor: (field: string) => string = (it) => it,
+): string {
+  const plain = field?.replace(/^spec\./, '')
+  // Some messages begin with the field in the cloud's own words.
+  const own = [field, plain].find((it) => it !== undefined && message.startsWith(`${it} `))
+  const demand = own === undefined ? message : message.slice(own.length + 1)
+  const text = plain === undefined ? message : `${wordFor(plain)}: ${demand}`
+  return blockers?.length ? `${text}: ${blockers.join(', ')}` : text
+}
+
 /** Fastify's own refusals of a request, in our words; their texts speak of Fastify. */
 const FASTIFY_TEXTS: Readonly<Record<string, string>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'Body is too large',

@@ -1,4 +1,4 @@
-import type { ErrorShape, Fault, FaultCode } from '#apis/errors.ts'
+import { sentenceOf, type ErrorShape, type FaultCode } from '#apis/errors.ts'
 import { CloudError, isCloudError } from '#lib/errors.ts'
 
 /** Circloud's statuses: 200, 201, 204, 400, 401, 404, 409 where its contract speaks; the rest where it is silent. */
@@ -49,23 +49,12 @@ const FIELDS: Readonly<Record<string, string>> = {
   cloudflareDomain: 'cloudflare_domain',
 }
 
-const fieldOf = (field: string): string => {
-  const plain = field.replace(/^spec\./, '')
-  return FIELDS[plain] ?? plain
-}
-
-const detailOf = ({ message, details: { field, blockers } }: Fault): string => {
-  // Some messages begin with the field in the cloud's own words.
-  const demand =
-    field !== undefined && message.startsWith(`${field} `) ? message.slice(field.length + 1) : message
-  const text = field === undefined ? message : `${fieldOf(field)}: ${demand}`
-  return blockers?.length ? `${text}: ${blockers.join(', ')}` : text
-}
+const fieldOf = (field: string): string => FIELDS[field] ?? field
 
 /** Every refusal is `{"detail": text}`. */
 export const shape: ErrorShape = (fault) => ({
   status: STATUS[fault.code],
-  body: { detail: detailOf(fault) },
+  body: { detail: sentenceOf(fault, fieldOf) },
 })
 
 /** A refusal of one item of a list, with the item before the field: `pods[2].replica_count`. */
@@ -75,7 +64,7 @@ export async function within<R>(item: string, work: () => Promise<R>): Promise<R
   } catch (error) {
     if (!isCloudError(error)) throw error
     const { field } = error.details
-    const where = field === undefined ? item : `${item}.${fieldOf(field)}`
+    const where = field === undefined ? item : `${item}.${fieldOf(field.replace(/^spec\./, ''))}`
     throw new CloudError(error.code, error.message, { ...error.details, field: where }, error.cause)
   }
 }

@@ -1,5 +1,5 @@
 import { CloudError, type ErrorCode, type ErrorRule } from '#lib/errors.ts'
-import type { ErrorShape, Fault, FaultCode } from '#apis/errors.ts'
+import { sentenceOf, type ErrorShape, type Fault, type FaultCode } from '#apis/errors.ts'
 import type { ErrorCodeName, ErrorEnvelope } from './schema/error.ts'
 
 /** What a client reads first; `detail` says the rest. */
@@ -135,7 +135,3 @@ export const shape: ErrorShape = (fault, request) => {
   const body = envelope(code, detail, pointerOf(fault, request.method))
   return { status: body.error.status, body }
 }
-
-/** The message as a sentence of its own: one that speaks of a field names it. */
-const sentenceOf = ({ message, details: { field } }: Fault): string =>
-  field === undefined || message.includes(field) ? message : `${field} ${message}`

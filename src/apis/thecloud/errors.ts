@@ -1,5 +1,5 @@
 import Type from 'typebox'
-import type { ErrorShape, Fault, FaultCode } from '#apis/errors.ts'
+import { sentenceOf, type ErrorShape, type Fault, type FaultCode } from '#apis/errors.ts'
 import type { Clock } from '#lib/clock.ts'
 import { toSecond } from './schema.ts'
 
@@ -39,11 +39,25 @@ const TABLE = {
 
 const INTERNAL = 'An unexpected error occurred'
 
-const messageOf = ({ code, message, details: { field, blockers } }: Fault): string => {
-  if (code === 'internal') return INTERNAL
-  const plain = field?.replace(/^spec\./, '')
-  const text = plain === undefined || message.includes(plain) ? message : `${plain}: ${message}`
-  return blockers?.length ? `${text}: ${blockers.join(', ')}` : text
+/** This dialect's words for fields of the cloud's own; of several, the one that the request has. */
+const FIELDS: Readonly<Record<string, readonly string[]>> = {
+  cidr: ['cidr_block', 'destination_cidr', 'cidr'],
+  gateway: ['gateway_ip'],
+  publicKey: ['public_key'],
+  securityGroups: ['security_group_id', 'security_groups'],
+  sizeGib: ['size_gb'],
+  subnet: ['subnet_id'],
+  vpc: ['vpc_id'],
+  workload: ['instance_id'],
+}
+
+function messageOf(fault: Fault, asked: unknown): string {
+  if (fault.code === 'internal') return INTERNAL
+  const body = typeof asked === 'object' && asked !== null ? asked : {}
+  return sentenceOf(fault, (field) => {
+    const words = FIELDS[field] ?? [field]
+    return words.find((it) => it in body) ?? words[0] ?? field
+  })
 }
 
 /** The refusal of a fault in an operation. */
@@ -63,7 +77,7 @@ export const shapeOf =
     return {
       status,
       body: {
-        error: { type, message: messageOf(fault), code: type },
+        error: { type, message: messageOf(fault, request.body), code: type },
         meta: { request_id: request.id, timestamp: toSecond(clock.now()) },
       },
     }
