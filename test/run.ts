@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { messageOf } from '#lib/errors.ts'
@@ -87,20 +87,46 @@ async function runEach(
   const { machine, run, root, soak, signal } = how
   const { scratch } = run
   const env = { ...process.env, TMPDIR: scratch, [MARK]: run.mark, ...(soak ? { ARCUS_SOAK: '1' } : {}) }
-  const results: Result[] = []
   const since = performance.now()
+  const outcomeOf = async (suite: Suite, output?: number): Promise<Result & { line: string }> => {
+    const secondsMax = secondsMaxOf(suite, (performance.now() - since) / 1000, soak)
+    const file = output === undefined ? {} : { output }
+    const outcome = await runSuite(suite, { root, scratch, env, secondsMax, signal, ...file })
+    const note = outcome.note ? `, ${outcome.note}` : ''
+    const line = `--- ${suite.name}: ${outcome.seconds.toFixed(1)} s of ${secondsMax} s${note}`
+    return { suite, outcome, line }
+  }
+  const results = new Map<Suite, Result>()
+  // What was said beside another suite is shown when that has ended.
+  const texts: string[] = []
+  const showTexts = (): void => texts.splice(0).forEach(say)
+  let besides = Promise.resolve()
+  const runBeside = async (suite: Suite): Promise<void> => {
+    if (signal.aborted) return
+    const file = join(scratch, `${suite.name}.output`)
+    const output = openSync(file, 'w')
+    const result = await outcomeOf(suite, output)
+    closeSync(output)
+    results.set(suite, result)
+    texts.push(`\n=== ${suite.name}\n${readFileSync(file, 'utf8')}${result.line}`)
+  }
   for (const suite of suites) {
     const leftOut = whyLeftOut(suite, machine)
-    if (leftOut !== undefined) results.push({ suite, leftOut })
+    if (leftOut !== undefined) results.set(suite, { suite, leftOut })
     if (leftOut !== undefined || signal.aborted) continue
+    if (suite.beside) {
+      besides = besides.then(async () => await runBeside(suite))
+      continue
+    }
     say(`\n=== ${suite.name}`)
-    const secondsMax = secondsMaxOf(suite, (performance.now() - since) / 1000, soak)
-    const outcome = await runSuite(suite, { root, scratch, env, secondsMax, signal })
-    const note = outcome.note ? `, ${outcome.note}` : ''
-    say(`--- ${suite.name}: ${outcome.seconds.toFixed(1)} s of ${secondsMax} s${note}`)
-    results.push({ suite, outcome })
+    const result = await outcomeOf(suite)
+    say(result.line)
+    results.set(suite, result)
+    showTexts()
   }
-  return results
+  await besides
+  showTexts()
+  return suites.flatMap((it) => results.get(it) ?? [])
 }
 
 /** Says what everything came to and gives the exit code. The closing line is for machines too. */

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { setPriority } from 'node:os'
 import { join } from 'node:path'
 import { type Counts, countsOf } from './counts.ts'
 
@@ -13,6 +14,8 @@ export type Suite = {
   readonly needs: readonly Need[]
   /** Longer than this it is ended and has failed. */
   readonly secondsMax: number
+  /** Wants nothing but processor time: goes on beside the suites after it, and gives way to them. */
+  readonly beside?: boolean
 }
 
 const tool = (name: string, secondsMax: number, argv: readonly string[]): Suite => ({
@@ -24,8 +27,8 @@ const tool = (name: string, secondsMax: number, argv: readonly string[]): Suite 
 
 const onHost = (name: string, secondsMax: number, ...needs: Need[]): Suite => ({
   name,
-  // One alone: each looks at the whole host. Of the crash rounds some have a simulated one.
-  does: { tests: `test/${name}/**/*.test.ts`, atOnce: name === 'crash' ? 2 : 1 },
+  // One alone: each looks at the whole host.
+  does: { tests: `test/${name}/**/*.test.ts`, atOnce: 1 },
   needs: ['root', ...needs],
   secondsMax,
 })
@@ -44,17 +47,43 @@ export const SUITES: readonly Suite[] = [
   { name: 'unit', does: { tests: '{src,bench}/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 300 },
   { name: 'sweep', does: { tests: 'test/sweep/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 420 },
   { name: 'upgrade', does: { tests: 'test/upgrade/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 60 },
-  { name: 'sim', does: { tests: 'test/sim/**/*.test.ts', atOnce: 1 }, needs: [], secondsMax: 180 },
-  onHost('network', 240),
+  {
+    name: 'sim',
+    does: { tests: 'test/sim/**/*.test.ts', atOnce: 1 },
+    needs: [],
+    secondsMax: 600,
+    beside: true,
+  },
+  {
+    name: 'kills',
+    does: { tests: 'test/crash/simulated.test.ts', atOnce: 1 },
+    needs: [],
+    secondsMax: 900,
+    beside: true,
+  },
+  // Each file has a sandbox of its own for a host, and waits more than it works.
+  {
+    name: 'network',
+    does: { tests: 'test/network/**/*.test.ts', atOnce: 2 },
+    needs: ['root'],
+    secondsMax: 240,
+  },
   onHost('fixtures', 300, 'engine'),
   onHost('docker', 300, 'engine'),
   onHost('e2e', 600, 'engine'),
-  onHost('crash', 420, 'engine'),
+  {
+    name: 'crash',
+    does: { tests: 'test/crash/{clock,disk,docker}.test.ts', atOnce: 2 },
+    needs: ['root', 'engine'],
+    secondsMax: 420,
+  },
   onHost('setup', 240),
 ]
 
 /** How much longer a suite may take in its long form. */
 const SOAK_FACTOR = 20
+/** How much less urgent than others the suites beside them are, as of `nice`. */
+const BESIDE_NICENESS = 10
 /** From being asked to end to being killed. */
 const END_SECONDS_MAX = 10
 
@@ -98,6 +127,8 @@ export async function runSuite(
     readonly scratch: string
     readonly env: Readonly<Record<string, string | undefined>>
     readonly secondsMax: number
+    /** A file for its output instead of ours. */
+    readonly output?: number
     readonly signal: AbortSignal
   },
 ): Promise<Outcome> {
@@ -110,8 +141,9 @@ export async function runSuite(
     cwd: how.root,
     env: how.env,
     detached: true,
-    stdio: ['ignore', 'inherit', 'inherit'],
+    stdio: ['ignore', how.output ?? 'inherit', how.output ?? 'inherit'],
   })
+  if (suite.beside && child.pid) setPriority(child.pid, BESIDE_NICENESS)
   const signal = AbortSignal.any([how.signal, AbortSignal.timeout(how.secondsMax * 1000)])
   const endGroup = (name: NodeJS.Signals): void => {
     try {

@@ -82,15 +82,23 @@ export function onlyShrinks(file: string, list: string, untried: readonly string
   assert.deepEqual(stale, [], `these are tried now; remove them from ${list} in ${file}`)
 }
 
-/** `troubles` are those that histories met with, as `<driver>.<verb> <trouble> <place>`. */
-export function ratchet(troubles: readonly string[]): void {
+/** Calls that none of the troubles, as `<driver>.<verb> <trouble> <place>`, made fail. */
+function untriedBy(troubles: readonly string[]): string[] {
   const tried = new Set(
     troubles.map((it) => {
       const [verb, trouble, place] = it.split(' ')
       return `${verb} called in ${place} ${HOW[trouble as keyof typeof HOW]}`
     }),
   )
-  const calls = allCalls()
-  const untried = calls.filter((it) => !tried.has(it))
-  onlyShrinks(UNTRIED, 'verbs', untried)
+  return allCalls().filter((it) => !tried.has(it))
 }
+
+/** Of the calls that these troubles left untried those that no list names. */
+export function freshOf(troubles: readonly string[]): string[] {
+  const { verbs = [], rare = [] } = JSON.parse(readFileSync(UNTRIED, 'utf8')) as Record<string, string[]>
+  return untriedBy(troubles).filter((it) => !verbs.includes(it) && !rare.includes(it))
+}
+
+/** `troubles` are those that histories met with, as `<driver>.<verb> <trouble> <place>`. */
+export const ratchet = (troubles: readonly string[]): void =>
+  onlyShrinks(UNTRIED, 'verbs', untriedBy(troubles))
