@@ -29,6 +29,7 @@ import {
 } from './access.ts'
 import type { ExecSession, LogEntry, Sample } from './compute/compute.driver.ts'
 import { createReplica, freeIndex } from './compute/compute.verbs.ts'
+import { createLastWords } from './compute/last-words.ts'
 import { createContainers, registryFor } from './compute/containers.ts'
 import { sshKey } from './compute/ssh-key.kind.ts'
 import { snapshot } from './storage/snapshot.kind.ts'
@@ -470,6 +471,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
       reconcile: reconcileReplica({
         compute: drivers.compute,
         containers,
+        lastWords: createLastWords(drivers.compute, keptLogs),
         outfits: createOutfits({
           engine,
           sockets: drivers.sockets,

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { replica } from '#cloud/compute/replica.kind.ts'
+import type { Fault } from '#drivers/simulated/network.ts'
+import { CloudError } from '#lib/errors.ts'
 import { circloud } from '#apis/circloud/server.ts'
 import { type Person, testDialect, type TestDialect } from './thecloud.testing.ts'
 
@@ -14,8 +16,8 @@ const KEY = `ssh-ed25519 ${Buffer.concat([
 
 type World = { it: TestDialect; ann: Person; settle: () => Promise<void> }
 
-async function world(): Promise<World & AsyncDisposable> {
-  const it = await testDialect({ others: [circloud] })
+async function world(fault?: Fault): Promise<World & AsyncDisposable> {
+  const it = await testDialect({ others: [circloud], ...(fault ? { fault } : {}) })
   const ann = await it.person('ann')
   return {
     it,
@@ -302,6 +304,22 @@ describe('power', () => {
     await w.settle()
     assert.deepEqual(await w.ann.data('GET', '/instances'), [])
     assert.equal(w.it.world.compute.wishes.size, 0)
+  })
+
+  test('terminated it leaves what its console showed, once, though its machine fails at first', async () => {
+    let asked = 0
+    await using w = await world((verb) => {
+      if (verb === 'compute.logs' && asked++ === 0) throw new CloudError('unavailable', 'no answer')
+    })
+    const { id } = await launched(w)
+    await w.ann.call('DELETE', `/instances/${id}`)
+    await w.settle()
+    const { entries, total } = await w.ann.data('GET', `/logs/${id}`)
+    const [{ resource_type: type, level, message }] = entries
+    assert.deepEqual([total, type, level], [1, 'instance', 'INFO'])
+    assert.match(message, /^simulated /)
+    assert.equal(asked, 2)
+    assert.deepEqual(await w.ann.data('GET', '/instances'), [])
   })
 })
 

@@ -82,6 +82,8 @@ export const replica = defineKind({
     runtimeId: Type.Optional(Type.String()),
     startedAt: Type.Optional(Type.Integer()),
     exitCode: Type.Optional(Type.Integer()),
+    /** What its console showed has been copied to the stored logs. */
+    kept: Type.Optional(Type.Boolean()),
     /** Its container is gone: its network may let go of its addresses. */
     released: Type.Optional(Type.Boolean()),
     /** The usage interval that is open: while the phase is running. */

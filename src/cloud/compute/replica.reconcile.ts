@@ -7,6 +7,7 @@ import { vpc, type Vpc } from '#cloud/network/vpc.kind.ts'
 import { meter, type ReplicaClass } from '#cloud/observe/usage.kind.ts'
 import type { ComputeDriver, ContainerWish, HealthCheck, SeenContainer } from './compute.driver.ts'
 import { type Containers, registryFor, wishOf, withNames } from './containers.ts'
+import type { LastWords } from './last-words.ts'
 import { attemptOf, isCurrent, type Replica } from './replica.kind.ts'
 import { isStable } from './state.ts'
 import { volume } from '#cloud/storage/volume.kind.ts'
@@ -79,6 +80,7 @@ export type ReplicaTools = {
   readonly compute: ComputeDriver
   readonly outfits: OutfitView
   readonly containers: Containers
+  readonly lastWords: LastWords
   readonly network: AttachmentView
   readonly front: FrontView
   /** How long a replica that is going may still answer what it was asked before. */
@@ -106,11 +108,25 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
       ? again(UNDERWAY_MS, `its container does not go: ${left.message ?? `it is ${left.state}`}`)
       : undefined
   }
+  /** Before an instance's container goes, its output is kept, once; undefined when nothing is to be kept any more. */
+  const keptOutput = async (
+    it: Replica,
+    inVpc: Vpc | undefined,
+    look: Look,
+  ): Promise<Outcome<Replica['status']> | undefined> => {
+    if (it.status.kept || it.status.released) return undefined
+    const of = await look.draft.get(workload, it.tenant, it.spec.workload)
+    if (of?.spec.instance === undefined) return undefined
+    const busy = await drain.why(it, inVpc, look)
+    if (busy !== undefined) return again(SOON_MS, busy)
+    await tools.lastWords(it, look.signal)
+    return again(0, 'what its console shows is kept', { ...it.status, kept: true })
+  }
   return async (it, look) => {
     const { draft, why, signal } = look
     const inVpc = await draft.get(vpc, it.tenant, it.spec.vpc)
     if (it.deletedAt !== undefined) {
-      const busy = await emptied(it, inVpc, look)
+      const busy = (await keptOutput(it, inVpc, look)) ?? (await emptied(it, inVpc, look))
       if (busy) return busy
       // Its addresses are given to others with its record: no router may have them then.
       if (!it.status.released || !network.isFreeOf(it.spec.vpc, it.id)) {
