@@ -11,6 +11,7 @@ import { podScenarios } from './scenarios/pods.ts'
 import { registryScenario } from './scenarios/registry.ts'
 import { topologyScenarios } from './scenarios/topology.ts'
 import { tunnelScenarios } from './scenarios/tunnels.ts'
+import { twoTierScenario } from './scenarios/two-tiers.ts'
 import { everyStep } from './wait.testing.ts'
 
 // The acceptance scenarios of the Circloud contract, by their numbers, with real containers and packets: one cloud,
@@ -55,6 +56,7 @@ describe('Circloud', () => {
     tunnelScenarios(cloud)
     identityScenarios(cloud)
     instanceScenarios(cloud)
+    twoTierScenario(cloud, beyond)
   })
   acmeScenario(cloud, () => {
     if (!provider) throw new Error('there is no provider of DNS')

@@ -2,86 +2,27 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { TestCloud } from '../cloud.testing.ts'
 import { run } from '../host.testing.ts'
+import { cloudTenant } from '../thecloud.testing.ts'
 import { eventually } from '../wait.testing.ts'
 
 const SETTLES_MS = 40_000
 const MIB = 1024 * 1024
 
-type Instance = {
-  readonly id: string
-  readonly status: string
-  readonly container_id: string
-  readonly private_ip: string
-}
 type Volume = { readonly id: string; readonly status: string }
 
-/** A tenant as thecloud's API shows it. */
-async function tenant(cloud: TestCloud) {
-  const t = await cloud.tenant()
-  const data = async <T>(method: string, path: string, body?: unknown): Promise<T> => {
-    const answer = await fetch(`${cloud.url}/thecloud${path}`, {
-      method,
-      headers: {
-        'x-api-key': t.token,
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    })
-    const text = await answer.text()
-    assert.ok(answer.ok, `${method} ${path} ${answer.status} ${text}`)
-    return (JSON.parse(text) as { data: T }).data
-  }
-  const launch = async (name: string, volumes: readonly object[]): Promise<Instance> => {
-    const body = { name, image: 'idle:latest', cmd: ['sh', '-c', 'sleep 1000'], volumes }
-    const { id } = await data<Instance>('POST', '/instances', body)
-    return await until(id, 'RUNNING')
-  }
-  const until = async (id: string, status: string): Promise<Instance> =>
-    await eventually(
-      `${id} is ${status}`,
-      async () => {
-        const it = await data<Instance>('GET', `/instances/${id}`)
-        return it.status === status ? it : undefined
-      },
-      SETTLES_MS,
-    )
-  return {
-    t,
-    data,
-    launch,
-    until,
-    shell: async (id: string, line: string) =>
-      await shell(await data('GET', `/instances/${id}/console`), line),
-  }
-}
-
-/** What a shell says to one line, over the console's WebSocket. */
-async function shell(url: string, line: string): Promise<string> {
-  const socket = new WebSocket(url)
-  socket.binaryType = 'arraybuffer'
-  let said = ''
-  const ended = Promise.withResolvers<void>()
-  socket.addEventListener('open', () => socket.send(Buffer.from(`${line}; exit\n`)))
-  socket.addEventListener('message', ({ data }) => {
-    if (typeof data !== 'string') said += Buffer.from(data as ArrayBuffer).toString()
-    else if (data.includes('"error"')) ended.reject(new Error(data))
-  })
-  socket.addEventListener('close', () => ended.resolve())
-  socket.addEventListener('error', () => ended.reject(new Error('the console could not be reached')))
-  await ended.promise
-  return said
-}
+const MACHINE = { image: 'idle:latest', cmd: ['sh', '-c', 'sleep 1000'] }
 
 const docker = async (container: string, what: string): Promise<string> =>
   (await run('docker', 'inspect', '-f', `{{.${what}}}`, container)).trim()
 
 export function instanceScenarios(cloud: () => TestCloud): void {
   test('instances: power, size, volumes and snapshots', async () => {
-    const { data, launch, until, shell: say, t } = await tenant(cloud())
+    const { data, launch, until, shell: say, t } = await cloudTenant(cloud())
     const made = await data<Volume>('POST', '/volumes', { name: 'data', size_gb: 1 })
-    const { id, container_id: container } = await launch('machine', [
-      { volume_id: 'data', mount_path: '/data' },
-    ])
+    const { id, container_id: container } = await launch('machine', {
+      ...MACHINE,
+      volumes: [{ volume_id: 'data', mount_path: '/data' }],
+    })
     assert.match(await say(id, 'echo saved > /data/file && echo kept > /tmp/own && hostname'), /machine-/)
     const blocks = Number(/(\d+) +\d+ +\d+ +\d+% \/data/.exec(await say(id, 'df -k /data'))?.[1])
     assert.ok(blocks > 900_000 && blocks <= 1_048_576, `${blocks} KiB`)
@@ -126,10 +67,13 @@ export function instanceScenarios(cloud: () => TestCloud): void {
       async () => (await data<Volume>('GET', '/volumes/data')).status === 'AVAILABLE',
       SETTLES_MS,
     )
-    const next = await launch('next', [
-      { volume_id: 'data', mount_path: '/data' },
-      { volume_id: 'copy', mount_path: '/copy' },
-    ])
+    const next = await launch('next', {
+      ...MACHINE,
+      volumes: [
+        { volume_id: 'data', mount_path: '/data' },
+        { volume_id: 'copy', mount_path: '/copy' },
+      ],
+    })
     const files = await say(next.id, 'cat /data/file /copy/file')
     assert.match(files, /changed\s+saved/)
     await t.remove()
