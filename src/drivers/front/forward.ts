@@ -1,10 +1,10 @@
-import type { Dispatcher } from 'undici'
 import type { Clock } from '#lib/clock.ts'
 import type { Origin } from '#cloud/edge/front.driver.ts'
 import { placeOf } from './balance.ts'
 import { BodyFault, type Watch } from './body.ts'
+import type { Asker, Talk } from './connection.ts'
 import { type Exchange, say } from './exchange.ts'
-import { requestHeaders, responseHeaders } from './headers.ts'
+import { headerOf, requestHeaders, responseHeaders } from './headers.ts'
 import type { FrontLimits } from './limits.ts'
 import type { Origins } from './origins.ts'
 import type { FrontTable, ServedRoute } from './table.ts'
@@ -21,7 +21,7 @@ export type Forwarding = {
 /** Methods that may be done twice (RFC 9110, 9.2.2). */
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
 const FIRST_PIECE_BYTES_MAX = 16_384
-const TOO_LATE = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'])
+const TOO_LATE = 'ETIMEDOUT'
 
 /** The path as it goes on: without the prefix, when the route takes it off. */
 export function pathFor({ route }: ServedRoute, target: string): string {
@@ -40,7 +40,7 @@ function endingOf(error: unknown, exchange: Exchange): Ending | undefined {
       : { status: 408, message: 'The body of the request came too slowly.' }
   }
   const { code = '' } = error as NodeJS.ErrnoException
-  return TOO_LATE.has(code)
+  return code === TOO_LATE
     ? { status: 504, message: `What is behind ${exchange.host} did not answer in time.` }
     : { status: 502, message: `What is behind ${exchange.host} did not answer.` }
 }
@@ -63,14 +63,14 @@ export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by
   /** The first piece waits for a moment: most answers have no other. */
   let firstPiece: Buffer | undefined
   let hasFlushed = false
-  let control: Dispatcher.DispatchController | undefined
+  let talk: Talk | undefined
   let status: number | undefined
   let fault: string | undefined
 
   answer.onClose((whole) => {
     isOver = true
     visit.end({ status, fault: whole ? fault : (fault ?? 'the client left') })
-    if (!whole) control?.abort(new BodyFault('gone'))
+    if (!whole) talk?.abort()
   })
 
   const flush = (): void => {
@@ -121,11 +121,11 @@ export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by
     if (error instanceof BodyFault || isOver || answer.hasBegun()) return false
     const place = placeOf(origin)
     if (!wasSent) origins.health.failed(place)
-    else if (TOO_LATE.has(code)) origins.health.slow(place)
+    else if (code === TOO_LATE) origins.health.slow(place)
     else origins.health.broke(place)
     if (bodyBegan) return false
     if (!wasSent && isLate()) return false
-    if (wasSent && (sent >= limits.triesMax || hasBody || !IDEMPOTENT.has(method) || TOO_LATE.has(code)))
+    if (wasSent && (sent >= limits.triesMax || hasBody || !IDEMPOTENT.has(method) || code === TOO_LATE))
       return false
     attempt(by.table().routes.get(served.route.id))
     return true
@@ -135,22 +135,20 @@ export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by
     let wasSent = false
     const { route } = served
     const strips = route.stripPrefix && route.pathPrefix !== '/'
-    const handler: Dispatcher.DispatchHandler = {
-      onRequestStart(controller) {
+    const asker: Asker = {
+      sent(over) {
         wasSent = true
         sent++
-        control = controller
-        if (isOver) controller.abort(new BodyFault('gone'))
+        talk = over
+        if (isOver) over.abort()
       },
-      onResponseStart(controller, code, _, message) {
-        if (code < 200) return // the client was told to go on already
+      begin(code, message, headers) {
         status = code
         origins.health.fine(placeOf(origin))
-        const raw = (controller as { rawHeaders?: (Buffer | string)[] | null }).rawHeaders ?? []
-        answer.begin(code, message ?? '', responseHeaders(raw))
+        answer.begin(code, message, responseHeaders(headers))
         process.nextTick(flush)
       },
-      onResponseData(controller, chunk) {
+      data(chunk) {
         visit.sentBytes += chunk.length
         if (!hasFlushed && !firstPiece && chunk.length <= FIRST_PIECE_BYTES_MAX) {
           firstPiece = chunk
@@ -158,19 +156,21 @@ export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by
         }
         flush()
         if (answer.write(chunk)) return
-        controller.pause()
+        talk?.pause()
         const goesOn = watch.stalled(() => answer.abort())
         answer.onDrain(() => {
           goesOn()
-          controller.resume()
+          talk?.resume()
         })
       },
-      onResponseEnd() {
+      end() {
+        talk = undefined
         if (hasFlushed) return answer.end()
         hasFlushed = true
         answer.end(firstPiece)
       },
-      onResponseError(_, error) {
+      fail(error) {
+        talk = undefined
         if (again(served, origin, error, wasSent)) return
         const ending = endingOf(error, exchange)
         if (!ending || isOver || answer.hasBegun()) {
@@ -180,23 +180,20 @@ export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by
         finish(ending, error.message)
       },
     }
-    const options: Dispatcher.DispatchOptions = {
+    const length = headerOf(exchange.headers, 'content-length')
+    const request = {
+      method,
       path: pathFor(served, exchange.target),
-      method: method as Dispatcher.HttpMethod,
       headers: requestHeaders(exchange.headers, {
         client: exchange.client,
         host: exchange.host ?? '',
         encrypted: exchange.encrypted,
         prefix: strips ? route.pathPrefix : undefined,
       }),
-      body: hasBody ? (body() as unknown as Dispatcher.DispatchOptions['body']) : null,
-    } as Dispatcher.DispatchOptions
-    try {
-      origins.pool(served, origin).dispatch(options, handler)
-    } catch (error) {
-      // What the client library refuses to send: a header or path that is none.
-      finish({ status: 400, message: 'The request cannot be passed on.' }, (error as Error).message)
+      body: hasBody ? body() : undefined,
+      length: length === undefined ? undefined : Number(length),
     }
+    origins.pool(served, origin).ask(request, asker)
   }
 
   attempt(first)

@@ -1,8 +1,13 @@
 /** Names and values in turn, as they came. */
 export type Headers = readonly string[]
 
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
+/** Whether it can be the name of a header. */
+export const isToken = (name: string): boolean => TOKEN.test(name)
+
 // What concerns one connection alone, and what only we may say to an origin.
 const NOT_FORWARDED = new Set([
+  'content-length',
   'connection',
   'keep-alive',
   'proxy-connection',
@@ -83,8 +88,7 @@ export function requestHeaders(headers: Headers, about: Forwarded): string[] {
 }
 
 /** The headers of an origin's answer as they go to the client. */
-export function responseHeaders(raw: readonly (Buffer | string)[]): string[] {
-  const headers = raw.map((it) => (typeof it === 'string' ? it : it.toString('latin1')))
+export function responseHeaders(headers: Headers): string[] {
   const own = listed(headers)
   const sent: string[] = []
   for (let it = 0; it < headers.length; it += 2) {

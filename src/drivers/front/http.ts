@@ -9,7 +9,7 @@ import {
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type Asked, type Exchange, http1Exchange, http2Exchange, isEnded, say } from './exchange.ts'
-import { countOf, headerOf, hostnameOf } from './headers.ts'
+import { countOf, headerOf, hostnameOf, isToken } from './headers.ts'
 import type { FrontLimits } from './limits.ts'
 import type { FrontTable, ServedRoute } from './table.ts'
 
@@ -25,7 +25,8 @@ const UNREADABLE: Readonly<Record<string, string>> = {
 // Visible ASCII and what some clients send unescaped beyond it; no blank, no control character.
 const TARGET = /^\/[\x21-\x7e\x80-\xff]*$/
 // oxlint-disable-next-line no-control-regex -- what must not be in a header is what this looks for
-const BAD_VALUE = /[\0\r\n]/
+const BAD_VALUE = /[\0-\x08\x0a-\x1f\x7f]/
+const LENGTH = /^\d{1,15}$/
 const METHOD = /^[A-Z][A-Z-]{0,31}$/
 const DOTS = /(^|\/)(\.|%2e){1,2}(\/|$)/i
 
@@ -60,9 +61,11 @@ function originForm({ target, host, method }: Asked): string | undefined {
 function checkHeaders({ headers }: Asked, limits: FrontLimits): Verdict | undefined {
   if (headers.length / 2 > limits.headersMax) return refuse(431, 'The request has too many headers.')
   let bytes = 0
-  for (const it of headers) {
-    bytes += it.length
-    if (BAD_VALUE.test(it)) return refuse(400, 'A header holds a character that it must not.')
+  for (let it = 0; it < headers.length; it += 2) {
+    const [name = '', value = ''] = [headers[it], headers[it + 1]]
+    bytes += name.length + value.length
+    if (!isToken(name) || BAD_VALUE.test(value))
+      return refuse(400, 'A header holds a character that it must not.')
   }
   return bytes > limits.headerBytesMax ? refuse(431, 'The headers of the request are too long.') : undefined
 }
@@ -102,11 +105,13 @@ export function judge(exchange: Asked, table: FrontTable, limits: FrontLimits, h
   }
   if (table.isDivided(hostname) && DOTS.test(path))
     return refuse(400, 'The path must not hold dots for steps up.')
-  const length = Number(headerOf(headers, 'content-length') ?? 0)
-  if (length > limits.bodyBytesMax || countOf(headers, 'content-length') > 1)
-    return length > limits.bodyBytesMax
-      ? refuse(413, `A body of more than ${limits.bodyBytesMax} bytes is not served.`)
-      : refuse(400, 'The request must say its length once.')
+  const length = headerOf(headers, 'content-length')
+  if (length !== undefined) {
+    if (Number(length) > limits.bodyBytesMax)
+      return refuse(413, `A body of more than ${limits.bodyBytesMax} bytes is not served.`)
+    if (!LENGTH.test(length) || countOf(headers, 'content-length') > 1)
+      return refuse(400, 'The request must say its length once.')
+  }
   return { do: 'carry', served, hostname, path, target }
 }
 
@@ -145,6 +150,7 @@ function createVersion1(limits: FrontLimits, onExchange: OnExchange, onUpgrade: 
     insecureHTTPParser: false,
     requireHostHeader: false,
     shouldUpgradeCallback: isWebSocket,
+    optimizeEmptyRequests: true,
   })
   // Node leaves out headers beyond its number in silence; the number of ours is looked at by ourselves.
   server.maxHeadersCount = 0

@@ -199,7 +199,8 @@ function openDoor(
         await clock.sleep(STOP_LOOK_MS, AbortSignal.timeout(limits.stopMsMax)).catch(() => {})
       servers.close()
       for (const socket of gate.open) socket.destroy()
-      await Promise.all([origins.close(), watch.close()])
+      origins.close()
+      await watch.close()
     },
   }
 }

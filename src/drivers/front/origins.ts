@@ -1,10 +1,11 @@
 import { connect as connectTcp, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { buildConnector, Pool } from 'undici'
 import type { Clock } from '#lib/clock.ts'
 import type { Origin } from '#cloud/edge/front.driver.ts'
 import { createHealth, type Health, placeOf } from './balance.ts'
+import { lateError } from './connection.ts'
 import type { FrontLimits } from './limits.ts'
+import { createPool, type Pool } from './pool.ts'
 import type { FrontTable, ServedRoute } from './table.ts'
 import type { Visit } from './traffic.ts'
 
@@ -20,7 +21,7 @@ export type Origins = {
   reach(routeId: string, visit: Visit): Promise<Reached | undefined>
   /** Lets go of the origins that are not in the table; what is under way ends by itself. */
   keep(table: FrontTable): void
-  close(): Promise<void>
+  close(): void
 }
 export type Reached = { readonly socket: Socket; readonly origin: Origin }
 
@@ -40,71 +41,74 @@ export function createOrigins(options: {
   const pools = new Map<string, Pool>()
   // Asked for each request: by the object in the table rather than by a string made anew.
   let ready = new WeakMap<Origin, Pool>()
-  const closing = new Set<Promise<void>>()
+  /** Pools of origins that left, until what they carry is over. */
+  const leaving = new Set<Pool>()
   const stop = new AbortController()
 
-  const connector = (served: ServedRoute, place: string): buildConnector.connector => {
-    const connect = buildConnector({
-      timeout: limits.originConnectMsMax,
-      allowH2: false,
-      rejectUnauthorized: false,
-      servername: serverNameOf(served),
-      keepAlive: true,
-      keepAliveInitialDelay: limits.probeMs,
-    })
-    return (to, callback) => {
-      const late = setTimeout(() => health.slow(place), limits.originSuspectMs)
-      connect({ ...to, servername: serverNameOf(served) }, (...result) => {
-        clearTimeout(late)
-        callback(...result)
-      })
-    }
-  }
-  const open = (served: ServedRoute, origin: Origin): Pool => {
-    const place = placeOf(origin)
-    return new Pool(`${served.route.carry === 'https' ? 'https' : 'http'}://${place}`, {
-      connections: limits.originConnectionsMax,
-      pipelining: 1,
-      connect: connector(served, place),
-      headersTimeout: limits.answerMsMax,
-      bodyTimeout: limits.idleMsMax,
-      keepAliveTimeout: limits.originKeepAliveMsMax,
-      keepAliveMaxTimeout: limits.originKeepAliveMsMax,
-      maxHeaderSize: limits.headerBytesMax * 4,
-    })
-  }
-
-  const connectOnce = async (served: ServedRoute, origin: Origin): Promise<Socket | undefined> => {
-    const place = placeOf(origin)
+  /** A new connection to an origin, with TLS when the route says so; `session` shortens its handshake. */
+  const dial = async (
+    served: ServedRoute,
+    { address, port }: Origin,
+    how: { allowHalfOpen?: boolean; session?: Buffer | undefined } = {},
+  ): Promise<Socket> => {
+    const place = placeOf({ address, port })
+    const { allowHalfOpen = false, session } = how
     const tcp = connectTcp({
-      host: origin.address,
-      port: origin.port,
-      allowHalfOpen: true,
+      host: address,
+      port,
+      allowHalfOpen,
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: limits.probeMs,
     })
     const isTls = served.route.carry === 'https'
     const socket = isTls
-      ? connectTls({ socket: tcp, servername: serverNameOf(served), rejectUnauthorized: false })
+      ? connectTls({
+          socket: tcp,
+          servername: serverNameOf(served),
+          rejectUnauthorized: false,
+          ...(session ? { session } : {}),
+        })
       : tcp
-    const late = setTimeout(() => health.slow(place), limits.originSuspectMs)
+    const suspect = setTimeout(() => health.slow(place), limits.originSuspectMs)
     const tooLate = setTimeout(
-      () => tcp.destroy(new Error('no connection in time')),
+      () => socket.destroy(lateError('no connection in time')),
       limits.originConnectMsMax,
     )
-    tcp.on('error', () => {})
+    let why: Error | undefined
+    if (isTls) tcp.on('error', (error) => (why = error))
+    socket.on('error', (error) => (why ??= error))
     try {
-      return await new Promise<Socket | undefined>((resolve) => {
-        socket.once(isTls ? 'secureConnect' : 'connect', () => resolve(socket))
-        socket.once('error', () => resolve(undefined))
-        socket.once('close', () => resolve(undefined))
+      await new Promise<void>((resolve, reject) => {
+        socket.once(isTls ? 'secureConnect' : 'connect', () => resolve())
+        socket.once('close', () => reject(why ?? new Error('the origin closed the connection')))
       })
+      return socket
     } finally {
-      clearTimeout(late)
+      clearTimeout(suspect)
       clearTimeout(tooLate)
     }
   }
+  const open = (served: ServedRoute, origin: Origin): Pool => {
+    let session: Buffer | undefined
+    return createPool({
+      connectionsMax: limits.originConnectionsMax,
+      limits,
+      now: () => clock.now(),
+      async dial() {
+        const socket = await dial(served, origin, { session })
+        socket.on('session', (it: Buffer) => (session = it))
+        return socket
+      },
+    })
+  }
+  const sweep = setInterval(() => {
+    for (const it of pools.values()) it.look()
+    for (const it of leaving) {
+      it.look()
+      if (it.isGone()) leaving.delete(it)
+    }
+  }, limits.sweepMs).unref()
 
   return {
     health,
@@ -131,7 +135,7 @@ export function createOrigins(options: {
         }
         tried.add(origin.id)
         visit.goTo(origin)
-        const socket = await connectOnce(served, origin)
+        const socket = await dial(served, origin, { allowHalfOpen: true }).catch(() => undefined)
         if (socket) {
           health.fine(placeOf(origin))
           return { socket, origin }
@@ -155,14 +159,14 @@ export function createOrigins(options: {
       for (const [key, pool] of pools) {
         if (keys.has(key)) continue
         pools.delete(key)
-        const closed = pool.close().catch(() => {})
-        closing.add(closed)
-        void closed.then(() => closing.delete(closed))
+        pool.leave()
+        leaving.add(pool)
       }
     },
-    async close() {
+    close() {
       stop.abort()
-      await Promise.all([...pools.values()].map((it) => it.destroy().catch(() => {})))
+      clearInterval(sweep)
+      for (const it of [...pools.values(), ...leaving]) it.destroy()
     },
   }
 }

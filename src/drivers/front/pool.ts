@@ -1,0 +1,95 @@
+import type { Socket } from 'node:net'
+import { type Asker, Connection, type ConnectionOptions, type Request } from './connection.ts'
+
+/** Kept connections to one origin. */
+export type Pool = {
+  /** Over a kept connection, a new one, or, when there are too many, the next that gets free. */
+  ask(request: Request, asker: Asker): void
+  /** Ends what is late, and what was not used for long. */
+  look(): void
+  /** Lets go of connections as they get free; what was asked is still answered. */
+  leave(): void
+  /** After `leave`: all is over. */
+  isGone(): boolean
+  /** Breaks off everything. */
+  destroy(): void
+}
+
+/** One that rested for longer is looked at first: what came meanwhile, its end above all, is read before it is used. */
+const RESTED_MS = 20
+
+export function createPool(
+  options: ConnectionOptions & {
+    readonly connectionsMax: number
+    readonly dial: () => Promise<Socket>
+  },
+): Pool {
+  const all = new Set<Connection>()
+  let idle: Connection[] = []
+  const waiting: { readonly request: Request; readonly asker: Asker }[] = []
+  let dialled = 0
+  let isLeaving = false
+  let isOver = false
+
+  const askNext = (): void => {
+    const next = waiting.shift()
+    if (next) ask(next.request, next.asker)
+  }
+  const on = {
+    rest(it: Connection): void {
+      if (isLeaving && !waiting.length) return it.destroy()
+      idle.push(it)
+      askNext()
+    },
+    close(it: Connection): void {
+      all.delete(it)
+      askNext()
+    },
+  }
+  const open = async (request: Request, asker: Asker): Promise<void> => {
+    dialled++
+    const socket = await options.dial().catch((error: unknown) => error as Error)
+    dialled--
+    if (socket instanceof Error) {
+      asker.fail(socket)
+      return askNext()
+    }
+    const it = new Connection(socket, options, on)
+    all.add(it)
+    it.ask(request, asker)
+    if (isOver) it.destroy()
+  }
+  const takeIdle = (): Connection | undefined => {
+    for (let it = idle.pop(); it; it = idle.pop()) {
+      if (it.isUsable()) return it
+      it.destroy()
+    }
+    return undefined
+  }
+  const ask = (request: Request, asker: Asker): void => {
+    if (isOver) return asker.fail(new Error('the edge stops'))
+    const it = takeIdle()
+    if (it && it.restedMs() <= RESTED_MS) return it.ask(request, asker)
+    if (it) return void setImmediate(() => (it.isUsable() ? it : { ask }).ask(request, asker))
+    if (all.size + dialled < options.connectionsMax) void open(request, asker)
+    else waiting.push({ request, asker })
+  }
+
+  return {
+    ask,
+    look() {
+      for (const it of all) it.look()
+      idle = idle.filter((it) => it.isUsable())
+    },
+    leave() {
+      isLeaving = true
+      for (const it of idle.splice(0)) it.destroy()
+    },
+    isGone: () => all.size + dialled + waiting.length === 0,
+    destroy() {
+      isOver = true
+      for (const it of all) it.destroy()
+      for (const { asker } of waiting.splice(0)) asker.fail(new Error('the edge stops'))
+    },
+  }
+}
