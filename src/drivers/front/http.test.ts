@@ -306,6 +306,38 @@ test('origins are exchanged under load, one by one and by force, without losing 
   await held.kill()
 })
 
+test('a change of the table drops nothing that is under way, whatever was asked', async () => {
+  const slow = async (text: string) =>
+    await backend((request, response) => {
+      request.resume().on('end', () => {
+        response.write(text)
+        setTimeout(() => response.end('.'), 20)
+      })
+    })
+  await using one = await slow('one')
+  await using other = await slow('other')
+  await using at = await stage()
+  await at.route({ origins: [one.as('one')] })
+  let [asked, running] = [0, true]
+  const seen = new Set<string>()
+  const load = Array.from({ length: 8 }, async () => {
+    while (running) {
+      const { status, text } = await ask(at, { method: 'POST', body: 'x' })
+      seen.add(`${status} ${text}`)
+      asked++
+    }
+  })
+  for (let it = 0; it < 10; it++) {
+    const before = asked
+    await until('some were asked', () => asked > before + 5)
+    // Another replica, another route in its stead, both at once.
+    await at.route({ id: `route-${it % 3}`, origins: it % 2 ? [one.as('one')] : [other.as('other')] })
+  }
+  running = false
+  await Promise.all(load)
+  assert.deepEqual(seen, new Set(['200 one.', '200 other.']))
+})
+
 test('origins that do not listen yet are waited for, whatever is asked', async () => {
   const before = await named('before')
   await before.kill()
