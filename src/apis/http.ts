@@ -1,5 +1,6 @@
-import { isIP, type Socket } from 'node:net'
 import type { IncomingMessage } from 'node:http'
+import { isIP, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import websocket from '@fastify/websocket'
 import Fastify, {
   type FastifyInstance,
@@ -12,6 +13,7 @@ import type { Clock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
 import type { Ids } from '#lib/ids.ts'
 import type { Log } from '#lib/log.ts'
+import { jsonOf } from '#lib/remembered.ts'
 import { answerErrors, type Fault } from './errors.ts'
 import {
   addressSet,
@@ -246,7 +248,7 @@ function rootRoutes(
  */
 const COMPILERS = {
   buildValidator: () => validatorCompiler,
-  buildSerializer: () => () => (data: unknown) => JSON.stringify(data),
+  buildSerializer: () => () => jsonOf,
 } as unknown as NonNullable<NonNullable<FastifyServerOptions['schemaController']>['compilersFactory']>
 
 /** An app that takes bodies as they are, names its requests, counts them and notes them at debug level. */
@@ -297,9 +299,11 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
   const limits: HttpLimits = { ...HTTP_LIMITS, ...options.limits }
   const trusted = addressSet(options.trustedProxies ?? [])
   const names = new Set(dialects.map((it) => it.name))
-  /** Which dialect alone a request's listener serves. */
-  const alone = new WeakMap<IncomingMessage, string>()
-  const { app, metrics } = await openApp(options, limits, trusted, (it) => routed(it, names, alone.get(it)))
+  /** Which dialect alone the listener of a connection serves. */
+  const alone = new WeakMap<Duplex, string>()
+  const { app, metrics } = await openApp(options, limits, trusted, (it) =>
+    routed(it, names, alone.get(it.socket)),
+  )
   answerErrors(app, { log, methodsAt: collectRoutes(app).methodsAt }, (fault, request) => {
     const status = PROBLEM_STATUS[fault.code]
     return { status, body: { title: fault.code, status, detail: fault.message, requestId: request.id } }
@@ -328,8 +332,8 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
 
   const listeners: Listener[] = []
   const handlersOf = (dialect: string | undefined): Pick<ListenerOptions, 'onRequest' | 'onUpgrade'> => {
-    const mark = (request: IncomingMessage): void => {
-      if (dialect !== undefined) alone.set(request, dialect)
+    const mark = ({ socket }: IncomingMessage): void => {
+      if (dialect !== undefined && !alone.has(socket)) alone.set(socket, dialect)
     }
     return {
       onRequest: (request, response) => {

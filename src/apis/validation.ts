@@ -143,6 +143,11 @@ export function refusalFor(schema: TSchema, faults: readonly Fault[], whole = 'B
   })
 }
 
+function isEmpty(value: unknown): boolean {
+  for (const _ in value as object) return false
+  return true
+}
+
 /**
  * Validates with TypeBox. Bodies are taken as they are: nothing is coerced, dropped or filled in. Query strings and
  * path parameters are text, so they are converted where the schema has another type. A refusal is a CloudError.
@@ -152,7 +157,7 @@ export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({ schema, http
   let compiled: ReturnType<typeof Compile> | undefined
   return (value: unknown) => {
     compiled ??= Compile(schema)
-    const seen = httpPart === 'body' ? value : Value.Convert(schema, value)
+    const seen = httpPart === 'body' || isEmpty(value) ? value : Value.Convert(schema, value)
     if (compiled.Check(seen)) return { value: seen }
     return {
       error: refusalFor(

@@ -155,5 +155,8 @@ export const encodeContainer = remembered((it: PlacedWorkload): Container => ({
   stateful: it.workload.spec.persistence.enabled,
 }))
 
+/** The answer that is nothing but a container. */
+export const containerAnswer = remembered((it: PlacedWorkload) => ({ data: encodeContainer(it) }))
+
 /** Without `role`, whose null the vendor's list of words refuses (section 12). */
 export const encodeContainerSummary = (it: PlacedWorkload): ContainerSummary => headOf(it)

@@ -2,7 +2,7 @@ import Type from 'typebox'
 import type { App } from '#apis/app.ts'
 import type { Inside } from '#cloud/cloud.ts'
 import { answers, listOf } from './answers.ts'
-import { encodeContainer } from './container.ts'
+import { containerAnswer } from './container.ts'
 import { instanceOf } from './doors.ts'
 import { encodeInstance } from './instance.ts'
 import { encodeCertificate, encodeRecord } from './record.ts'
@@ -33,9 +33,8 @@ export function containerRoutes(app: App, inside: Inside): void {
         response: answers(Container, 'The container.'),
       },
     },
-    async (request) => ({
-      data: encodeContainer(await inside.workload(instanceOf(request), namedIn(request.query))),
-    }),
+    async (request) =>
+      containerAnswer(await inside.workload(instanceOf(request), namedIn(request.query))),
   )
   app.get(
     '/v1/container/instances',
