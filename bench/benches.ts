@@ -4,6 +4,7 @@ import { delay } from './delay.ts'
 import { edge } from './edge.ts'
 import { growth } from './growth.ts'
 import { inside } from './inside.ts'
+import { live } from './live.ts'
 import { pods } from './pods.ts'
 import { reads } from './reads.ts'
 import { reconcile } from './reconcile.ts'
@@ -22,4 +23,5 @@ export const BENCHES: readonly Bench[] = [
   pods,
   traffic,
   edge,
+  live,
 ]

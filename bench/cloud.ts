@@ -12,8 +12,12 @@ export type BenchCloud = Program<Ready> & {
 
 export const bearer = (token: string): Record<string, string> => ({ authorization: `Bearer ${token}` })
 
-/** `preload` is loaded into the process before the program. */
-export async function startCloud(data: string, preload?: string): Promise<BenchCloud> {
+/** `preload` is loaded into the process before the program; `more` are options of it. */
+export async function startCloud(
+  data: string,
+  preload?: string,
+  more: readonly string[] = [],
+): Promise<BenchCloud> {
   const program = await startProgram<Ready>([
     ...(preload === undefined ? [] : ['--import', preload]),
     join(ROOT, 'src/main.ts'),
@@ -24,6 +28,7 @@ export async function startCloud(data: string, preload?: string): Promise<BenchC
     '--json',
     '--compute=simulated',
     '--network=simulated',
+    ...more,
   ])
   const { url, admin } = program.ready
   return {

@@ -28,7 +28,7 @@ const VPCS_MAX = 1000
 const ids = createIds(systemClock)
 
 /** One block written and made durable, over and over, in a file of its own. */
-function openSyncing(folder: string) {
+export function openSyncing(folder: string) {
   const file = openSync(join(folder, 'synced'), 'w')
   const block = Buffer.alloc(BLOCK_BYTES)
   let at = 0

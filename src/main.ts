@@ -132,21 +132,26 @@ type Opened = Closing & {
 async function openDrivers(config: Config, epoch: number, log: Log): Promise<Opened> {
   const instances = join(config.agent === undefined ? config.data : dirname(config.agent), 'instances')
   const simulated = config.compute === 'simulated' && config.network === 'simulated'
-  if (simulated)
+  if (simulated) {
+    // Names and the front door may be real all the same: of what leads to addresses that this machine has.
+    const edge = config.edge === undefined ? undefined : await openEdge(config.edge, log)
     return {
       drivers: {
         compute: simulatedCompute(systemClock),
         network: simulatedNetwork(),
-        edge: simulatedEdge(),
-        front: simulatedFront(),
-        connector: simulatedConnector(),
+        ...(edge?.drivers ?? {
+          edge: simulatedEdge(),
+          front: simulatedFront(),
+          connector: simulatedConnector(),
+        }),
       },
       instances: {
         folder: instances,
         make: async (replica) => await Promise.resolve(makeFolder(join(instances, replica))),
       },
-      close: async () => await Promise.resolve(),
+      close: async () => await edge?.close(),
     }
+  }
   if (config.compute === 'simulated' || config.network === 'simulated')
     throw new CloudError(
       'invalid',
@@ -198,25 +203,26 @@ async function openDrivers(config: Config, epoch: number, log: Log): Promise<Ope
     )
   const { remoteDrivers } = await import('#drivers/remote/client.ts')
   const { BRIDGE_PROMISES } = await import('#drivers/docker/bridge-promises.ts')
-  const { remoteEdge } = await import('#drivers/edge/client.ts')
   const promises = config.network === 'docker-bridge' ? BRIDGE_PROMISES : EVERY_PROMISE
   const host = remoteDrivers({ socket: config.agent, epoch, promises, log })
-  const edge = remoteEdge({ socket: config.edge, log })
+  const edge = await openEdge(config.edge, log)
   const close = async (): Promise<void> => {
     await edge.close()
     await host.close()
   }
   return {
-    drivers: {
-      network: host.network,
-      compute: host.compute,
-      edge,
-      front: edge.front,
-      connector: edge.connector,
-    },
+    drivers: { network: host.network, compute: host.compute, ...edge.drivers },
     instances: { folder: instances, make: host.compute.prepare },
     close,
   }
+}
+
+/** The edge process, behind its socket. */
+async function openEdge(socket: string, log: Log) {
+  const { remoteEdge } = await import('#drivers/edge/client.ts')
+  const edge = remoteEdge({ socket, log })
+  const { front, connector } = edge
+  return { drivers: { edge, front, connector }, close: async () => await edge.close() }
 }
 
 /** Every start of the cloud has a higher number; the host agent refuses one that was overtaken. */
