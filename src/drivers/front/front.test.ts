@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { readdir, readFile, rename, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { jsonLog } from '#lib/log.ts'
@@ -186,6 +186,22 @@ test('the table and its keys are served again after a restart, the keys sealed o
       assert.ok(!(await readFile(path, 'utf8')).includes(secret))
     }
   }
+})
+
+test('what the disk refuses is served all the same, and told until it is kept', async () => {
+  await using one = await named('one')
+  await using other = await named('other')
+  await using at = await stage()
+  await at.route({ origins: [one.as('one')] })
+  const folder = join(at.directory, 'fronts')
+  await rename(folder, `${folder}.away`)
+  await assert.rejects(at.route({ origins: [other.as('other')] }), /cannot keep its table/)
+  assert.equal((await ask(at)).text, 'other')
+  await rename(`${folder}.away`, folder)
+  await at.route({ origins: [one.as('one')] })
+  await at.front.close()
+  await using again = await stage({ directory: at.directory })
+  assert.equal((await ask(again)).text, 'one')
 })
 
 test('a hostname stays with the tenant that had it first, over restarts, until it lets go', async () => {

@@ -47,34 +47,26 @@ export type FrontOptions = {
  */
 export async function localFront(options: FrontOptions): Promise<LocalFront> {
   const { directory, seal, log, limits = FRONT_LIMITS } = options
-  const store = await openFrontStore({ directory, seal, log })
+  const store = await openFrontStore({
+    directory,
+    seal,
+    log,
+    onChange() {
+      table = buildTable({ store, contexts, before: table, log })
+      door.keep(table)
+    },
+  })
   const contexts: Contexts = new Map()
   let table: FrontTable = buildTable({ store, contexts, log })
   const door = openDoor({ ...options, limits, table: () => table })
-  const change = (): void => {
-    table = buildTable({ store, contexts, before: table, log })
-    door.keep(table)
-  }
   door.keep(table)
   return {
     bound: () => door.bound(),
     missing: async () => await Promise.resolve(door.missing()),
-    async apply(front) {
-      await store.apply(parseFront(front))
-      change()
-    },
-    async remove(vpc) {
-      await store.remove(vpc)
-      change()
-    },
-    async applyCertificate(certificate) {
-      await store.applyCertificate(parseCertificate(certificate))
-      change()
-    },
-    async removeCertificate(id) {
-      await store.removeCertificate(id)
-      change()
-    },
+    apply: async (front) => await store.apply(parseFront(front)),
+    remove: async (vpc) => await store.remove(vpc),
+    applyCertificate: async (certificate) => await store.applyCertificate(parseCertificate(certificate)),
+    removeCertificate: async (id) => await store.removeCertificate(id),
     list: async () =>
       await Promise.resolve({
         fronts: [...store.fronts.values()].map(({ front: { vpc, generation } }) => ({ vpc, generation })),

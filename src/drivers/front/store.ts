@@ -21,7 +21,7 @@ export type HeldFront = { readonly front: Front; readonly since: Readonly<Record
 export type FrontStore = {
   readonly fronts: ReadonlyMap<string, HeldFront>
   readonly certificates: ReadonlyMap<string, FrontCertificate>
-  /** Done when it is on disk and in `fronts`. Older than the one held: `conflict`. */
+  /** In `fronts` at once; done when it is on disk. Older than the one held: `conflict`. */
   apply(front: Front): Promise<void>
   remove(vpc: string): Promise<void>
   applyCertificate(certificate: FrontCertificate): Promise<void>
@@ -59,8 +59,10 @@ export async function openFrontStore(options: {
   readonly directory: string
   readonly seal: Seal
   readonly log: Log
+  /** Something came, changed or went. */
+  readonly onChange: () => void
 }): Promise<FrontStore> {
-  const { directory, seal, log } = options
+  const { directory, seal, log, onChange } = options
   const folder = (name: string): string => join(directory, name)
   const held = await openKept({ directory: folder('fronts'), name: 'front', parse: parseHeld, log })
   const certified = await openKept({
@@ -73,37 +75,37 @@ export async function openFrontStore(options: {
   const certificates = new Map(certified.found.map((it) => [it.id, it]))
   let last = Math.max(0, ...held.found.flatMap((it) => Object.values(it.since)))
 
-  const removeFrom = (kept: Kept, map: Map<string, unknown>, id: string): Promise<void> =>
-    kept.inTurn(async () => {
-      if (!map.has(id)) return
-      await kept.remove(id)
-      map.delete(id)
-    })
+  // Memory first, files in the same order after it: a change does not wait for the disk to be served, only to be done.
+  const removeFrom = async (kept: Kept, map: Map<string, unknown>, id: string): Promise<void> => {
+    if (map.delete(id)) onChange()
+    await kept.inTurn(() => kept.remove(id))
+  }
 
   return {
     fronts,
     certificates,
-    apply: (front) =>
-      held.kept.inTurn(async () => {
-        const before = fronts.get(front.vpc)
-        refuseOlder('front', front.generation, before?.front.generation)
-        const since: Record<string, number> = {}
-        for (const route of front.routes) {
-          const holding = holdingOf(route)
-          since[holding] ??= before?.since[holding] ?? ++last
-        }
-        await held.kept.write(front.vpc, { front, since })
-        fronts.set(front.vpc, { front, since })
-      }),
-    remove: (vpc) => removeFrom(held.kept, fronts, vpc),
-    applyCertificate: (certificate) =>
-      certified.kept.inTurn(async () => {
-        const { id, issued } = certificate
-        refuseOlder('certificate', certificate.generation, certificates.get(id)?.generation)
-        const sealed = issued && { ...issued, key: seal.seal(issued.key, bindingOf(id)) }
-        await certified.kept.write(id, { ...certificate, ...(sealed ? { issued: sealed } : {}) })
-        certificates.set(id, certificate)
-      }),
-    removeCertificate: (id) => removeFrom(certified.kept, certificates, id),
+    async apply(front) {
+      const before = fronts.get(front.vpc)
+      refuseOlder('front', front.generation, before?.front.generation)
+      const since: Record<string, number> = {}
+      for (const route of front.routes) {
+        const holding = holdingOf(route)
+        since[holding] ??= before?.since[holding] ?? ++last
+      }
+      fronts.set(front.vpc, { front, since })
+      onChange()
+      await held.kept.inTurn(() => held.kept.write(front.vpc, { front, since }))
+    },
+    remove: async (vpc) => await removeFrom(held.kept, fronts, vpc),
+    async applyCertificate(certificate) {
+      const { id, issued } = certificate
+      refuseOlder('certificate', certificate.generation, certificates.get(id)?.generation)
+      certificates.set(id, certificate)
+      onChange()
+      const sealed = issued && { ...issued, key: seal.seal(issued.key, bindingOf(id)) }
+      const document = { ...certificate, ...(sealed ? { issued: sealed } : {}) }
+      await certified.kept.inTurn(() => certified.kept.write(id, document))
+    },
+    removeCertificate: async (id) => await removeFrom(certified.kept, certificates, id),
   }
 }
