@@ -134,7 +134,8 @@ async function run({ scratch, scale }: Context): Promise<Figure[]> {
 
 export const live: Bench = {
   name: 'live',
-  about: 'from a durable change of a route to the front door that serves it, over a cloud and an edge process',
+  about:
+    'from a durable change of a route to the front door that serves it, over a cloud and an edge process',
   needs: [],
   run,
 }

@@ -33,8 +33,7 @@ export function containerRoutes(app: App, inside: Inside): void {
         response: answers(Container, 'The container.'),
       },
     },
-    async (request) =>
-      containerAnswer(await inside.workload(instanceOf(request), namedIn(request.query))),
+    async (request) => containerAnswer(await inside.workload(instanceOf(request), namedIn(request.query))),
   )
   app.get(
     '/v1/container/instances',

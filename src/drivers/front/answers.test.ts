@@ -63,7 +63,9 @@ test('an answer is the same in whatever pieces it comes', () => {
 })
 
 test('headers come as they are, without the blanks around them', () => {
-  const { headers } = of(answer('A:b\r\nSet-Cookie: \t x = y \r\nset-cookie: \xa0z\r\nEmpty:\r\nContent-Length: 0\r\n', ''))
+  const { headers } = of(
+    answer('A:b\r\nSet-Cookie: \t x = y \r\nset-cookie: \xa0z\r\nEmpty:\r\nContent-Length: 0\r\n', ''),
+  )
   const rest = ['Empty', '', 'Content-Length', '0']
   assert.deepEqual(headers, ['A', 'b', 'Set-Cookie', 'x = y', 'set-cookie', '\xa0z', ...rest])
 })
@@ -75,7 +77,13 @@ test('where an answer ends, and whether its connection goes on', () => {
     ['no reason', 'GET', answer(length, 'abc', '200'), 'abc', true],
     ['no body by its status', 'GET', answer(length, '', '304 Not Modified'), '', true],
     ['no body by its method', 'HEAD', answer(length, ''), '', false],
-    ['a connection that is to be closed', 'GET', answer(`${length}Connection: Close\r\n`, 'abc'), 'abc', false],
+    [
+      'a connection that is to be closed',
+      'GET',
+      answer(`${length}Connection: Close\r\n`, 'abc'),
+      'abc',
+      false,
+    ],
     ['HTTP/1.0', 'GET', `HTTP/1.0 200 OK\r\n${length}\r\nabc`, 'abc', false],
     ['the end of the connection', 'GET', answer('', 'abc'), 'abc', false],
   ]

@@ -49,7 +49,8 @@ type Framing = {
 function note(framing: Framing, name: string, value: string): void {
   switch (name.toLowerCase()) {
     case 'content-length':
-      if (framing.lengths++ || !LENGTH.test(value)) throw new AnswerFault('the length of the answer is unclear')
+      if (framing.lengths++ || !LENGTH.test(value))
+        throw new AnswerFault('the length of the answer is unclear')
       framing.length = Number(value)
       return
     case 'transfer-encoding':
@@ -122,7 +123,8 @@ export class AnswerReader {
       case 'head':
         return this.#head(bytes)
       case 'close':
-        return void this.#hearer?.data(bytes)
+        this.#hearer?.data(bytes)
+        return undefined
       case 'length':
       case 'chunk':
         return this.#body(bytes)
@@ -151,20 +153,30 @@ export class AnswerReader {
     if (line >= 0 && all[line - 1] !== CR) throw new AnswerFault('a line of the answer ends without CR')
     if ((end < 0 ? all.length : end) > max) throw new AnswerFault('the head of the answer is too long')
     this.#held = end < 0 ? Buffer.from(all) : undefined
-    return end < 0 ? undefined : { text: all.toString('latin1', 0, end), rest: all.subarray(end + mark.length) }
+    return end < 0
+      ? undefined
+      : { text: all.toString('latin1', 0, end), rest: all.subarray(end + mark.length) }
   }
 
   #head(bytes: Buffer): Buffer | undefined {
     const found = this.#until('\r\n\r\n', bytes, this.#headBytesMax)
     if (!found) return undefined
     const { text, rest } = found
-    if (BAD_HEAD.test(text)) throw new AnswerFault('the head of the answer holds a character that it must not')
+    if (BAD_HEAD.test(text))
+      throw new AnswerFault('the head of the answer holds a character that it must not')
     const [first = '', ...lines] = text.split('\r\n')
     const [, minor, status, message = ''] = STATUS_LINE.exec(first) ?? []
     if (status === undefined) throw new AnswerFault('the answer has no status')
     const code = Number(status)
     const isOld = minor === '0'
-    const framing: Framing = { lengths: 0, length: 0, isChunked: false, isOld, isClosed: isOld, keptMs: undefined }
+    const framing: Framing = {
+      lengths: 0,
+      length: 0,
+      isChunked: false,
+      isOld,
+      isClosed: isOld,
+      keptMs: undefined,
+    }
     const headers: string[] = []
     for (const line of lines) {
       const colon = line.indexOf(':')
@@ -182,8 +194,7 @@ export class AnswerReader {
 
   #begin(code: number, message: string, headers: Headers, framing: Framing): void {
     const { lengths, length, isChunked, isClosed, isOld } = framing
-    if (isChunked && (lengths > 0 || isOld))
-      throw new AnswerFault('it is unclear where the answer ends')
+    if (isChunked && (lengths > 0 || isOld)) throw new AnswerFault('it is unclear where the answer ends')
     // A connection after HEAD is not trusted: some send the body all the same.
     this.isKept = !isClosed && this.#method !== 'HEAD'
     this.keptMs = framing.keptMs
@@ -216,7 +227,8 @@ export class AnswerReader {
       if (text !== '') throw new AnswerFault('a chunk of the answer is longer than it says')
       this.#state = 'size'
     } else if (text === '') this.#end()
-    else if (++this.#trailerLines > TRAILER_LINES_MAX) throw new AnswerFault('the answer has too long a trailer')
+    else if (++this.#trailerLines > TRAILER_LINES_MAX)
+      throw new AnswerFault('the answer has too long a trailer')
     return rest
   }
 

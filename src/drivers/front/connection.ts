@@ -64,6 +64,8 @@ export class Connection implements Talk, Hearer {
   /** When what is waited for is late; of one that rests, when it has rested for too long. */
   #until = Infinity
   #restsSince = 0
+  /** When what is being read came. */
+  #readAt = 0
 
   /** `onRest` when it can be asked again, `onClose` when it never can. */
   constructor(
@@ -88,11 +90,11 @@ export class Connection implements Talk, Hearer {
     })
   }
 
-  isUsable(): boolean {
-    return !this.#socket.destroyed && this.#options.now() < this.#until
+  isUsable(now: number): boolean {
+    return !this.#socket.destroyed && now < this.#until
   }
-  restedMs(): number {
-    return this.#options.now() - this.#restsSince
+  restedMs(now: number): number {
+    return now - this.#restsSince
   }
   destroy(): void {
     this.#socket.destroy()
@@ -117,11 +119,11 @@ export class Connection implements Talk, Hearer {
 
   begin(status: number, message: string, headers: Headers): void {
     this.#hasBegun = true
-    this.#await(this.#options.limits.idleMsMax)
+    this.#until = this.#readAt + this.#options.limits.idleMsMax
     this.#asker?.begin(status, message, headers)
   }
   data(chunk: Buffer): void {
-    this.#await(this.#options.limits.idleMsMax)
+    this.#until = this.#readAt + this.#options.limits.idleMsMax
     this.#asker?.data(chunk)
   }
   end(): void {
@@ -154,6 +156,7 @@ export class Connection implements Talk, Hearer {
   }
 
   #read(bytes: Buffer): void {
+    this.#readAt = this.#options.now()
     try {
       this.#reader.read(bytes)
     } catch (error) {
@@ -165,11 +168,11 @@ export class Connection implements Talk, Hearer {
 
   #rest(): void {
     const { isKept, keptMs = Infinity } = this.#reader
-    const { now, limits } = this.#options
+    const { limits } = this.#options
     const restsMs = Math.min(limits.originKeepAliveMsMax, keptMs - KEPT_MARGIN_MS)
     // An answer that came before the whole request leaves a connection on which the next would begin amid this one.
     if (!isKept || this.#isSending || restsMs <= 0) return void this.#socket.destroy()
-    this.#restsSince = now()
+    this.#restsSince = this.#readAt
     this.#until = this.#restsSince + restsMs
     this.#onRest(this)
   }

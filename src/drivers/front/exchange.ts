@@ -54,24 +54,42 @@ const ended = new WeakSet<object>()
 /** Whether the connection of a request was ended by the answer to one before it. */
 export const isEnded = (request: IncomingMessage): boolean => ended.has(request.socket)
 
-function http1Answer(request: IncomingMessage, response: ServerResponse): Answer {
-  return {
-    hasBegun: () => response.headersSent,
-    last: () => void ended.add(request.socket),
-    begin(status, message, headers) {
-      if (ended.has(request.socket)) response.shouldKeepAlive = false
-      response.writeHead(status, message, headers as string[])
-    },
-    flush: () => response.flushHeaders(),
-    write: (chunk) => response.write(chunk),
+class Http1Answer implements Answer {
+  readonly #request: IncomingMessage
+  readonly #response: ServerResponse
+  constructor(request: IncomingMessage, response: ServerResponse) {
+    this.#request = request
+    this.#response = response
+  }
+  hasBegun(): boolean {
+    return this.#response.headersSent
+  }
+  last(): void {
+    ended.add(this.#request.socket)
+  }
+  begin(status: number, message: string, headers: Headers): void {
+    if (ended.has(this.#request.socket)) this.#response.shouldKeepAlive = false
+    this.#response.writeHead(status, message, headers as string[])
+  }
+  flush(): void {
+    this.#response.flushHeaders()
+  }
+  write(chunk: Buffer | string): boolean {
+    return this.#response.write(chunk)
+  }
+  end(chunk?: Buffer | string): void {
     // A string goes out in one piece with the head.
-    end: (chunk) =>
-      void (typeof chunk === 'object'
-        ? response.end(chunk.toString('latin1'), 'latin1')
-        : response.end(chunk)),
-    onDrain: (then) => void response.once('drain', then),
-    onClose: (then) => void response.once('close', () => then(response.writableFinished)),
-    abort: () => void request.socket.destroy(),
+    if (typeof chunk === 'object') this.#response.end(chunk.toString('latin1'), 'latin1')
+    else this.#response.end(chunk)
+  }
+  onDrain(then: () => void): void {
+    this.#response.once('drain', then)
+  }
+  onClose(then: (whole: boolean) => void): void {
+    this.#response.once('close', () => then(this.#response.writableFinished))
+  }
+  abort(): void {
+    this.#request.socket.destroy()
   }
 }
 
@@ -105,7 +123,7 @@ export function http1Asked(request: IncomingMessage): Asked {
 export const http1Exchange = (request: IncomingMessage, response: ServerResponse): Exchange => ({
   ...http1Asked(request),
   body: request,
-  answer: http1Answer(request, response),
+  answer: new Http1Answer(request, response),
 })
 
 /** Names in turn with values, as one object whose repeated names have lists. */

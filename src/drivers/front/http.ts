@@ -103,7 +103,7 @@ export function judge(exchange: Asked, table: FrontTable, limits: FrontLimits, h
       `https://${hostname}${port}${target}`,
     ])
   }
-  if (table.isDivided(hostname) && DOTS.test(path))
+  if (DOTS.test(path) && table.isDivided(hostname))
     return refuse(400, 'The path must not hold dots for steps up.')
   const length = headerOf(headers, 'content-length')
   if (length !== undefined) {
@@ -114,6 +114,9 @@ export function judge(exchange: Asked, table: FrontTable, limits: FrontLimits, h
   }
   return { do: 'carry', served, hostname, path, target }
 }
+
+/** What broke is seen by whoever carries it; heard by nobody it would end the process. */
+const ignored = (): void => {}
 
 export type OnExchange = (exchange: Exchange) => void
 export type OnUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
@@ -156,8 +159,8 @@ function createVersion1(limits: FrontLimits, onExchange: OnExchange, onUpgrade: 
   server.maxHeadersCount = 0
   server.timeout = limits.idleMsMax + limits.sweepMs
   server.on('request', (request, response) => {
-    request.on('error', () => {})
-    response.on('error', () => {})
+    request.on('error', ignored)
+    response.on('error', ignored)
     if (isEnded(request)) return
     const exchange = http1Exchange(request, response)
     if (VERSIONS.has(request.httpVersion)) onExchange(exchange)

@@ -13,8 +13,9 @@ export type Gate = {
 }
 
 /** The client's address; an IPv4 one that came in by IPv6 in its own spelling. */
-export const clientOf = (socket: Pick<Socket, 'remoteAddress'>): string =>
-  socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '') ?? ''
+export function clientOf({ remoteAddress = '' }: Pick<Socket, 'remoteAddress'>): string {
+  return remoteAddress.startsWith('::ffff:') ? remoteAddress.replace(/^::ffff:(?=\d+\.)/, '') : remoteAddress
+}
 
 export function createGate(limits: FrontLimits): Gate {
   const open = new Set<Socket>()

@@ -59,18 +59,19 @@ export function createPool(
     it.ask(request, asker)
     if (isOver) it.destroy()
   }
-  const takeIdle = (): Connection | undefined => {
+  const takeIdle = (now: number): Connection | undefined => {
     for (let it = idle.pop(); it; it = idle.pop()) {
-      if (it.isUsable()) return it
+      if (it.isUsable(now)) return it
       it.destroy()
     }
     return undefined
   }
   const ask = (request: Request, asker: Asker): void => {
     if (isOver) return asker.fail(new Error('the edge stops'))
-    const it = takeIdle()
-    if (it && it.restedMs() <= RESTED_MS) return it.ask(request, asker)
-    if (it) return void setImmediate(() => (it.isUsable() ? it : { ask }).ask(request, asker))
+    const now = options.now()
+    const it = takeIdle(now)
+    if (it && it.restedMs(now) <= RESTED_MS) return it.ask(request, asker)
+    if (it) return void setImmediate(() => (it.isUsable(now) ? it : { ask }).ask(request, asker))
     if (all.size + dialled < options.connectionsMax) void open(request, asker)
     else waiting.push({ request, asker })
   }
@@ -79,7 +80,7 @@ export function createPool(
     ask,
     look() {
       for (const it of all) it.look()
-      idle = idle.filter((it) => it.isUsable())
+      idle = idle.filter((it) => it.isUsable(options.now()))
     },
     leave() {
       isLeaving = true
