@@ -2,7 +2,7 @@ import { CloudError } from '#lib/errors.ts'
 import { overlaps, parseCidr } from '#lib/cidr.ts'
 import type { LogLevel } from '#lib/log.ts'
 import { DEFAULT_SETTINGS, type Settings } from '#cloud/context.ts'
-import { parse } from '#setup/options.ts'
+import { parse, publishedPortsOption } from '#setup/options.ts'
 import { hostRoutes } from '#setup/ranges.ts'
 
 export type Address = { readonly host: string; readonly port: number }
@@ -45,6 +45,7 @@ const OPTIONS = {
   'allow-network': { type: 'string', multiple: true },
   fabric: { type: 'string' },
   'external-pool': { type: 'string' },
+  'published-ports': { type: 'string' },
   registration: { type: 'string' },
   'request-rate': { type: 'string' },
   'login-rate': { type: 'string' },
@@ -128,6 +129,7 @@ type Values = {
   network?: string | undefined
   fabric?: string | undefined
   'external-pool'?: string | undefined
+  'published-ports'?: string | undefined
   'allow-network'?: string[] | undefined
   registration?: string | undefined
   'request-rate'?: string | undefined
@@ -156,6 +158,7 @@ function readSettings(values: Values): Settings {
     resolver: first(fabric),
     externalCidr: externalText,
     externalGateway: first(external),
+    publishedPorts: publishedPortsOption(values['published-ports']),
     allowedNetworks: allowed,
     registration: oneOf('registration', values.registration, ['open', 'closed'], 'open') === 'open',
     rates: readRates(values),

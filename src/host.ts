@@ -4,11 +4,12 @@ import { CloudError } from '#lib/errors.ts'
 import { jsonLog } from '#lib/log.ts'
 import { serveDrivers } from '#drivers/remote/server.ts'
 import { runCommand } from '#setup/main.ts'
-import { levelOption, ownerOption, parse } from '#setup/options.ts'
+import { levelOption, ownerOption, parse, publishedPortsOption } from '#setup/options.ts'
 import { localHost, type LocalNetwork, networkIn } from './local-host.ts'
 
 const HELP = `Usage: arcus agent --data DIR (--socket PATH | --purge [--all]) [--owner UID:GID] [--prefix NAME]
-                   [--docker SOCKET] [--network linux|docker-bridge] [--log-level debug|info|warn|error]
+                   [--docker SOCKET] [--network linux|docker-bridge] [--published-ports FROM-TO]
+                   [--log-level debug|info|warn|error]
 
 Runs the host agent, which \`arcus up\` and \`arcus serve\` start themselves; with --purge it removes what one made.`
 const PURGE_MS_MAX = 240_000
@@ -22,6 +23,7 @@ const OPTIONS = {
   prefix: string,
   docker: string,
   network: string,
+  'published-ports': string,
   purge: { type: 'boolean' },
   // Also what another folder's agent made under this name.
   all: { type: 'boolean' },
@@ -61,6 +63,7 @@ async function main(): Promise<void> {
     directory: data,
     takeOver: values.all === true && !socket,
     network,
+    publishedPorts: publishedPortsOption(values['published-ports']),
     clock: systemClock,
     log,
     ...(socket === undefined ? {} : { instances: { folder: join(dirname(socket), 'instances'), owner } }),

@@ -6,6 +6,7 @@ import type { Clock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
 import { readIfThere, writeAtomically } from '#lib/files.ts'
 import type { Log } from '#lib/log.ts'
+import type { PortRange } from '#lib/ports.ts'
 import { createKeyring, openMasterKey } from '#engine/secrets.ts'
 import type { NetworkDriver } from '#cloud/network/network.driver.ts'
 import type { Links } from '#drivers/docker/attach.ts'
@@ -35,6 +36,8 @@ export type LocalHostOptions = {
   readonly docker?: string
   /** `linux` when absent. */
   readonly network?: LocalNetwork
+  /** Ports of the host that VPCs may publish; PUBLISHED_PORTS_DEFAULT when absent. */
+  readonly publishedPorts?: PortRange
   readonly clock: Clock
   readonly log: Log
 }
@@ -181,7 +184,13 @@ async function openNetwork(options: LocalHostOptions, prefix: string, containers
     })
     return { network, networks: network.networks, close: async () => await Promise.resolve(network.close()) }
   }
-  const network = linuxNetwork({ prefix, directory: join(directory, 'network'), clock, log })
+  const network = linuxNetwork({
+    prefix,
+    directory: join(directory, 'network'),
+    ...(options.publishedPorts ? { publishedPorts: options.publishedPorts } : {}),
+    clock,
+    log,
+  })
   const plugin = await networkPlugin({ name: prefix, directory: containers, links: network, log })
   return {
     network,

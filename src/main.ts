@@ -172,6 +172,7 @@ async function openDrivers(config: Config, epoch: number, log: Log): Promise<Ope
       directory: join(config.data, 'agent'),
       instances: { folder: instances, owner: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 } },
       network: network === 'docker-bridge' ? network : 'linux',
+      publishedPorts: config.settings.publishedPorts,
       clock: systemClock,
       log,
     })

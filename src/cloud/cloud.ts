@@ -182,6 +182,8 @@ export const KINDS: readonly AnyKind[] = [
   integration,
 ]
 
+/** For the host to say which ports are in use; whoever publishes one waits for it. */
+const LISTENING_MS_MAX = 5_000
 const SAMPLE_EVERY_MS = 5_000
 const SAMPLE_KEPT_EVERY_MS = 60_000
 const SAMPLES_KEPT_MS = 15 * 86_400_000
@@ -426,6 +428,8 @@ export function createCloud(options: CloudOptions): RunningCloud {
   const { engine, bulk, drivers, settings, log, version, metadataOf } = options
   const pick = createPicker()
   const promises = new Set(drivers.network.promises)
+  const listening = (): ReturnType<Drivers['network']['listening']> =>
+    drivers.network.listening(AbortSignal.timeout(LISTENING_MS_MAX))
   const routers = createRouters(drivers.network, drivers.edge)
   const fronts = createFronts(drivers.front)
   const handover = createHandover(drivers.front)
@@ -659,7 +663,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
   }
   const act: Cloud['act'] = async (caller, what, work, how = {}) =>
     await engine.transact(async (draft) => {
-      const result = await work(createVerbs({ draft, caller, settings, pick, promises }))
+      const result = await work(createVerbs({ draft, caller, settings, pick, promises, listening }))
       draft.record(audited(caller, what, result))
       return result
     }, how)

@@ -3,6 +3,7 @@ import type { Picker } from '#engine/pick.ts'
 import type { Quotas } from '#cloud/identity/tenant.kind.ts'
 import type { NetworkPromise } from '#cloud/network/promises.driver.ts'
 import { CloudError } from '#lib/errors.ts'
+import { type Port, type PortRange, PUBLISHED_PORTS_DEFAULT } from '#lib/ports.ts'
 import type { Static } from 'typebox'
 import type { Caller } from './access.ts'
 
@@ -15,6 +16,8 @@ export type Settings = {
   /** External addresses until an administrator configures a pool; masqueraded, since nobody outside routes them. */
   readonly externalCidr: string
   readonly externalGateway: string
+  /** Ports of the host that workloads may be reached by. */
+  readonly publishedPorts: PortRange
   /** Networks of the host that VPCs may reach all the same. */
   readonly allowedNetworks: readonly string[]
   /** Where the APIs are reached on this machine itself, in plain HTTP. */
@@ -61,6 +64,7 @@ export const DEFAULT_SETTINGS: Settings = {
   resolver: '100.112.0.1',
   externalCidr: '100.64.0.0/16',
   externalGateway: '100.64.0.1',
+  publishedPorts: PUBLISHED_PORTS_DEFAULT,
   allowedNetworks: [],
   api: { address: '127.0.0.1', port: 8080 },
   edgePort: 443,
@@ -80,6 +84,8 @@ export type VerbContext = {
   readonly caller: Caller
   readonly settings: Settings
   readonly pick: Picker
+  /** Ports that programs of the host listen on, asked of it now; `unavailable` while it does not answer. */
+  readonly listening: () => Promise<readonly Port[]>
   /** What the host's network promises. */
   readonly promises: ReadonlySet<NetworkPromise>
 }

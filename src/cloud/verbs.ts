@@ -6,6 +6,7 @@ import { checkSpec } from '#engine/shape.ts'
 import * as compute from './compute/compute.verbs.ts'
 import * as instance from './compute/instance.verbs.ts'
 import { registryCredential, type RegistryCredential } from './compute/registry-credential.kind.ts'
+import { publishedPorts } from './compute/published.verbs.ts'
 import type { Replica } from './compute/replica.kind.ts'
 import { sshKey, type SshKey } from './compute/ssh-key.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
@@ -705,13 +706,15 @@ async function patchWorkload(
       it.id,
       Object.fromEntries(replaced.map((field) => [field, wanted[field]])),
     )
-  const { service: _service, role: _role, autoStart: _autoStart, ...rest } = current.spec
+  const { service: _service, role: _role, autoStart: _autoStart, published: _published, ...rest } = current.spec
+  const published = await publishedPorts(context, wanted.published ?? [], it.spec.published)
   const { service, role, autoStart } = wanted
   const spec: Workload['spec'] = {
     ...rest,
     ...(service === undefined ? {} : { service }),
     ...(role === undefined ? {} : { role }),
     ...(autoStart === undefined ? {} : { autoStart }),
+    ...(published.length ? { published } : {}),
     cpuMillicores: wanted.cpuMillicores,
     ports: wanted.ports,
     securityGroups: wanted.securityGroups,

@@ -10,13 +10,33 @@ export type Picker = {
   address(draft: Draft, pool: string, network: Cidr, avoid?: readonly string[]): Promise<string | undefined>
   /** The next free number in 0..max, undefined when there is none. */
   index(draft: Draft, pool: string, max: number): Promise<number | undefined>
+  /** The next free number in a range, both ends included, undefined when there is none. `avoid` are numbers nobody may claim. */
+  number(
+    draft: Draft,
+    pool: string,
+    range: { readonly from: number; readonly to: number },
+    avoid?: (value: number) => boolean,
+  ): Promise<number | undefined>
 }
 
 export function createPicker(): Picker {
   const last = new Map<string, number>()
   const takenIn = async (draft: Draft, pool: string): Promise<Set<string>> =>
     new Set((await draft.claims(pool)).map((it) => it.value))
+  const number: Picker['number'] = async (draft, pool, { from, to }, avoid = () => false) => {
+    const taken = await takenIn(draft, pool)
+    const size = to - from + 1
+    const start = (last.get(pool) ?? from - 1) + 1 - from
+    for (let step = 0; step < size; step++) {
+      const value = from + ((start + step) % size)
+      if (taken.has(String(value)) || avoid(value)) continue
+      last.set(pool, value)
+      return value
+    }
+    return undefined
+  }
   return {
+    number,
     async address(draft, pool, network, avoid = []) {
       const taken = await takenIn(draft, pool)
       for (const it of avoid) taken.add(it)
@@ -26,16 +46,6 @@ export function createPicker(): Picker {
       last.set(pool, free)
       return formatIpv4(free)
     },
-    async index(draft, pool, max) {
-      const taken = await takenIn(draft, pool)
-      const start = (last.get(pool) ?? -1) + 1
-      for (let step = 0; step <= max; step++) {
-        const index = (start + step) % (max + 1)
-        if (taken.has(String(index))) continue
-        last.set(pool, index)
-        return index
-      }
-      return undefined
-    },
+    index: async (draft, pool, max) => await number(draft, pool, { from: 0, to: max }),
   }
 }

@@ -30,6 +30,7 @@ export type ErrorRule =
   | 'too_large'
   | 'port_format'
   | 'too_many'
+  | 'port_taken'
 
 export type ErrorDetails = {
   /** The field of the request that is wrong, dotted: `spec.cidr`. */

@@ -8,6 +8,7 @@ import {
   ownerOption,
   parse,
   parseListen,
+  publishedPortsOption,
   reachable,
 } from './options.ts'
 
@@ -65,11 +66,13 @@ test('options of the cloud process are handed on word by word', () => {
 
 test('accounts and levels are read, and nothing else', () => {
   assert.deepEqual(ownerOption('0:65534'), { uid: 0, gid: 65_534 })
+  assert.deepEqual(publishedPortsOption('80-90'), { from: 80, to: 90 })
   assert.deepEqual([levelOption(), levelOption('warn')], ['info', 'warn'])
   for (const wrong of [
     () => ownerOption('root'),
     () => ownerOption('1:2:3'),
     () => levelOption('loud'),
+    () => publishedPortsOption('0-80'),
     () => parse(['word'], CLOUD_OPTIONS),
   ])
     assert.throws(wrong, (error) => isCloudError(error, 'invalid'))

@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import type { LogLevel } from '#lib/log.ts'
+import { parsePortRange, type PortRange, PUBLISHED_PORTS_DEFAULT } from '#lib/ports.ts'
 
 export const DEFAULT_DATA = '/var/lib/arcus'
 export const DEFAULT_LISTEN = '127.0.0.1:8080'
@@ -62,6 +63,7 @@ export const CLOUD_OPTIONS = {
   'allow-network': { type: 'string', multiple: true },
   fabric: { type: 'string' },
   'external-pool': { type: 'string' },
+  'published-ports': { type: 'string' },
   registration: { type: 'string' },
   'request-rate': { type: 'string' },
   'login-rate': { type: 'string' },
@@ -69,6 +71,7 @@ export const CLOUD_OPTIONS = {
 
 export const CLOUD_OPTIONS_HELP = `  --network NAME         linux, or docker-bridge where Docker is all there is, for less (docs/network.md)
   --external-pool CIDR   addresses by which workloads are reached from outside
+  --published-ports FROM-TO  ports of this machine that workloads may be reached by (30000-32767)
   --fabric CIDR          the platform's own addresses between the host and VPCs
   --allow-network CIDR   a network of the host that VPCs may reach; repeatable
   --trusted-proxy CIDR   a proxy whose forwarded headers count; repeatable
@@ -127,6 +130,13 @@ export function ownerOption(text: string): { readonly uid: number; readonly gid:
   const [, uid, gid] = /^(\d+):(\d+)$/.exec(text) ?? []
   if (uid === undefined || gid === undefined) throw usage(`--owner takes UID:GID, not ${text}`)
   return { uid: Number(uid), gid: Number(gid) }
+}
+
+/** Which ports of the host may be published; refused `invalid` for what is no range. */
+export function publishedPortsOption(text: string | undefined): PortRange {
+  const range = text === undefined ? PUBLISHED_PORTS_DEFAULT : parsePortRange(text)
+  if (!range) throw usage(`--published-ports takes FROM-TO, such as 30000-32767, not ${text}`)
+  return range
 }
 
 export const folderOption = (text: string): string => {

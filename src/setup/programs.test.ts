@@ -36,6 +36,13 @@ describe('the three processes', () => {
     assert.equal(after(edge, '--dns'), '10.240.0.1:53')
     assert.equal(after(cloud, '--fabric'), '10.240.0.0/16')
   })
+  test('the agent knows by itself which ports may be published', () => {
+    const more = ['--published-ports', '20000-20010']
+    const { agent, cloud } = commandsOf(cloudware({ more }))
+    assert.equal(after(agent, '--published-ports'), '20000-20010')
+    assert.equal(after(cloud, '--published-ports'), '20000-20010')
+    assert.equal(commandsOf(cloudware()).agent.includes('--published-ports'), false)
+  })
   test('the edge serves hostnames where it was told', () => {
     const { edge } = commandsOf(cloudware())
     assert.deepEqual([after(edge, '--http'), after(edge, '--https')], ['0.0.0.0:80', '[::1]:8443'])

@@ -55,10 +55,15 @@ function mainOf(it: Cloudware): Listen {
   return main
 }
 
+/** An option of the cloud's with its value, for another process; empty when it is not given. */
+function givenOf({ more }: Cloudware, option: string): readonly string[] {
+  const at = more.indexOf(option)
+  return at < 0 ? [] : more.slice(at, at + 2)
+}
+
 /** The address of the host that VPCs ask for names: the first of the fabric. */
 function resolverOf(it: Cloudware): string {
-  const given = it.more.indexOf('--fabric')
-  const fabric = parseCidr((given < 0 ? undefined : it.more[given + 1]) ?? FABRIC_DEFAULT)
+  const fabric = parseCidr(givenOf(it, '--fabric')[1] ?? FABRIC_DEFAULT)
   if (!fabric) throw new CloudError('invalid', '--fabric must be an IPv4 network')
   return `${formatIpv4(fabric.base + 1)}:${DNS_PORT}`
 }
@@ -112,6 +117,8 @@ export function commandsOf(it: Cloudware): {
       agentSocket(layout),
       ...owner,
       ...bridges,
+      // What the cloud may have opened the agent knows by itself.
+      ...givenOf(it, '--published-ports'),
     ],
     edge: [nodeOf(it.program), ...EDGE_HEAP, join(it.program, 'src', 'edge.ts'), ...edge, ...front],
     cloud: [

@@ -32,6 +32,7 @@ const compute: Verbs<ComputeDriver> = {
 }
 const network: Verbs<NetworkDriver> = {
   missing: true,
+  listening: true,
   applyHost: true,
   apply: true,
   observe: true,

@@ -71,7 +71,7 @@ export function encodeInstance(machine: Machine): Static<typeof Instance> {
     image: instance?.image ?? spec.image,
     ...(slot?.status.runtimeId === undefined ? {} : { container_id: slot.status.runtimeId }),
     status: statusOf(machine),
-    ports: '',
+    ports: (spec.published ?? []).map(({ host, container }) => `${host}:${container}`).join(','),
     vpc_id: spec.vpc,
     subnet_id: spec.subnet,
     ...(slot ? { private_ip: slot.spec.address } : {}),

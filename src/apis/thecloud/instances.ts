@@ -101,6 +101,7 @@ function listing(frame: Frame): void {
     refusals: {
       'invalid:port_format': { type: 'INVALID_PORT_FORMAT' },
       'conflict:too_many': { type: 'TOO_MANY_PORTS' },
+      'conflict:port_taken': { type: 'PORT_CONFLICT' },
     },
     async run({ caller, body }) {
       const input = await launchOf(cloud, caller, body)

@@ -28,7 +28,7 @@ export const Launch = Type.Object({
   ports: Type.Optional(
     Type.String({
       maxLength: 1024,
-      description: `\`host:container\`, separated by commas, ${PORTS_MAX} at most.`,
+      description: `\`host:container\`, separated by commas, ${PORTS_MAX} at most; host port 0 takes a free one. TCP.`,
     }),
   ),
   vpc_id: Reference,
@@ -66,8 +66,8 @@ export function parsePorts(text: string): { host: number; container: number }[] 
   return parts.map((part) => {
     const [, host, container] = /^\s*(\d{1,5}):(\d{1,5})\s*$/.exec(part) ?? []
     const ports = { host: Number(host), container: Number(container) }
-    if (container === undefined || ports.host > PORT_MAX || ports.container > PORT_MAX)
-      throw new CloudError('invalid', `must be pairs as 8080:80, each 0 to ${PORT_MAX}`, {
+    if (container === undefined || ports.container === 0 || ports.host > PORT_MAX || ports.container > PORT_MAX)
+      throw new CloudError('invalid', `must be pairs as 30080:80, up to ${PORT_MAX}; host port 0 takes a free one`, {
         field: 'ports',
         rule: 'port_format',
       })
@@ -97,10 +97,7 @@ export async function launchOf(
   caller: Caller,
   body: Static<typeof Launch>,
 ): Promise<Omit<NewInstance, 'vpc' | 'subnet'> & { vpc?: string; subnet?: string }> {
-  if (parsePorts(body.ports ?? '').length)
-    throw new CloudError('unsupported', 'cannot be opened yet on this installation; leave it empty', {
-      field: 'ports',
-    })
+  const published = parsePorts(body.ports ?? '').map((it) => ({ ...it, protocol: 'tcp' as const }))
   const mounts = []
   for (const it of [...(body.volumes ?? []), ...(body.volume_binds ?? []).map(bindOf)])
     mounts.push({
@@ -127,6 +124,7 @@ export async function launchOf(
     env: envOf(body.env ?? []),
     ...(body.cmd ? { command: body.cmd } : {}),
     volumes: mounts,
+    ...(published.length ? { published } : {}),
     ...(key ? { sshKey: key.id } : {}),
     metadata: body.metadata ?? {},
     labels: body.labels ?? {},

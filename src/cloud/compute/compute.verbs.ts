@@ -2,6 +2,8 @@ import { cidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import type { Draft } from '#engine/draft.ts'
 import type { Claim } from '#engine/kind.ts'
+import type { AnyKind } from '#engine/resource.ts'
+import { checkSpec } from '#engine/shape.ts'
 import { authorise, authoriseFirst, ownTenant } from '#cloud/access.ts'
 import { needPromise, useQuota, type VerbContext } from '#cloud/context.ts'
 import { found } from '#cloud/found.ts'
@@ -13,6 +15,7 @@ import { addressOpened } from '#cloud/observe/usage.kind.ts'
 import { registryCredential, type RegistryCredential } from './registry-credential.kind.ts'
 import { isCurrent, replica, type Replica } from './replica.kind.ts'
 import { desiredOf, endedOf, renewed, toReplace } from './state.ts'
+import { publishedPorts } from './published.verbs.ts'
 import { podNameOf, workload, type Workload } from './workload.kind.ts'
 
 export type NewWorkload = {
@@ -69,6 +72,8 @@ export async function createWorkload(
   for (const id of spec.securityGroups)
     if ((await draft.get(securityGroup, tenant, id))?.spec.vpc !== inVpc.id)
       throw new CloudError('invalid', `no security group ${id} in this VPC`, { field: 'spec.securityGroups' })
+  // As it came; the draft would look at it only when the ports are taken.
+  if (spec.published) checkSpec(workload as unknown as AnyKind, spec)
   // An instance is reached by its own address.
   const needsVip = context.promises.has('vip') && !spec.instance
   const vip = needsVip
@@ -81,6 +86,7 @@ export async function createWorkload(
     ...(input.labels ? { labels: input.labels } : {}),
     spec: {
       ...spec,
+      ...(spec.published?.length ? { published: await publishedPorts(context, spec.published) } : {}),
       ...(vip === undefined ? {} : { vip }),
       ...(input.inbound ? { externalAddress: await pickExternal(context) } : {}),
     },

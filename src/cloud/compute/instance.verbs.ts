@@ -16,7 +16,14 @@ import { INSTANCE_TYPE_DEFAULT, INSTANCE_TYPES, type InstanceType } from './inst
 import { replica, type Replica } from './replica.kind.ts'
 import { parsePublicKey } from './ssh-key.ts'
 import { sshKey, type SshKey } from './ssh-key.kind.ts'
-import { isInstance, podNameOf, VOLUME_USE, workload, type Workload } from './workload.kind.ts'
+import {
+  isInstance,
+  podNameOf,
+  type PublishedPort,
+  VOLUME_USE,
+  workload,
+  type Workload,
+} from './workload.kind.ts'
 
 const MILLICORES = 1000
 const MIB = 1024 * 1024
@@ -38,6 +45,7 @@ export type NewInstance = {
   readonly command?: readonly string[]
   readonly volumes?: readonly Mount[]
   readonly sshKey?: string
+  readonly published?: readonly PublishedPort[]
   readonly metadata?: Readonly<Record<string, string>>
   readonly labels?: Readonly<Record<string, string>>
   /** In the place of what its type says. */
@@ -103,6 +111,7 @@ export async function launchInstance(
         egress: internet,
         ports: [],
         ...(volumes.length ? { volumes: [...volumes] } : {}),
+        ...(input.published?.length ? { published: [...input.published] } : {}),
         instance: {
           type: type.id,
           metadata: merged({}, metadata),

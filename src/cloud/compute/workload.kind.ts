@@ -1,4 +1,4 @@
-import Type from 'typebox'
+import Type, { type Static } from 'typebox'
 import { defineKind, type KindEvent } from '#engine/kind.ts'
 import { changed, event, turnOf } from '#cloud/inside/event.kind.ts'
 import type { Resource, ResourceOf } from '#engine/resource.ts'
@@ -6,6 +6,7 @@ import { HOST_ADVICE } from '#cloud/states.ts'
 
 export const REPLICAS_MAX = 50
 const VOLUMES_MAX = 16
+const PUBLISHED_MAX = 64
 const LABEL_LENGTH_MAX = 50
 const ID_DIGITS = 8
 const Strings = Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 256 })
@@ -14,6 +15,19 @@ const Port = Type.Integer({ minimum: 1, maximum: 65535 })
 /** What a workload does for its VPC as a whole; one workload a service and VPC. */
 export const SERVICES = ['discovery', 'vpn', 'loadbalancer', 'scheduler', 'gateway'] as const
 export type Service = (typeof SERVICES)[number]
+
+const Published = Type.Object(
+  {
+    /** Port of the host; asked for as 0 it becomes a free one. */
+    host: Type.Integer({ minimum: 0, maximum: 65535 }),
+    /** Port inside the container. */
+    container: Port,
+    protocol: Type.Enum(['tcp', 'udp']),
+  },
+  { additionalProperties: false },
+)
+/** A port of the host that leads to the replicas that are ready, in turn. */
+export type PublishedPort = Static<typeof Published>
 
 export const WORKLOAD_STATES = ['pending', 'running', 'degraded', 'stopped', 'error'] as const
 
@@ -61,6 +75,9 @@ function events(before: Told | undefined, after: Told | undefined): KindEvent[] 
     all.push(event('vpc.addresses.changed', vpc, { ...about, ...changed(from, to, 'externalAddress') }))
   return all
 }
+
+/** The pool in which workloads claim ports of the host, one for all tenants. */
+export const hostPortPool = (protocol: PublishedPort['protocol']): string => `host-port:${protocol}`
 
 /** The pool in which a workload claims the volumes that it uses. */
 export const VOLUME_USE = 'volume-use'
@@ -192,6 +209,8 @@ export const workload = defineKind({
           { additionalProperties: false },
         ),
       ),
+      /** Ports of the host by which it is reached from outside; its security groups decide who may. */
+      published: Type.Optional(Type.Array(Published, { maxItems: PUBLISHED_MAX })),
       /** Volumes that are mounted in its containers. */
       volumes: Type.Optional(
         Type.Array(
@@ -258,6 +277,12 @@ export const workload = defineKind({
       value: volume,
       ends: 'removal' as const,
       refusal: 'The volume is attached to an instance already',
+    })),
+    ...(r.spec.published ?? []).map(({ host, protocol }) => ({
+      pool: hostPortPool(protocol),
+      value: String(host),
+      ends: 'removal' as const,
+      refusal: `Host port ${host} is in use`,
     })),
     ...(r.spec.vip
       ? [{ pool: `addresses:${r.spec.subnet}`, value: r.spec.vip, ends: 'removal' as const }]

@@ -92,6 +92,13 @@ const needing = (planOf: (number: number) => VpcPlan): readonly [NetworkPromise,
       'elastic-ip',
       { ...plan, attachments: plan.attachments.map((it, at) => ({ ...it, elastic: `100.72.0.${50 + at}` })) },
     ],
+    [
+      'published',
+      {
+        ...plan,
+        published: [{ id: idOf('7', 1), protocol: 'tcp', host: 30_080, container: 80, backends: [] }],
+      },
+    ],
     ['peering', { ...plan, peerings: [{ id: idOf('9', 1), vpc: idOf('1', 2), ranges: ['10.98.0.0/24'] }] }],
   ]
 }

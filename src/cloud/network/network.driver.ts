@@ -1,4 +1,5 @@
 import type { Audited, Difference } from '#cloud/observe/finding.driver.ts'
+import type { Port } from '#lib/ports.ts'
 import type { NetworkPromise } from './promises.driver.ts'
 
 /** The address every workload's resolv.conf names; translated in the VPC to the edge's resolver. */
@@ -71,6 +72,18 @@ export type PlannedVip = {
   readonly external?: string
 }
 
+/** A port of the host that leads to attachments in turn, at a port of theirs; with none of them ready it refuses. */
+export type PlannedPort = {
+  /** Id of the workload. */
+  readonly id: string
+  readonly protocol: 'tcp' | 'udp'
+  /** On the host. Where the plans of two VPCs have it, which is so for a moment only, it is of the one applied last. */
+  readonly host: number
+  readonly container: number
+  /** Ids of the attachments that are ready. */
+  readonly backends: readonly string[]
+}
+
 export type PlannedRule = {
   readonly direction: 'ingress' | 'egress'
   readonly protocol: 'tcp' | 'udp' | 'icmp' | 'any'
@@ -97,6 +110,8 @@ export type VpcPlan = {
   readonly groups: readonly PlannedGroup[]
   /** Absent: none. */
   readonly peerings?: readonly PlannedPeering[]
+  /** Absent: none. */
+  readonly published?: readonly PlannedPort[]
 }
 
 /** What all VPCs of a host share. */
@@ -131,6 +146,8 @@ export interface NetworkDriver extends Audited {
   readonly promises: readonly NetworkPromise[]
   /** Sentences naming what the host lacks for VPCs; empty when it can do everything. */
   missing(signal: AbortSignal): Promise<readonly string[]>
+  /** Every port that a program of the host listens on, at whatever address. */
+  listening(signal: AbortSignal): Promise<readonly Port[]>
   applyHost(plan: HostPlan, signal: AbortSignal): Promise<void>
   apply(plan: VpcPlan, signal: AbortSignal): Promise<void>
   observe(vpc: string, signal: AbortSignal): Promise<SeenVpc | undefined>

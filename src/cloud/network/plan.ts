@@ -2,11 +2,13 @@ import { type Replica, serves } from '#cloud/compute/replica.kind.ts'
 import { namesOf, type Workload } from '#cloud/compute/workload.kind.ts'
 import type { Settings } from '#cloud/context.ts'
 import type { Zone } from '#cloud/edge/edge.driver.ts'
+import { inRange } from '#lib/ports.ts'
 import { address6Of, cidr6Of, macOf, uplinkOf } from './addresses.driver.ts'
 import type {
   Attachment,
   HostPlan,
   PlannedGroup,
+  PlannedPort,
   PlannedSubnet,
   PlannedVip,
   VpcPlan,
@@ -54,6 +56,9 @@ export function planVpc(world: World, settings: Settings): Omit<VpcPlan, 'genera
     return [planAttachment(it, workloads.get(it.spec.workload), place, world)]
   })
   const peerings = peeringsOf(world)
+  const published = world.workloads
+    .filter((it) => places.has(it.spec.subnet) && !isOver(it, world.replicas))
+    .flatMap((it) => planPublished(it, world.replicas, settings))
   return {
     vpc: vpc.id,
     tenant: vpc.tenant,
@@ -70,6 +75,7 @@ export function planVpc(world: World, settings: Settings): Omit<VpcPlan, 'genera
       ),
     groups: world.groups.filter((it) => it.deletedAt === undefined).map(planGroup),
     ...(peerings.length ? { peerings } : {}),
+    ...(published.length ? { published } : {}),
   }
 }
 
@@ -106,6 +112,15 @@ function planAttachment(
 const isOver = (it: Workload, replicas: readonly Replica[]): boolean =>
   it.deletedAt !== undefined && !replicas.some((replica) => replica.spec.workload === it.id)
 
+const readyOf = (it: Workload, replicas: readonly Replica[]): string[] =>
+  replicas.filter((replica) => serves(replica, it.id)).map((replica) => replica.id)
+
+/** What was published while the range was wider stays closed. */
+const planPublished = (it: Workload, replicas: readonly Replica[], settings: Settings): PlannedPort[] =>
+  (it.spec.published ?? [])
+    .filter(({ host }) => inRange(settings.publishedPorts, host))
+    .map((port) => ({ id: it.id, ...port, backends: readyOf(it, replicas) }))
+
 function planVip(
   it: Workload,
   address: string,
@@ -119,7 +134,7 @@ function planVip(
     address,
     address6: address6Of(vpc.spec.range6, places.get(it.spec.subnet)?.index6 ?? 0, address),
     ports: it.spec.ports,
-    backends: replicas.filter((replica) => serves(replica, it.id)).map((replica) => replica.id),
+    backends: readyOf(it, replicas),
     ...(it.spec.externalAddress && vpc.spec.internet ? { external: it.spec.externalAddress } : {}),
   }
 }

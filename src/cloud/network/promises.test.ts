@@ -59,6 +59,11 @@ test('each thing that the network cannot do is refused at its verb, with the rea
     act(caller, (verbs) => verbs.createWorkload({ ...within, spec: { image, capabilities: ['NET_RAW'] } })),
     refusedFor(/NET_RAW/, 'spec.capabilities'),
   )
+  const published = [{ host: 0, container: 80, protocol: 'tcp' as const }]
+  await assert.rejects(
+    act(caller, (verbs) => verbs.createWorkload({ ...within, spec: { image, published } })),
+    refusedFor(/published ports/, 'spec.published'),
+  )
   await assert.rejects(
     act(caller, (verbs) => verbs.create(securityGroup, { name: 'g', spec: { vpc: vpc.id, rules: [] } })),
     refusedFor(/security groups/),
@@ -90,6 +95,10 @@ test('each thing that the network cannot do is refused at its verb, with the rea
     refusedFor(/peerings/),
   )
   const made = await act(caller, (verbs) => verbs.createWorkload({ ...within, spec: { image } }))
+  await assert.rejects(
+    act(caller, (verbs) => verbs.patch(workload, made.id, { spec: { published } })),
+    refusedFor(/published ports/, 'spec.published'),
+  )
   await assert.rejects(
     act(caller, (verbs) => verbs.patch(workload, made.id, { spec: { capabilities: ['NET_RAW'] } })),
     refusedFor(/NET_RAW/, 'spec.capabilities'),

@@ -23,13 +23,13 @@ export type Routers = {
   distrust(vpc: string): void
   /** Whether the plan in force has this attachment. */
   attached(vpc: string, replica: string): boolean
-  /** Whether a VIP of the plan in force leads to this attachment. */
+  /** Whether a VIP or published port of the plan in force leads to this attachment. */
   serving(vpc: string, replica: string): boolean
   /** Whether the plan in force was made from this generation of a part, or a later one. */
   holds(vpc: string, part: string, generation: number): boolean
   /** Whether the plan in force is known and was made without this part. */
   lacks(vpc: string, part: string): boolean
-  /** Whether the plan in force is known and has neither an attachment nor a VIP of this id. */
+  /** Whether the plan in force is known and has no attachment, VIP or published port of this id. */
   isFreeOf(vpc: string, id: string): boolean
 }
 
@@ -80,13 +80,14 @@ export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers
         const attachments = new Set(plan.attachments.map((it) => it.id))
         if ((held.get(plan.vpc)?.generation ?? 0) > generation)
           throw new CloudError('conflict', 'a later plan is in force', { rule: 'lost_race' })
+        const entries = [...plan.vips, ...(plan.published ?? [])]
         held.set(plan.vpc, {
           generation,
           plan: planText,
           zone: zoneText,
           attachments,
-          vips: new Set(plan.vips.map((it) => it.id)),
-          backends: new Set(plan.vips.flatMap((it) => it.backends)),
+          vips: new Set(entries.map((it) => it.id)),
+          backends: new Set(entries.flatMap((it) => it.backends)),
           parts,
         })
         return [...attachments].filter((id) => !had?.attachments.has(id))

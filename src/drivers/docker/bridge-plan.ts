@@ -77,6 +77,7 @@ export function beyondBridges(plan: VpcPlan, others: readonly VpcPlan[], fabric:
   if (plan.attachments.some((it) => it.groups.length))
     return 'there are no security groups: they need rules in the kernel'
   if (plan.peerings?.length) return 'there are no peerings: Docker does not route between its networks'
+  if (plan.published?.length) return 'there are no published ports: they need rules of the host'
   if (
     plan.vips.some((it) => it.external !== undefined) ||
     plan.attachments.some((it) => it.elastic !== undefined)

@@ -4,6 +4,7 @@ import { cidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import { isUuid } from '#lib/ids.ts'
 import { createLanes } from '#lib/lanes.ts'
+import { listeningPorts } from '#lib/listening.ts'
 import type { Log } from '#lib/log.ts'
 import type { HeldAttachment, Links } from './attach.ts'
 import { openBridgeFiles } from './bridge-files.ts'
@@ -142,6 +143,7 @@ export async function bridgeNetwork(options: BridgeNetworkOptions): Promise<Brid
       if (!info) return [`no Docker answers at ${socket}: start it, and be in its group`]
       return info.OSType === 'linux' ? [] : ['Docker runs no Linux containers']
     },
+    listening: listeningPorts,
     applyHost: (plan) =>
       lane(HOST_LANE, async () => {
         const held = files.host()

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { isCloudError } from '#lib/errors.ts'
 import { plannedHost, plannedVpc } from '#cloud/network/network.conformance.ts'
-import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
+import type { HostPlan, PlannedPort, VpcPlan } from '#cloud/network/network.driver.ts'
 import { checkHostPlan, checkVpcPlan } from './check.ts'
 
 const isInvalid = (error: unknown): boolean => isCloudError(error, 'invalid')
@@ -12,8 +12,17 @@ const [attachment] = base.attachments
 const [vip] = base.vips
 if (!subnet || !attachment || !vip) throw new Error('the plan is empty')
 
+const published: PlannedPort = {
+  id: vip.id,
+  protocol: 'tcp',
+  host: 30_080,
+  container: 80,
+  backends: [attachment.id],
+}
+
 const whole: VpcPlan = {
   ...base,
+  published: [published],
   subnets: [
     {
       ...subnet,
@@ -55,7 +64,8 @@ describe('a plan passes', () => {
   test('when it is exact', () => {
     checkHostPlan(plannedHost)
     checkVpcPlan(whole, plannedHost)
-    checkVpcPlan({ ...whole, attachments: [], vips: [], groups: [] }, plannedHost)
+    checkVpcPlan({ ...whole, attachments: [], vips: [], groups: [], published: [] }, plannedHost)
+    checkVpcPlan(whole, plannedHost, { from: 30_080, to: 30_080 })
   })
 
   test('in no text of which more is said than its form allows', () => {
@@ -113,6 +123,9 @@ describe('a plan that contradicts itself is refused:', () => {
       subnets: [{ ...subnet, cidr: '169.254.1.0/24', gateway: '169.254.1.1' }],
       attachments: [],
     },
+    'a published port outside of the range': { published: [{ ...published, host: 22 }] },
+    'a published port twice': { published: [published, { ...published, container: 81 }] },
+    'a published port of nobody': { published: [{ ...published, backends: ['nobody'] }] },
     'an uplink that is no /31': { uplink: { host: '100.120.1.3', vpc: '100.120.1.4' } },
     'an uplink outside the fabric': { uplink: { host: '10.0.0.2', vpc: '10.0.0.3' } },
   }

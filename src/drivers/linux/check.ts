@@ -3,6 +3,7 @@ import type { HostPlan, PlannedRoute, VpcPlan } from '#cloud/network/network.dri
 import { cidr, contains, overlaps, parseCidr, parseIpv4, type Cidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import { isUuid } from '#lib/ids.ts'
+import { inRange, portKey, type PortRange, PUBLISHED_PORTS_DEFAULT } from '#lib/ports.ts'
 import { canonical } from './links.ts'
 
 // What is checked here becomes text that root's programs read: nothing but the exact form passes.
@@ -194,8 +195,27 @@ function checkGroups(plan: VpcPlan): void {
   }
 }
 
+/** Which ports are the VPC's the records decide; that it is one that may be published is checked here. */
+function checkPublished(plan: VpcPlan, range: PortRange): void {
+  const attachments = new Set(plan.attachments.map((it) => it.id))
+  for (const it of plan.published ?? []) {
+    id('workload', it.id)
+    if (it.protocol !== 'tcp' && it.protocol !== 'udp') refuse('unknown protocol', it.protocol)
+    port('published port', it.host)
+    port('port of a container', it.container)
+    if (!inRange(range, it.host)) refuse(`host port outside of ${range.from} to ${range.to}`, it.host)
+    for (const backend of it.backends)
+      if (!attachments.has(backend)) refuse('backend is no attachment', backend)
+    unique('backend', it.backends)
+  }
+  unique(
+    'published port',
+    (plan.published ?? []).map((it) => portKey({ protocol: it.protocol, port: it.host })),
+  )
+}
+
 /** Refuses a VPC's plan that is not exact or contradicts itself (`invalid`). */
-export function checkVpcPlan(plan: VpcPlan, host: HostPlan): void {
+export function checkVpcPlan(plan: VpcPlan, host: HostPlan, range: PortRange = PUBLISHED_PORTS_DEFAULT): void {
   if (!isUuid(plan.vpc)) refuse('VPC is no UUID', plan.vpc)
   if (!Number.isInteger(plan.index) || plan.index < 0 || plan.index > INDEX_MAX)
     refuse('no index', plan.index)
@@ -215,4 +235,5 @@ export function checkVpcPlan(plan: VpcPlan, host: HostPlan): void {
   checkVips(plan)
   checkGroups(plan)
   checkPeerings(plan, host)
+  checkPublished(plan, range)
 }

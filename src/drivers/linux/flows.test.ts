@@ -112,6 +112,38 @@ describe('of the flows of a VPC', () => {
     assert.deepEqual(cut(all, { ...open, vips: [internal] }), [fromOutside])
   })
 
+  test('those of a published port are cut with it, with its target, and with its last machine', () => {
+    const port = { id: vip.id, protocol: 'tcp', host: 30_080, container: 80, backends: [first.id] } as const
+    const own = open.uplink.vpc
+    const by = (host: number, by: string, container: number, protocol = 'tcp', from = '192.0.2.9'): string =>
+      `${protocol} 6 99 ESTABLISHED src=${from} dst=${own} sport=4000 dport=${host} ` +
+      `src=${by} dst=${from} sport=${container} dport=4000 [ASSURED] mark=80 use=1`
+    const published: VpcPlan = { ...open, published: [port, { ...port, protocol: 'udp' }] }
+    const mine = [
+      by(30_080, first.address, 80),
+      by(30_080, first.address, 80, 'udp'),
+      by(30_080, first.address, 80, 'tcp', open.uplink.host),
+    ]
+    const lines = [...all, ...mine]
+    const after = (more: Partial<VpcPlan>): string[] => cut(lines, { ...published, ...more }, published)
+    assert.deepEqual(after({}), [])
+    assert.deepEqual(after({ published: [] }), mine)
+    assert.deepEqual(after({ published: [{ ...port, host: 30_081 }] }), mine)
+    assert.deepEqual(after({ published: [{ ...port, container: 81 }] }), mine)
+    const [, datagrams] = mine
+    assert.deepEqual(after({ published: [port] }), [datagrams])
+    const drained = [port, { ...port, protocol: 'udp' as const }].map((it) => ({ ...it, backends: [second.id] }))
+    assert.deepEqual(after({ published: drained }), [datagrams])
+    const members = open.attachments.map((it) => ({ ...it, groups: ['g'] }))
+    const peer = { cidr: '192.0.2.0/24' }
+    const rules = [{ direction: 'ingress', protocol: 'tcp', ports: { from: 80, to: 80 }, peer }] as const
+    const [, , byHost] = mine
+    const gone = cut(mine, { ...published, attachments: members, groups: [{ id: 'g', rules }] }, published)
+    assert.deepEqual(gone, [datagrams, byHost])
+    assert.equal(mayRevoke(published, { ...published, published: [port] }), true)
+    assert.equal(mayRevoke(open, published), false)
+  })
+
   test('those on the way out are cut with the way, or when it becomes another', () => {
     assert.deepEqual(cut(all, { ...open, internet: false }), [fromOutside, out])
     const moved = open.attachments.map((it) => ({ ...it, egress: '100.72.0.77' }))

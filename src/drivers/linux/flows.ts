@@ -1,9 +1,11 @@
 import { BlockList, isIPv6 } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import {
   VPC_DNS_ADDRESS,
   type Attachment,
   type HostPlan,
   type PlannedRoute,
+  type PlannedPort,
   type PlannedRule,
   type PlannedSubnet,
   type PlannedVip,
@@ -66,6 +68,8 @@ type Index = {
   readonly byFabric: ReadonlyMap<string, Attachment>
   readonly byElastic: ReadonlyMap<string, Attachment>
   readonly services: ReadonlyMap<string, PlannedVip>
+  /** By the router's address for it. */
+  readonly published: ReadonlyMap<string, PlannedPort>
   /** VIPs and gateways: the router's own. */
   readonly own: ReadonlySet<string>
   readonly egress: ReadonlyMap<string, string>
@@ -120,6 +124,9 @@ function indexOf(plan: VpcPlan, host: HostPlan): Index {
       plan.attachments.flatMap((it) => (it.elastic && plan.internet ? [[it.elastic, it]] : [])),
     ),
     services,
+    published: new Map(
+      (plan.published ?? []).map((it) => [serviceKey(plan.uplink.vpc, it.protocol, it.host), it]),
+    ),
     own: new Set([
       ...plan.vips.flatMap((it) => [it.address, canonical(it.address6)]),
       ...plan.subnets.map((it) => it.gateway),
@@ -245,18 +252,19 @@ function isAllowed(index: Index, flow: Flow): boolean {
   const behind = index.byFabric.get(destination)
   if (behind) return replySource === behind.address
   const service = index.services.get(serviceKey(destination, protocol, flow.port))
+  const published = index.published.get(serviceKey(destination, protocol, flow.port))
   const groups = (): boolean => groupsLet(index, source, replySource, protocol, flow.replyPort)
-  if (service) {
-    const backends = service.backends.flatMap((id) => index.byId.get(id) ?? [])
-    const isOwn = replySource === service.address || replySource === canonical(service.address6)
-    if (isOwn) return backends.length === 0
-    const isBackend = backends.some(
-      (it) => it.address === replySource || canonical(it.address6) === replySource,
-    )
-    // A connection may end on a machine that takes no new ones; datagrams have no end and go elsewhere.
-    if (!isBackend && (protocol === 'udp' || !index.byAddress.has(replySource))) return false
-    return groups()
+  // A connection may end on a machine that takes no new ones; datagrams have no end and go elsewhere.
+  const isServed = (by: { readonly backends: readonly string[] }): boolean => {
+    const answering = index.byAddress.get(replySource)
+    return answering !== undefined && (protocol !== 'udp' || by.backends.includes(answering.id))
   }
+  if (service) {
+    const isOwn = replySource === service.address || replySource === canonical(service.address6)
+    if (isOwn) return !service.backends.some((id) => index.byId.has(id))
+    return isServed(service) && groups()
+  }
+  if (published) return flow.replyPort === published.container && isServed(published) && groups()
   const elastic = index.byElastic.get(destination)
   if (elastic) return replySource === elastic.address && groups()
   if (replySource !== destination) return false
@@ -306,7 +314,8 @@ export function mayRevoke(before: VpcPlan, plan: VpcPlan): boolean {
     !kept(before.attachments, plan.attachments) ||
     !kept(before.vips, plan.vips) ||
     !kept(before.groups, plan.groups) ||
-    !kept(before.peerings ?? [], plan.peerings ?? [])
+    !kept(before.peerings ?? [], plan.peerings ?? []) ||
+    !(before.published ?? []).every((it) => plan.published?.some((other) => isDeepStrictEqual(it, other)))
   )
 }
 

@@ -27,6 +27,7 @@ export type Held = {
 /** The plans in memory, found by VPC or by attachment. */
 export type HeldPlans = {
   get(vpc: string): Held | undefined
+  /** The one that was put last comes last. */
   all(): Held[]
   /** Puts a plan in the place of the one before; what is known of the router stays. */
   put(plan: VpcPlan, known?: Partial<Pick<Held, 'loaded' | 'swept' | 'saved'>>): Held
@@ -61,6 +62,8 @@ export function createHeldPlans(): HeldPlans {
       }
       forget(old)
       for (const id of next.byId.keys()) vpcOf.set(id, plan.vpc)
+      // Last, as the one that was put last.
+      plans.delete(plan.vpc)
       plans.set(plan.vpc, next)
       return next
     },

@@ -7,19 +7,24 @@ import type { Log } from '#lib/log.ts'
 import { cut } from './cut.ts'
 import { keepDockerOpen, missingInDocker, releaseDocker } from './docker-user.ts'
 import {
-  clashesText,
-  clashKey,
+  beyond,
   hostRules,
   hostSetsText,
   proxyLines,
+  sharesOf,
+  sharesText,
   surroundings,
   type Clash,
   type NeighbourJson,
+  type Shares,
   type Surroundings,
 } from './host.ts'
 import type { LinkJson, RouteJson } from './links.ts'
 import type { Names } from './names.ts'
 import { CommandFailed, run } from '#lib/command.ts'
+import { listeningPorts } from '#lib/listening.ts'
+import { portKey } from '#lib/ports.ts'
+import { type Exposed, exposedCut, exposedElement, loopbackSetting } from './published.ts'
 import { ipBatch, ipShow, nftLoad } from './run.ts'
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('base64')
@@ -45,7 +50,11 @@ export function hostMtu(): number {
 }
 
 /** What the host's part holds of all VPCs: the ranges behind each uplink, and the external addresses in use. */
-export type Shared = { readonly ranges: readonly Clash[]; readonly externals: readonly string[] }
+export type Shared = {
+  readonly ranges: readonly Clash[]
+  readonly externals: readonly string[]
+  readonly exposed: readonly Exposed[]
+}
 
 /**
  * Something of the host's own part that is to be made. With a `difference` somebody else changed it; without one it is only
@@ -53,7 +62,9 @@ export type Shared = { readonly ranges: readonly Clash[]; readonly externals: re
  */
 export type HostGap = {
   readonly difference?: Difference
-  readonly fix: (signal: AbortSignal) => Promise<unknown>
+  /** Absent: it is for a person, with this command. */
+  readonly fix?: (signal: AbortSignal) => Promise<unknown>
+  readonly command?: string
 }
 
 /** The host's own part: table, sets, proxy neighbours, the resolver's address, forwarding, Docker's chain. Calls must not overlap. */
@@ -74,7 +85,8 @@ export type HostSide = {
 type Listing = { readonly rules: string; readonly sets: string }
 
 /** The elements of a set that is filled apart; those of the others belong to the rules. */
-const FILLED_SET = /(\tset (?:networks|exits|clashes) \{[^}]*?)\s*elements = \{[^}]*\}/g
+const FILLED_SET =
+  /(\t(?:set|map) (?:networks|exits|clashes|published|published_to) \{[^}]*?)\s*elements = \{[^}]*\}/g
 
 async function listing(table: string, signal: AbortSignal): Promise<Listing | undefined> {
   try {
@@ -123,6 +135,37 @@ async function changeProxies(lines: readonly string[], signal: AbortSignal): Pro
   await ipBatch(undefined, [...prompt, ...lines], { signal })
 }
 
+/** Without the ports that a program of the host listens on: what it has is its own, whoever came first. */
+async function openOf(shared: Shared): Promise<{ readonly of: Shared; readonly taken: readonly Exposed[] }> {
+  if (!shared.exposed.length) return { of: shared, taken: [] }
+  const listening = new Set((await listeningPorts()).map(portKey))
+  const [taken, exposed] = [true, false].map((isTaken) =>
+    shared.exposed.filter((it) => listening.has(portKey(it)) === isTaken),
+  )
+  return { of: { ...shared, exposed: exposed ?? [] }, taken: taken ?? [] }
+}
+
+const wordsOf = (it: Exposed): string => `published port ${it.port}/${it.protocol}`
+
+/** A port that a program of the host has; which one, the command tells. */
+const takenGap = (it: Exposed): HostGap => ({
+  difference: {
+    what: 'missing',
+    thing: 'rule',
+    detail: `${wordsOf(it)} not open: a program of the host listens on it`,
+  },
+  command: `ss -lnp${it.protocol.charAt(0)} 'sport = :${it.port}'`,
+})
+
+/** Uplinks by which ports are published, and that do not take answers for 127.0.0.1. */
+const loopbackGaps = (exposed: readonly Exposed[]): HostGap[] =>
+  [...new Set(exposed.map((it) => it.uplink))].flatMap((uplink) => {
+    const file = `/proc/sys/net/${loopbackSetting(uplink)}`
+    if (!existsSync(file) || readFileSync(file, 'utf8').trim() === '1') return []
+    const detail = `setting net.${loopbackSetting(uplink).replaceAll('/', '.')} is 0, not 1`
+    return [{ difference: { what: 'drift', thing: 'setting', detail }, fix: () => writeFile(file, '1') }]
+  })
+
 async function proxyNeighbours(signal: AbortSignal): Promise<NeighbourJson[]> {
   const [there] = await ipShow(undefined, ['neigh show proxy'], { signal })
   return (there ?? []) as NeighbourJson[]
@@ -163,10 +206,19 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
   let listed: Listing | undefined
   // What was put into the sets: the digest of it all, and the ranges, which change alone.
   let sets = ''
-  let ranges: ReadonlySet<string> = new Set()
+  let shares: Shares = new Map()
   let proxies = ''
 
-  const setsText = (of: Shared): string => hostSetsText(table, { ...around, clashes: of.ranges })
+  const setsText = (of: Shared): string =>
+    hostSetsText(table, { ...around, clashes: of.ranges, exposed: of.exposed })
+
+  /** Ends what went by ports that lead elsewhere now: the host goes on to send there what it has begun to. */
+  async function turnTo(of: Shared, signal: AbortSignal): Promise<void> {
+    const next = sharesOf({ clashes: of.ranges, exposed: of.exposed })
+    const gone = beyond(shares, next).get('published') ?? []
+    shares = next
+    await cut(undefined, exposedCut(gone), directory, signal)
+  }
 
   async function rulesGaps(plan: HostPlan, of: Shared, signal: AbortSignal): Promise<HostGap[]> {
     const text = hostRules(prefix, plan, flowsMax)
@@ -180,7 +232,7 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
       await nftLoad(undefined, (sameRules ? '' : text) + filling, { signal: stop })
       rules = digest(text)
       sets = digest(filling)
-      ranges = new Set(of.ranges.map(clashKey))
+      await turnTo(of, stop)
       listed = await listing(table, stop)
     }
     if (!there)
@@ -196,14 +248,10 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
   }
 
   /** Changes only what differs, since every new VPC comes by here. */
-  async function keepRanges(of: Shared, signal: AbortSignal): Promise<void> {
-    const wanted = new Set(of.ranges.map(clashKey))
-    const text = clashesText(
-      table,
-      [...ranges].filter((it) => !wanted.has(it)),
-      [...wanted].filter((it) => !ranges.has(it)),
-    )
-    if (!text.trim()) return
+  async function keepShares(of: Shared, signal: AbortSignal): Promise<void> {
+    const wanted = sharesOf({ clashes: of.ranges, exposed: of.exposed })
+    const text = sharesText(table, beyond(shares, wanted), beyond(wanted, shares))
+    if (!text) return
     try {
       await nftLoad(undefined, text, { signal })
     } catch (error) {
@@ -211,10 +259,30 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
       // Somebody changed the set, or took the table away.
       await nftLoad(undefined, setsText(of), { signal })
     }
-    ranges = wanted
+    await turnTo(of, signal)
     sets = digest(setsText(of))
     // How nftables lists the sets now is not known until somebody looks.
     if (listed) listed = { ...listed, sets: '' }
+  }
+
+  /** Ports that somebody of the host began or ended to listen on since the sets were filled. */
+  function exposureGaps(of: Shared, taken: readonly Exposed[]): HostGap[] {
+    const known = shares.get('published')
+    if (!known) return []
+    const isOpen = (it: Exposed): boolean => known.includes(exposedElement(it))
+    const fix = (signal: AbortSignal): Promise<void> => keepShares(of, signal)
+    return [
+      ...taken.map((it): HostGap => {
+        const detail = `${wordsOf(it)} open, though a program of the host listens on it`
+        return isOpen(it) ? { difference: { what: 'drift', thing: 'rule', detail }, fix } : takenGap(it)
+      }),
+      ...of.exposed
+        .filter((it) => !isOpen(it))
+        .map((it): HostGap => {
+          const detail = `${wordsOf(it)} not open`
+          return { difference: { what: 'missing', thing: 'rule', detail }, fix }
+        }),
+    ]
   }
 
   async function proxyGaps(externals: readonly string[], signal: AbortSignal): Promise<HostGap[]> {
@@ -234,13 +302,16 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
     proxies = externals.join()
   }
 
-  async function look(plan: HostPlan, of: Shared, signal: AbortSignal): Promise<HostGap[]> {
+  async function look(plan: HostPlan, wanted: Shared, signal: AbortSignal): Promise<HostGap[]> {
+    const { of, taken } = await openOf(wanted)
     const [routes] = await ipShow(undefined, ['route show table main'], { signal })
     around = surroundings((routes ?? []) as RouteJson[], names.isUplink)
     pools = plan.external.map((it) => it.cidr)
     const docker = await missingInDocker(prefix, signal)
     return [
       ...settingGaps(),
+      ...loopbackGaps(of.exposed),
+      ...exposureGaps(of, taken),
       ...(await rulesGaps(plan, of, signal)),
       ...(await resolverGaps(prefix, plan.resolver, signal)),
       ...(await proxyGaps(of.externals, signal)),
@@ -263,13 +334,15 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
     look,
     async keep(plan, shared, signal) {
       const gaps = await look(plan, shared, signal)
-      for (const { fix } of gaps) await fix(signal)
+      for (const { fix } of gaps) await fix?.(signal)
       proxies = shared.externals.join()
-      const repaired = gaps.flatMap((it) => it.difference?.detail ?? [])
+      const repaired = gaps.flatMap((it) => (it.fix && it.difference?.detail) ?? [])
       if (repaired.length) log.info('host network brought up to date', { repaired })
     },
     async keepShared(shared, signal) {
-      await keepRanges(shared, signal)
+      const { of } = await openOf(shared)
+      for (const { fix } of loopbackGaps(of.exposed)) await fix?.(signal)
+      await keepShares(of, signal)
       if (proxies !== shared.externals.join()) await keepProxies(shared.externals, signal)
     },
     keepDocker: (signal) => keepDockerOpen(prefix, signal),
@@ -284,10 +357,10 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
       await keepProxies([], signal)
       await releaseDocker(prefix, signal)
       await nftLoad(undefined, `table inet ${table}\ndelete table inet ${table}\n`, { signal })
-      for (const { fix } of await resolverGaps(prefix, undefined, signal)) await fix(signal)
+      for (const { fix } of await resolverGaps(prefix, undefined, signal)) await fix?.(signal)
       rules = sets = proxies = ''
       listed = undefined
-      ranges = new Set()
+      shares = new Map()
     },
   }
 }

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { cidr, formatCidr, overlaps, sizeOf } from '#lib/cidr.ts'
 import { plannedHost } from '#cloud/network/network.conformance.ts'
-import { clashesText, hostRules, hostSetsText, proxyLines, surroundings, widest } from './host.ts'
+import { beyond, hostRules, hostSetsText, proxyLines, sharesOf, sharesText, surroundings, widest } from './host.ts'
 
 const isOurs = (link: string): boolean => link.startsWith('arcus-u')
 const flags: string[] = []
@@ -99,15 +99,29 @@ describe('the text of a host', () => {
 
   test('fills its sets anew, or changes only what differs', () => {
     const clashes = [{ uplink: 'arcus-u1', cidr: '10.0.0.0/16' }]
-    assert.deepEqual(hostSetsText('arcus', { ...around, networks: [], clashes }).split('\n'), [
+    const exposed = [{ protocol: 'tcp' as const, port: 30_080, to: '100.120.0.3', uplink: 'arcus-u1' }]
+    const sets = { clashes, exposed }
+    assert.deepEqual(hostSetsText('arcus', { ...around, networks: [], ...sets }).split('\n'), [
       'flush set inet arcus networks',
       'flush set inet arcus exits',
       'add element inet arcus exits { "eth0" }',
       'flush set inet arcus clashes',
       'add element inet arcus clashes { "arcus-u1" . 10.0.0.0/16 }',
+      'flush map inet arcus published',
+      'add element inet arcus published { tcp . 30080 : 100.120.0.3 }',
+      'flush set inet arcus published_to',
+      'add element inet arcus published_to { 100.120.0.3 . tcp . 30080 }',
       '',
     ])
-    assert.equal(clashesText('arcus', ['a', 'b'], []), 'delete element inet arcus clashes { a, b }\n')
-    assert.equal(clashesText('arcus', [], []), '')
+    const [had, has] = [sharesOf(sets), sharesOf({ clashes: [], exposed: exposed.map((it) => ({ ...it, port: 30_081 })) })]
+    assert.deepEqual(sharesText('arcus', beyond(had, has), beyond(has, had)).split('\n'), [
+      'delete element inet arcus clashes { "arcus-u1" . 10.0.0.0/16 }',
+      'delete element inet arcus published { tcp . 30080 : 100.120.0.3 }',
+      'delete element inet arcus published_to { 100.120.0.3 . tcp . 30080 }',
+      'add element inet arcus published { tcp . 30081 : 100.120.0.3 }',
+      'add element inet arcus published_to { 100.120.0.3 . tcp . 30081 }',
+      '',
+    ])
+    assert.equal(sharesText('arcus', beyond(had, had), beyond(had, had)), '')
   })
 })

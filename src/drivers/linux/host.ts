@@ -2,6 +2,14 @@ import type { HostPlan } from '#cloud/network/network.driver.ts'
 import { contains, overlaps, parseCidr, parseIpv4 } from '#lib/cidr.ts'
 import type { RouteJson } from './links.ts'
 import { nftChain, nftReplace, nftSet } from './nft.ts'
+import {
+  EXPOSED_PASS,
+  type Exposed,
+  exposedElements,
+  exposedSource,
+  exposingChains,
+  PUBLISHED_SETS,
+} from './published.ts'
 
 /** What the host's own routes say about where its networks are. */
 export type Surroundings = {
@@ -93,22 +101,40 @@ export type HostSets = {
   readonly networks: readonly string[]
   readonly exits: readonly string[]
   readonly clashes: readonly Clash[]
+  readonly exposed: readonly Exposed[]
 }
 
-export const clashKey = (it: Clash): string => `"${it.uplink}" . ${it.cidr}`
+/** Elements of the sets that every VPC adds to, by set. */
+export type Shares = ReadonlyMap<string, readonly string[]>
+
+export const sharesOf = ({ clashes, exposed }: Pick<HostSets, 'clashes' | 'exposed'>): Shares =>
+  new Map([
+    ['clashes', clashes.map((it) => `"${it.uplink}" . ${it.cidr}`)],
+    ...exposedElements(exposed),
+  ])
 
 const fill = (table: string, set: string, elements: readonly string[]): string[] => [
-  `flush set inet ${table} ${set}`,
+  `flush ${set === 'published' ? 'map' : 'set'} inet ${table} ${set}`,
   ...(elements.length ? [`add element inet ${table} ${set} { ${elements.join(', ')} }`] : []),
 ]
 
-/** A transaction that takes ranges out of the set of those behind uplinks and puts others in. */
-export const clashesText = (table: string, gone: readonly string[], added: readonly string[]): string =>
-  [
-    ...(gone.length ? [`delete element inet ${table} clashes { ${gone.join(', ')} }`] : []),
-    ...(added.length ? [`add element inet ${table} clashes { ${added.join(', ')} }`] : []),
-    '',
-  ].join('\n')
+/** Those of `all` that `known` lacks, by set. */
+export const beyond = (all: Shares, known: Shares): Shares =>
+  new Map(
+    [...all].map(([set, elements]) => {
+      const there = new Set(known.get(set))
+      return [set, elements.filter((it) => !there.has(it))]
+    }),
+  )
+
+/** A transaction that takes elements out of sets and puts others in; empty when there is nothing to do. */
+export const sharesText = (table: string, gone: Shares, added: Shares): string => {
+  const lines = (verb: string, shares: Shares): string[] =>
+    [...shares].flatMap(([set, elements]) =>
+      elements.length ? [`${verb} element inet ${table} ${set} { ${elements.join(', ')} }\n`] : [],
+    )
+  return [...lines('delete', gone), ...lines('add', added)].join('')
+}
 
 /** A transaction that makes the host's sets what they should be. */
 export const hostSetsText = (table: string, sets: HostSets): string =>
@@ -119,7 +145,7 @@ export const hostSetsText = (table: string, sets: HostSets): string =>
       'exits',
       sets.exits.map((it) => `"${it}"`),
     ),
-    ...fill(table, 'clashes', sets.clashes.map(clashKey)),
+    ...[...sharesOf(sets)].flatMap(([set, elements]) => fill(table, set, elements)),
     '',
   ].join('\n')
 
@@ -155,6 +181,7 @@ const forwarding = (prefix: string, flowsMax: number): string[] => {
       'ct state established,related accept',
       `ct state new add @flows { oif ct count over ${flowsMax} } drop`,
       'ip daddr @external accept',
+      EXPOSED_PASS,
       'drop',
     ]),
   ]
@@ -175,6 +202,8 @@ export function hostRules(prefix: string, plan: HostPlan, flowsMax: number): str
     nftSet('networks', 'ipv4_addr', [], 'interval'),
     nftSet('exits', 'ifname', []),
     nftSet('clashes', 'ifname . ipv4_addr', [], 'interval'),
+    ...PUBLISHED_SETS,
+    ...exposingChains(uplinks, plan.fabric),
     `  set flows { type iface_index; flags dynamic; size 65535; }`,
     ...forwarding(prefix, flowsMax),
     nftChain('input', [
@@ -190,6 +219,7 @@ export function hostRules(prefix: string, plan: HostPlan, flowsMax: number): str
     ]),
     nftChain('postrouting', [
       'type nat hook postrouting priority srcnat - 5; policy accept;',
+      exposedSource(uplinks),
       // The platform shows itself to a VPC by its end of the uplink, whatever address a process is bound to.
       `oifname ${uplinks} ip daddr ${plan.fabric} masquerade`,
       'oifname . ip saddr @clashes masquerade',

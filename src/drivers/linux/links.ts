@@ -9,6 +9,7 @@ import type {
 import type { Difference, Thing } from '#cloud/observe/finding.driver.ts'
 import { cidr } from '#lib/cidr.ts'
 import { peeringLink, routerLink, UPLINK } from './names.ts'
+import { PUBLISHED_MARK } from './published.ts'
 
 /**
  * One thing that `ip` can set: `slot` is what there can be one of (the route to an address in a table), `value` what
@@ -37,6 +38,8 @@ export type SeenItem = {
 export type Change = { readonly drift: readonly Difference[]; readonly lines: readonly string[] }
 
 const RULE_LOCAL = 100
+const RULE_PUBLISHED = 150
+const RULE_REFUSAL = 151
 const RULE_SUBNET = 200
 // Of the route that ends a subnet's table: below every route of its own.
 const METRIC_LAST = 9999
@@ -132,6 +135,23 @@ function subnetTable(
   ]
 }
 
+/** The way back of what came in by published ports, and of the router's refusals there: out by the uplink, whatever else holds. */
+function publishedWay({ uplink }: VpcPlan): Item[] {
+  const table = String(PUBLISHED_MARK)
+  const rule = (pref: number, selector: string, set: string): Item => ({
+    slot: `rule ${pref} ${selector} lookup ${table}`,
+    value: '',
+    set: `rule add pref ${pref} ${set} lookup ${table}`,
+    words: `rule for answers of published ports`,
+  })
+  const mark = `fwmark 0x${PUBLISHED_MARK.toString(16)}`
+  return [
+    rule(RULE_PUBLISHED, `from all ${mark}`, mark),
+    rule(RULE_REFUSAL, `from ${uplink.vpc}/32`, `from ${uplink.vpc}`),
+    route('default', `via ${uplink.host} dev ${UPLINK}`, { table }),
+  ]
+}
+
 const linkItems = (it: Attachment, gateway: string): Item[] => {
   const link = routerLink(it.id)
   return [
@@ -172,6 +192,7 @@ export function itemsInside(plan: VpcPlan, host: HostPlan, links: ReadonlySet<st
       .flatMap((it) => linkItems(it, gateways.get(it.subnet) ?? '')),
     ...(plan.peerings ?? []).map((it) => peeringLink(it.id)).flatMap((it) => (links.has(it) ? [up(it)] : [])),
     ...plan.subnets.flatMap((it) => (it.routes ? subnetTable(plan, it, it.routes, links) : [])),
+    ...(plan.published?.length ? publishedWay(plan) : []),
   ]
 }
 
@@ -227,6 +248,7 @@ export type RuleJson = {
   readonly priority: number
   readonly src: string
   readonly srclen?: number
+  readonly fwmark?: string
   readonly table?: string
   readonly suppress_prefixlen?: number
 }
@@ -297,7 +319,8 @@ export function seenRules(rules: readonly RuleJson[]): SeenItem[] {
   return rules
     .filter((it) => ![0, 32766, 32767].includes(it.priority))
     .map((it) => {
-      const from = it.src === 'all' ? 'all' : `${it.src}/${it.srclen ?? 32}`
+      const mark = it.fwmark === undefined ? '' : ` fwmark ${it.fwmark}`
+      const from = `${it.src === 'all' ? 'all' : `${it.src}/${it.srclen ?? 32}`}${mark}`
       const suppress = it.suppress_prefixlen === undefined ? '' : ` suppress ${it.suppress_prefixlen}`
       return {
         slot: `rule ${it.priority} from ${from} lookup ${it.table ?? ''}${suppress}`,

@@ -19,6 +19,8 @@ import { addressesOf, flowsOfNobody, flowsToCut, mayRevoke, readFlows } from './
 import { createHeldPlans, type Held } from './held.ts'
 import { createHostSide, hostMtu, type Shared } from './host-side.ts'
 import { createLanes, inParallel } from '#lib/lanes.ts'
+import { listeningPorts } from '#lib/listening.ts'
+import { inRange, type PortRange, PUBLISHED_PORTS_DEFAULT } from '#lib/ports.ts'
 import { flowRepairs, hostAddressesOf, leftovers } from './leftovers.ts'
 import { externalsOf, type LinkJson } from './links.ts'
 import { lookAtHost, namespaceThere, type SeenHost, type Setting } from './look.ts'
@@ -26,6 +28,7 @@ import { missingOnHost } from './missing.ts'
 import { namesFor } from './names.ts'
 import { openPlans } from './plans.ts'
 import { makePeeringLinks } from './peerings.ts'
+import { exposedBy } from './published.ts'
 import { converge, lookForDrift, removeRouter } from './router.ts'
 import { ipBatch, ipShow } from './run.ts'
 
@@ -71,6 +74,8 @@ export type LinuxNetworkOptions = {
   readonly log: Log
   /** Most flows to and from one VPC that the host tracks at a time; new ones beyond are dropped. */
   readonly flowsMax?: number
+  /** Ports of the host that may be published; PUBLISHED_PORTS_DEFAULT unless told. */
+  readonly publishedPorts?: PortRange
 }
 
 const FLOWS_MAX = 32_768
@@ -101,6 +106,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   const lane = createLanes()
   const host = createHostSide(names, options.directory, options.flowsMax ?? FLOWS_MAX, log)
   const held = createHeldPlans()
+  const published = options.publishedPorts ?? PUBLISHED_PORTS_DEFAULT
   let hostPlan = files.host
   let hostKept = false
   const freed = new Set<string>()
@@ -123,6 +129,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
         plan.subnets.map((it) => ({ uplink: names.uplink(plan.index), cidr: it.cidr })),
       ),
       externals: plans().flatMap(externalsOf),
+      exposed: exposedBy(plans(), names.uplink).filter((it) => inRange(published, it.port)),
     }
   }
 
@@ -212,7 +219,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
       const text = `VPC ${plan.vpc} has plan ${old.plan.generation}, newer than ${plan.generation}`
       throw new CloudError('conflict', text, { rule: 'lost_race' })
     }
-    checkVpcPlan(plan, settingFor(signal).host)
+    checkVpcPlan(plan, settingFor(signal).host, published)
     const namespace = names.namespace(plan.vpc)
     for (const { plan: other } of held.all()) {
       if (other.vpc === plan.vpc) continue
@@ -329,9 +336,12 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     const gaps = await lane(HOST_LANE, async () =>
       hostPlan ? await host.look(hostPlan, shared(), signal) : [],
     )
-    const ofHost = gaps.flatMap(({ difference }) =>
-      difference ? [{ finding: { ...difference, mend: 'driver' as const }, fix: keepHost }] : [],
-    )
+    const ofHost = gaps.flatMap(({ difference, command }): Repair[] => {
+      if (!difference) return []
+      return command === undefined
+        ? [{ finding: { ...difference, mend: 'driver' }, fix: keepHost }]
+        : [{ finding: { ...difference, mend: { command } } }]
+    })
     const repaired = held.all().flatMap((it) =>
       it.repaired.map((difference) => ({
         finding: { ...difference, of: { kind: 'vpc' as const, id: it.plan.vpc }, mend: 'driver' as const },
@@ -364,6 +374,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   return {
     promises: EVERY_PROMISE,
     missing: (signal) => missingOnHost(names.prefix, signal),
+    listening: listeningPorts,
     applyHost: (plan, signal) => lane(HOST_PLAN_LANE, () => applyHost(plan, signal)),
     apply: (plan, signal) => lane(plan.vpc, () => apply(plan, signal)),
     observe: (vpc, signal) => lane(vpc, () => observe(vpc, signal)),

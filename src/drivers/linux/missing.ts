@@ -9,6 +9,7 @@ const PROBE_RULES = `table inet probe {
   chain pick {
     dnat ip to numgen inc mod 2 map { 0 : 10.0.0.1, 1 : 10.0.0.2 }
   }
+  map ports { type inet_proto . inet_service : ipv4_addr; }
   map vips { type ipv4_addr . inet_proto . inet_service : verdict; elements = { 10.0.0.3 . tcp . 80 : goto pick }; }
   chain raw {
     type filter hook prerouting priority raw; policy accept;
@@ -23,9 +24,15 @@ const PROBE_RULES = `table inet probe {
     type nat hook prerouting priority dstnat; policy accept;
     ip daddr . meta l4proto . th dport vmap @vips
     ip6 daddr fd00::1 tcp dport 80 dnat ip6 to fd00::2
+    ip daddr 10.0.0.4 ct mark set 1 dnat ip to numgen inc mod 2 map { 0 : 10.0.0.1, 1 : 10.0.0.2 } : 80
+  }
+  chain own {
+    type nat hook output priority -95; policy accept;
+    ip daddr != 10.0.0.0/16 fib daddr type local dnat ip to meta l4proto . th dport map @ports
   }
   chain translate {
     type nat hook postrouting priority srcnat; policy accept;
+    ct status dnat fib saddr type != local oifname . ip saddr != @clashes accept
     oifname . ip saddr @clashes masquerade
   }
 }

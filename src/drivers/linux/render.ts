@@ -11,6 +11,7 @@ import { groupChains } from './groups.ts'
 import { widest } from './host.ts'
 import { peeringLink, UPLINK } from './names.ts'
 import { nftChain, nftReplace, nftSet, type Element } from './nft.ts'
+import { publishing } from './published.ts'
 
 /** The table of a VPC's router, inside its namespace. */
 export const ROUTER_TABLE = 'arcus'
@@ -49,6 +50,7 @@ function spoofing(plan: VpcPlan, host: HostPlan, linkOf: (id: string) => string)
   return nftChain('spoofing', [
     'type filter hook prerouting priority raw; policy accept;',
     ...(plan.peerings ?? []).flatMap((it) => fromPeer(it, own)),
+    ...publishing(plan).entry,
     ...relays(plan).map(
       ({ link, cidr }) => `iifname "${linkOf(link.id)}" ip saddr ${cidr} ip saddr != { ${forbidden} } accept`,
     ),
@@ -193,6 +195,7 @@ const translation = (plan: VpcPlan, host: HostPlan): string[] => [
     'type nat hook prerouting priority dstnat; policy accept;',
     `iifname != "${UPLINK}" ip daddr ${VPC_DNS_ADDRESS} meta l4proto { tcp, udp } th dport 53 dnat ip to ${host.resolver}`,
     `iifname "${UPLINK}" ip saddr ${plan.uplink.host} dnat ip to ip daddr map @fabric_in`,
+    ...publishing(plan).translation,
     'ip daddr . meta l4proto . th dport vmap @vips',
     'ip6 daddr . meta l4proto . th dport vmap @vips6',
     'dnat ip to ip daddr map @elastic_in',
@@ -252,6 +255,7 @@ export function vpcRules(plan: VpcPlan, host: HostPlan, linkOf: (attachment: str
     OWN_WAY,
     OWN_SOURCE,
     ...natWays(plan),
+    ...publishing(plan).parts,
     spoofing(plan, host, linkOf),
     ...filter(host),
     ...translation(plan, host),

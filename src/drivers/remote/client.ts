@@ -192,6 +192,8 @@ export function remoteDrivers(options: {
   const network: NetworkDriver = {
     promises: options.promises ?? EVERY_PROMISE,
     missing: async (signal) => (await ask('network/missing', [], signal)) as readonly string[],
+    listening: async (signal) =>
+      (await ask('network/listening', [], signal)) as Awaited<ReturnType<NetworkDriver['listening']>>,
     applyHost: async (plan, signal) => void (await ask('network/applyHost', [plan], signal)),
     apply: async (plan, signal) => void (await ask('network/apply', [plan], signal)),
     observe: async (vpc, signal) =>

@@ -4,7 +4,7 @@ import { CloudError, ERROR_CODES, type ErrorCode, type ErrorDetails } from '#lib
 // array, its result as JSON. Logs and events are lines of JSON; exec is an upgraded connection of frames.
 
 /** Grows when a verb changes; a neighbour one apart is served, so that the two processes can be upgraded in any order. */
-export const PROTOCOL = 3
+export const PROTOCOL = 4
 export const PROTOCOL_HEADER = 'arcus-protocol'
 /** Of the cloud's lease: each write carries it, and one older than the newest seen is refused. */
 export const EPOCH_HEADER = 'arcus-epoch'
@@ -22,6 +22,7 @@ export const speaks = (theirs: unknown): boolean => {
 /** Every verb of the two drivers that crosses the socket, and whether it changes anything. */
 export const VERBS = {
   'network/missing': 'read',
+  'network/listening': 'read',
   'network/applyHost': 'write',
   'network/apply': 'write',
   'network/observe': 'read',

@@ -110,6 +110,7 @@ const idOf = (value: unknown): string => {
 /** The closed set of what can be asked. The drivers check the form of a wish or plan themselves, field by field. */
 const verbsOf = (network: NetworkDriver, compute: ComputeDriver): Record<keyof typeof VERBS, Ran> => ({
   'network/missing': (_, signal) => network.missing(signal),
+  'network/listening': (_, signal) => network.listening(signal),
   'network/applyHost': ([plan], signal) => network.applyHost(plan as HostPlan, signal),
   'network/apply': ([plan], signal) => {
     idOf((plan as VpcPlan | undefined)?.vpc)

@@ -1,4 +1,5 @@
 import { CloudError } from '#lib/errors.ts'
+import type { Port } from '#lib/ports.ts'
 import type { HostPlan, NetworkDriver, SeenVpc, VpcPlan } from '#cloud/network/network.driver.ts'
 import type { Difference } from '#cloud/observe/finding.driver.ts'
 import { type Littered, simulatedAudit } from './audit.ts'
@@ -15,6 +16,8 @@ export type SimulatedNetwork = NetworkDriver &
     host(): HostPlan | undefined
     /** Somebody changed a router behind our back; the next apply puts it right. */
     meddle(vpc: string, difference: Difference): void
+    /** A program of the host listens on a port. */
+    occupy(port: Port): void
     /** Somebody removed a router behind our back, or made one that no VPC has. */
     vanish(vpc: string): void
     intrude(plan: VpcPlan): void
@@ -28,6 +31,7 @@ export function simulatedNetwork(
   const plans = new Map<string, VpcPlan>()
   const drifts = new Map<string, readonly Difference[]>()
   const { litter, ...audited } = simulatedAudit(fault)
+  const occupied: Port[] = []
   let host: HostPlan | undefined
   const seen = (plan: VpcPlan): SeenVpc => ({
     vpc: plan.vpc,
@@ -45,11 +49,16 @@ export function simulatedNetwork(
       plans.delete(vpc)
       drifts.delete(vpc)
     },
+    occupy: (port) => void occupied.push(port),
     intrude: (plan) => void plans.set(plan.vpc, plan),
     meddle: (vpc, difference) => void drifts.set(vpc, [...(drifts.get(vpc) ?? []), difference]),
     async missing() {
       await fault('missing', '')
       return []
+    },
+    async listening() {
+      await fault('listening', '')
+      return [...occupied]
     },
     async applyHost(plan) {
       await fault('applyHost', '')

@@ -7,6 +7,7 @@ import { INSIDE } from './inside.ts'
 import { NAMING } from './names.ts'
 import { OUTSIDE } from './outside.ts'
 import { PLATFORM } from './platform.ts'
+import { PUBLISHED } from './published.ts'
 import type { Scene } from './scene.ts'
 import { VIPS } from './vips.ts'
 
@@ -23,6 +24,7 @@ const PROOFS: Readonly<Record<NetworkPromise, Prove>> = {
   ...OUTSIDE,
   ...GROUPS,
   ...GATEWAYS,
+  ...PUBLISHED,
   ...PLATFORM,
 }
 
