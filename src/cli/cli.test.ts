@@ -91,7 +91,7 @@ test('get, describe, explain and stats show what there is', async () => {
   const table = await it.fine('get', 'workloads')
   assert.match(
     table,
-    /^NAME +STATE +READY +VPC +ADDRESS +EXTERNAL +IMAGE +AGE +ID\nweb +running +2\/2 +production +10\.0\.1\.\d+ +- +nginx:latest/,
+    /^NAME +STATE +READY +VPC +ADDRESS +EXTERNAL +PORTS +IMAGE +AGE +ID\nweb +running +2\/2 +production +10\.0\.1\.\d+ +- +- +nginx:latest/,
   )
   assert.equal(await it.fine('get', 'pods', '-o', 'name'), 'workload/web\n')
   assert.equal(JSON.parse(await it.fine('get', 'workload/web', '-o', 'json')).name, 'web')

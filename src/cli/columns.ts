@@ -30,6 +30,12 @@ const count =
   (it) =>
     String((it.spec[field] as readonly unknown[] | undefined)?.length ?? 0)
 
+/** `30080:80`, host port first. */
+const publishedPorts: Column['cell'] = (it) =>
+  ((it.spec['published'] as readonly { host: number; container: number; protocol: string }[] | undefined) ?? [])
+    .map(({ host, container, protocol }) => `${host}:${container}${protocol === 'tcp' ? '' : `/${protocol}`}`)
+    .join(',') || '-'
+
 /** The state word of any resource: what is happening to it, before what its kind says. */
 export function stateOf(it: Resource): string {
   if (it.deletedAt !== undefined) return 'deleting'
@@ -67,6 +73,7 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     inVpc,
     column('ADDRESS', spec('vip')),
     column('EXTERNAL', spec('externalAddress')),
+    column('PORTS', publishedPorts),
     column('IMAGE', spec('image')),
   ],
   replica: [

@@ -1,5 +1,5 @@
 import type { Static, TSchema } from 'typebox'
-import { CloudError, messageOf } from '#lib/errors.ts'
+import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { guardedClient } from '#lib/guarded.ts'
 import type { Log } from '#lib/log.ts'
 import type { Engine, Explanation } from '#engine/engine.ts'
@@ -43,7 +43,7 @@ import { createSamples } from './compute/samples.ts'
 import { desiredOf } from './compute/state.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
 import { reconcileWorkload } from './compute/workload.reconcile.ts'
-import type { Settings } from './context.ts'
+import type { Settings, VerbContext } from './context.ts'
 import { acme } from './edge/acme.kind.ts'
 import { reconcileAcme } from './edge/acme.reconcile.ts'
 import { certificate } from './edge/certificate.kind.ts'
@@ -428,8 +428,12 @@ export function createCloud(options: CloudOptions): RunningCloud {
   const { engine, bulk, drivers, settings, log, version, metadataOf } = options
   const pick = createPicker()
   const promises = new Set(drivers.network.promises)
-  const listening = (): ReturnType<Drivers['network']['listening']> =>
-    drivers.network.listening(AbortSignal.timeout(LISTENING_MS_MAX))
+  const listening: VerbContext['listening'] = () =>
+    drivers.network.listening(AbortSignal.timeout(LISTENING_MS_MAX)).catch((error: unknown) => {
+      if (isCloudError(error)) throw error
+      const text = 'The host does not say which of its ports are in use; try again in a moment'
+      throw new CloudError('unavailable', text, {}, error)
+    })
   const routers = createRouters(drivers.network, drivers.edge)
   const fronts = createFronts(drivers.front)
   const handover = createHandover(drivers.front)

@@ -55,7 +55,7 @@ describe('Circloud', () => {
     topologyScenarios(cloud)
     tunnelScenarios(cloud)
     identityScenarios(cloud)
-    instanceScenarios(cloud)
+    instanceScenarios(cloud, beyond)
     twoTierScenario(cloud, beyond)
   })
   acmeScenario(cloud, () => {

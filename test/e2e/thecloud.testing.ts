@@ -9,6 +9,7 @@ export type Instance = {
   readonly status: string
   readonly container_id: string
   readonly private_ip: string
+  readonly ports: string
 }
 type Said = { readonly status: number; readonly text: string; readonly data: unknown }
 

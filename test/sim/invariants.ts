@@ -1,3 +1,4 @@
+import type { PublishedPort } from '#cloud/compute/workload.kind.ts'
 import type { Model } from './model.ts'
 import type { Row } from './rows.ts'
 import type { World } from './world.ts'
@@ -46,6 +47,14 @@ export function doubleClaims(rows: readonly Row[]): string[] {
       ...held(of('workload'), (row) => row.spec.externalAddress),
       ...held(of('vpc'), (row) => row.spec.natAddress),
     ]),
+    ...doubles(
+      'host port',
+      of('workload').flatMap((row) =>
+        ((row.spec.published ?? []) as PublishedPort[]).map(
+          (it) => [`${it.host}/${it.protocol}`, row.id] as const,
+        ),
+      ),
+    ),
     ...doubles(
       'VPC number',
       held(of('vpc'), (row) => row.spec.index),
@@ -197,6 +206,12 @@ function* misplaced(world: World, rows: readonly Row[]): Generator<string> {
       const vip = plan.vips.find((one) => one.id === workload.id)
       if (ids(vip?.backends ?? []) !== ids(ready.map((row) => row.id)))
         yield `the VIP of ${workload.id} does not lead to what is ready`
+      const published = (plan.published ?? []).filter((one) => one.id === workload.id)
+      if (published.some((one) => ids(one.backends) !== ids(ready.map((row) => row.id))))
+        yield `a port of ${workload.id} does not lead to what is ready`
+      const claimed = (workload.spec.published ?? []) as PublishedPort[]
+      if (ids(published.map((one) => `${one.host}`)) !== ids(claimed.map((one) => `${one.host}`)))
+        yield `the ports of ${workload.id} in force are not its own`
       if (mine.some((row) => row.spec.attempt !== workload.spec.attempt))
         yield `a replica of ${workload.id} is of another attempt`
       if (!world.edge.zones.get(it.id)?.names[workload.name])

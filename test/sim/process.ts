@@ -20,6 +20,7 @@ export const SETTINGS: Settings = {
   fabric: '100.112.0.0/20',
   externalCidr: '100.64.0.0/28',
   externalGateway: '100.64.0.1',
+  publishedPorts: { from: 30_000, to: 30_003 },
 }
 export const MASTER_KEY = Buffer.alloc(32, 7)
 

@@ -132,6 +132,7 @@ export function drawRequest(random: Random, model: Model, of: Tenant): Request |
         replicas: 1 + random.int(2),
         securityGroups,
         persistence,
+        ...(random.chance(0.4) ? { published: [{ host: 0, container: 80, protocol: 'tcp' }] } : {}),
       }
       return make('workload', '/native/workload', { name, spec }, [vpc, subnet])
     }
@@ -198,7 +199,13 @@ export function drawRequest(random: Random, model: Model, of: Tenant): Request |
           what: 'patch workload',
           method: 'PATCH',
           path: `/native/workload/${workload.id}`,
-          body: { spec: { cpuMillicores: random.pick([250, 500, 1000, 2000]) } },
+          body: {
+            spec: random.pick([
+              ...[250, 500, 1000, 2000].map((cpuMillicores) => ({ cpuMillicores })),
+              { published: [{ host: 0, container: 81, protocol: 'tcp' }] },
+              { published: null },
+            ]),
+          },
           changes: workload,
           needs: [workload],
         }

@@ -105,6 +105,7 @@ const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>
       subnet: at(known, 'subnet id'),
       image: 'nginx',
       securityGroups: [at(known, 'security-group id')],
+      published: [{ host: 0, container: 80, protocol: 'tcp' }],
     }),
   'POST /volume': (_, name) => spec(name, { sizeGib: 1 }),
   'POST /snapshot': (known, name) => spec(name, { volume: at(known, 'volume id') }),

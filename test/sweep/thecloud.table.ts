@@ -108,7 +108,7 @@ export const thecloud: SweptDialect = {
     'PUT /iam/policies/{id}': (_, unique) => ({ name: unique, statements: STATEMENTS }),
     'POST /iam/service-accounts': (_, unique) => ({ name: unique, role: 'viewer' }),
     'POST /rbac/bindings': ({ user_identifier = '' }) => ({ user_identifier, role_name: 'viewer' }),
-    'POST /instances': (_, unique) => ({ name: unique, image: 'nginx' }),
+    'POST /instances': (_, unique) => ({ name: unique, image: 'nginx', ports: '0:80' }),
     'POST /instances/{id}/resize': () => ({ instance_type: 'basic-4' }),
     'POST /ssh-keys': (_, unique) => ({ name: unique, public_key: SSH_KEY }),
     'POST /volumes': (_, unique) => ({ name: unique, size_gb: 1 }),

@@ -157,6 +157,9 @@ describe('launching', () => {
       [{ instance_type: 'huge' }, 400, 'INVALID_INPUT'],
       [{ ports: '80' }, 400, 'INVALID_PORT_FORMAT'],
       [{ ports: '70000:80' }, 400, 'INVALID_PORT_FORMAT'],
+      [{ ports: '30000:0' }, 400, 'INVALID_PORT_FORMAT'],
+      [{ ports: '22:22' }, 409, 'PORT_CONFLICT'],
+      [{ ports: '30001:80,30001:81' }, 409, 'PORT_CONFLICT'],
       [{ ports: Array.from({ length: 11 }, (_, n) => `${n + 1000}:80`).join(',') }, 409, 'TOO_MANY_PORTS'],
       [{ volumes: [{ volume_id: 'none', mount_path: '/data' }] }, 404, 'NOT_FOUND'],
       [{ env: ['novalue'] }, 400, 'INVALID_INPUT'],
@@ -171,6 +174,34 @@ describe('launching', () => {
       assert.equal(body.error.type, type)
     }
     assert.deepEqual(await w.ann.data('GET', '/instances'), [])
+  })
+
+  test('opens ports of the host, each of one instance and none that the host listens on', async () => {
+    await using w = await world()
+    const bob = await w.it.person('bob')
+    w.it.world.network.occupy({ protocol: 'tcp', port: 30_001 })
+    const web = await launched(w, 'web', { ports: ' 30080:80, 0:22,0:22' })
+    assert.equal(web.ports, '30080:80,30000:22,30002:22')
+    assert.equal((await w.ann.data('GET', '/instances/web')).ports, web.ports)
+    const planned = w.it.world.network.plans.get(web.vpc_id)?.published ?? []
+    const { items } = await w.it.world.engine.list(replica, { tenant: w.ann.tenant })
+    assert.deepEqual(
+      planned.map(({ host, container, protocol, backends }) => [host, container, protocol, backends]),
+      [
+        [30_080, 80, 'tcp', items.map((one) => one.id)],
+        [30_000, 22, 'tcp', items.map((one) => one.id)],
+        [30_002, 22, 'tcp', items.map((one) => one.id)],
+      ],
+    )
+    for (const port of [30_080, 30_001]) {
+      const other = { name: 'other', image: 'nginx', ports: `${port}:80` }
+      const { status: got, body } = await bob.call('POST', '/instances', other)
+      assert.deepEqual([got, body.error.type], [409, 'PORT_CONFLICT'])
+    }
+    await w.ann.call('DELETE', '/instances/web')
+    await w.settle()
+    const heir = await bob.call('POST', '/instances', { name: 'heir', image: 'nginx', ports: '30080:80' })
+    assert.equal(heir.body.data.ports, '30080:80')
   })
 
   test('a quota that is used up is 429 for a launch and 403 for another size', async () => {

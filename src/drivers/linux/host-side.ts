@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
+import { networkInterfaces } from 'node:os'
 import type { HostPlan } from '#cloud/network/network.driver.ts'
 import type { Difference } from '#cloud/observe/finding.driver.ts'
 import type { Log } from '#lib/log.ts'
-import { cut } from './cut.ts'
+import { cut, cutLines } from './cut.ts'
 import { keepDockerOpen, missingInDocker, releaseDocker } from './docker-user.ts'
 import {
   beyond,
@@ -24,7 +25,8 @@ import type { Names } from './names.ts'
 import { CommandFailed, run } from '#lib/command.ts'
 import { listeningPorts } from '#lib/listening.ts'
 import { portKey } from '#lib/ports.ts'
-import { type Exposed, exposedCut, exposedElement, loopbackSetting } from './published.ts'
+import { trackedFlows } from './leftovers.ts'
+import { type Exposed, exposedCut, exposedElement, loopbackSetting, strayFlows } from './published.ts'
 import { ipBatch, ipShow, nftLoad } from './run.ts'
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('base64')
@@ -145,6 +147,9 @@ async function openOf(shared: Shared): Promise<{ readonly of: Shared; readonly t
   return { of: { ...shared, exposed: exposed ?? [] }, taken: taken ?? [] }
 }
 
+const ownAddresses = (): ReadonlySet<string> =>
+  new Set(Object.values(networkInterfaces()).flatMap((it) => it?.map(({ address }) => address) ?? []))
+
 const wordsOf = (it: Exposed): string => `published port ${it.port}/${it.protocol}`
 
 /** A port that a program of the host has; which one, the command tells. */
@@ -212,12 +217,15 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
   const setsText = (of: Shared): string =>
     hostSetsText(table, { ...around, clashes: of.ranges, exposed: of.exposed })
 
-  /** Ends what went by ports that lead elsewhere now: the host goes on to send there what it has begun to. */
+  /** Ends what went where ports lead no more, for as long as it was begun so the host would go on to send it there. */
   async function turnTo(of: Shared, signal: AbortSignal): Promise<void> {
     const next = sharesOf({ clashes: of.ranges, exposed: of.exposed })
     const gone = beyond(shares, next).get('published') ?? []
+    const added = beyond(next, shares).get('published') ?? []
     shares = next
-    await cut(undefined, exposedCut(gone), directory, signal)
+    const flows = added.some((it) => it.startsWith('udp')) ? await trackedFlows(signal) : []
+    const strays = cutLines(flows, strayFlows(flows, added, ownAddresses()))
+    await cut(undefined, [...exposedCut(gone), ...strays], directory, signal)
   }
 
   async function rulesGaps(plan: HostPlan, of: Shared, signal: AbortSignal): Promise<HostGap[]> {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { VpcPlan } from '#cloud/network/network.driver.ts'
 import type { Finding, Repair } from '#cloud/observe/finding.driver.ts'
 import { cut, cutLines } from './cut.ts'
-import { endsOf, readFlows } from './flows.ts'
+import { endsOf, type Flow, readFlows } from './flows.ts'
 import { externalsOf, type LinkJson } from './links.ts'
 import type { Names } from './names.ts'
 import { isPassing, vpcOfFile } from './plans.ts'
@@ -49,6 +49,10 @@ export const hostAddressesOf = (plan: VpcPlan): string[] => [
   ...externalsOf(plan),
 ]
 
+/** What the host tracks; nothing where that is more than is searched. */
+export const trackedFlows = async (signal: AbortSignal): Promise<Flow[]> =>
+  Number(readText(FLOWS_COUNT) || 0) > FLOWS_READ_MAX ? [] : await readFlows(undefined, signal)
+
 /**
  * Flows that the host still tracks of addresses that were freed. One without any is struck off: what comes to it later is
  * somebody's who tries.
@@ -60,8 +64,9 @@ export async function flowRepairs(
   signal: AbortSignal,
 ): Promise<Repair[]> {
   for (const it of plans.flatMap(hostAddressesOf)) freed.delete(it)
-  if (!freed.size || Number(readText(FLOWS_COUNT) || 0) > FLOWS_READ_MAX) return []
-  const flows = await readFlows(undefined, signal)
+  if (!freed.size) return []
+  const flows = await trackedFlows(signal)
+  if (!flows.length) return []
   const gone = flows.filter((it) => endsOf(it).some((address) => freed.has(address)))
   const still = new Set(gone.flatMap(endsOf))
   for (const it of freed) if (!still.has(it)) freed.delete(it)

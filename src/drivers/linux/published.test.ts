@@ -6,7 +6,7 @@ import type { PlannedPort, VpcPlan } from '#cloud/network/network.driver.ts'
 import { difference, itemsInside, seenRoutes, seenRules } from './links.ts'
 import { routerLink } from './names.ts'
 import { parseTable } from './nft.testing.ts'
-import { exposedBy, exposedCut, exposedElement } from './published.ts'
+import { exposedBy, exposedCut, exposedElement, strayFlows } from './published.ts'
 import { vpcRules } from './render.ts'
 
 const uplinkOf = (index: number): string => `arcus-u${index}`
@@ -82,6 +82,28 @@ describe('published ports', () => {
       'route del default dev uplink table 80',
     ])
     assert.equal(difference(items, []).lines.length, 3)
+  })
+
+  test('end what the host took for its own before, and nothing else', () => {
+    const flow = {
+      protocol: 'udp',
+      source: '192.0.2.9',
+      destination: '198.51.100.1',
+      port: 30_053,
+      replySource: '198.51.100.1',
+      replyDestination: '192.0.2.9',
+      replyPort: 30_053,
+    }
+    const others = [
+      { ...flow, protocol: 'tcp' },
+      { ...flow, port: 30_054 },
+      { ...flow, replySource: '100.120.1.3' },
+      { ...flow, destination: '203.0.113.7', replySource: '203.0.113.7' },
+    ]
+    const element = exposedElement({ protocol: 'udp', port: 30_053, to: '100.120.1.3', uplink: 'arcus-u1' })
+    const own = new Set(['198.51.100.1', '100.120.1.3'])
+    assert.deepEqual(strayFlows([flow, ...others], [element], own), [flow])
+    assert.deepEqual(strayFlows([flow], [element.replace('udp', 'tcp')], own), [])
   })
 
   test('end what they led to', () => {

@@ -1,5 +1,6 @@
 import type { Attachment, PlannedPort, VpcPlan } from '#cloud/network/network.driver.ts'
 import { portKey } from '#lib/ports.ts'
+import type { Flow } from './flows.ts'
 import { UPLINK } from './names.ts'
 import { nftChain, nftSet, type Element } from './nft.ts'
 
@@ -121,6 +122,25 @@ export const exposedCut = (elements: Iterable<string>): string[] =>
     const [, protocol, port, to] = /^(\w+) \. (\d+) : (\S+)$/.exec(element) ?? []
     return to === undefined ? [] : [`-D -p ${protocol} --dport ${port} -r ${to}`]
   })
+
+/**
+ * Flows of datagrams to this host at ports that are published now, of clients that went on asking before: the host takes
+ * them for its own for as long as they do.
+ */
+export function strayFlows(
+  flows: readonly Flow[],
+  elements: Iterable<string>,
+  ownAddresses: ReadonlySet<string>,
+): Flow[] {
+  const ports = new Set([...elements].flatMap((it) => /^udp \. (\d+) :/.exec(it)?.[1] ?? []))
+  return flows.filter(
+    ({ protocol, port, destination, replySource }) =>
+      protocol === 'udp' &&
+      ports.has(String(port)) &&
+      replySource === destination &&
+      ownAddresses.has(destination),
+  )
+}
 
 /** What is sent from 127.0.0.1 is answered to there: an uplink has to take it. Nothing else from a VPC reaches the host. */
 export const loopbackSetting = (uplink: string): string => `ipv4/conf/${uplink}/route_localnet`

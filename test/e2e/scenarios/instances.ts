@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { TestCloud } from '../cloud.testing.ts'
-import { run } from '../host.testing.ts'
-import { cloudTenant } from '../thecloud.testing.ts'
+import { bodyFrom, httpFrom, type Outside, run } from '../host.testing.ts'
+import { cloudTenant, type Instance } from '../thecloud.testing.ts'
 import { eventually } from '../wait.testing.ts'
 
 const SETTLES_MS = 40_000
@@ -15,7 +15,37 @@ const MACHINE = { image: 'idle:latest', cmd: ['sh', '-c', 'sleep 1000'] }
 const docker = async (container: string, what: string): Promise<string> =>
   (await run('docker', 'inspect', '-f', `{{.${what}}}`, container)).trim()
 
-export function instanceScenarios(cloud: () => TestCloud): void {
+export function instanceScenarios(cloud: () => TestCloud, outside: () => Outside): void {
+  test('instances: ports of the host, also of one without a way out', async () => {
+    const { data, until, t } = await cloudTenant(cloud())
+    const { id: vpc } = await data<{ id: string }>('POST', '/vpcs', { name: 'closed' })
+    const subnet = { name: 'web', cidr_block: '10.0.7.0/24' }
+    await data('POST', `/vpcs/${vpc}/subnets`, subnet)
+    const web = { name: 'web', image: 'arcus-probe:latest', ports: '0:80', vpc_id: vpc }
+    const { id, ports } = await data<Instance>('POST', '/instances', web)
+    const port = Number(/^(\d+):80$/.exec(ports)?.[1])
+    await until(id, 'RUNNING')
+    const here = `http://127.0.0.1:${port}/caller`
+    const host = async (): Promise<string | undefined> =>
+      await fetch(here, { headers: { connection: 'close' } }).then(
+        async (answer) => await answer.text(),
+        () => undefined,
+      )
+    assert.match(await eventually('it answers on the host', host, SETTLES_MS), /^100\.11\d\./)
+    const { neighbour, hostLan } = outside()
+    const there = `http://${hostLan}:${port}/caller`
+    assert.equal((await bodyFrom(outside(), there)).trim(), neighbour)
+    await data('POST', `/instances/${id}/stop`)
+    await eventually('it is refused', async () => (await host()) === undefined, SETTLES_MS)
+    await data('PUT', `/instances/${id}`, { status: 'RUNNING' })
+    await eventually('it answers again', host, SETTLES_MS)
+    await data('DELETE', `/instances/${id}`)
+    await eventually('it is closed', async () => (await host()) === undefined, SETTLES_MS)
+    const [seen] = await httpFrom(outside(), there)
+    assert.ok(seen && 'error' in seen, JSON.stringify(seen))
+    await t.remove()
+  })
+
   test('instances: power, size, volumes and snapshots', async () => {
     const { data, launch, until, shell: say, t } = await cloudTenant(cloud())
     const made = await data<Volume>('POST', '/volumes', { name: 'data', size_gb: 1 })
