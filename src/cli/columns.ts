@@ -32,7 +32,10 @@ const count =
 
 /** `30080:80`, host port first. */
 const publishedPorts: Column['cell'] = (it) =>
-  ((it.spec['published'] as readonly { host: number; container: number; protocol: string }[] | undefined) ?? [])
+  (
+    (it.spec['published'] as readonly { host: number; container: number; protocol: string }[] | undefined) ??
+    []
+  )
     .map(({ host, container, protocol }) => `${host}:${container}${protocol === 'tcp' ? '' : `/${protocol}`}`)
     .join(',') || '-'
 

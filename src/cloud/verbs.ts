@@ -706,7 +706,13 @@ async function patchWorkload(
       it.id,
       Object.fromEntries(replaced.map((field) => [field, wanted[field]])),
     )
-  const { service: _service, role: _role, autoStart: _autoStart, published: _published, ...rest } = current.spec
+  const {
+    service: _service,
+    role: _role,
+    autoStart: _autoStart,
+    published: _published,
+    ...rest
+  } = current.spec
   const published = await publishedPorts(context, wanted.published ?? [], it.spec.published)
   const { service, role, autoStart } = wanted
   const spec: Workload['spec'] = {

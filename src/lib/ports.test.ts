@@ -18,7 +18,8 @@ test('a range has two ports, the first no greater', () => {
   )
 })
 
-const HEADER = '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode'
+const HEADER =
+  '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode'
 
 test('who listens is read from the tables of the kernel, connections are not', () => {
   const tcp = [

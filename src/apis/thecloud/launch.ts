@@ -66,11 +66,20 @@ export function parsePorts(text: string): { host: number; container: number }[] 
   return parts.map((part) => {
     const [, host, container] = /^\s*(\d{1,5}):(\d{1,5})\s*$/.exec(part) ?? []
     const ports = { host: Number(host), container: Number(container) }
-    if (container === undefined || ports.container === 0 || ports.host > PORT_MAX || ports.container > PORT_MAX)
-      throw new CloudError('invalid', `must be pairs as 30080:80, up to ${PORT_MAX}; host port 0 takes a free one`, {
-        field: 'ports',
-        rule: 'port_format',
-      })
+    if (
+      container === undefined ||
+      ports.container === 0 ||
+      ports.host > PORT_MAX ||
+      ports.container > PORT_MAX
+    )
+      throw new CloudError(
+        'invalid',
+        `must be pairs as 30080:80, up to ${PORT_MAX}; host port 0 takes a free one`,
+        {
+          field: 'ports',
+          rule: 'port_format',
+        },
+      )
     return ports
   })
 }

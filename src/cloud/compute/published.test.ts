@@ -11,18 +11,21 @@ import { vpc as vpcKind } from '#cloud/network/vpc.kind.ts'
 import { type ErrorCode, type ErrorRule, isCloudError } from '#lib/errors.ts'
 import { type PublishedPort, workload, type Workload } from './workload.kind.ts'
 
-const refused = (code: ErrorCode, rule?: ErrorRule, text = /./) => (error: unknown) => {
-  assert.ok(isCloudError(error, code), String(error))
-  assert.equal(error.details.rule, rule)
-  assert.match(error.message, text)
-  return true
-}
+const refused =
+  (code: ErrorCode, rule?: ErrorRule, text = /./) =>
+  (error: unknown) => {
+    assert.ok(isCloudError(error, code), String(error))
+    assert.equal(error.details.rule, rule)
+    assert.match(error.message, text)
+    return true
+  }
 
 const tcp = (host: number, container = 80): PublishedPort => ({ host, container, protocol: 'tcp' })
 
 async function published(settings: Partial<Settings> = {}) {
   const world = await testCloud({ settings: { publishedPorts: { from: 30_000, to: 30_003 }, ...settings } })
-  const act = <R>(as: Caller, work: (verbs: Verbs) => Promise<R>): Promise<R> => world.cloud.act(as, 'test', work)
+  const act = <R>(as: Caller, work: (verbs: Verbs) => Promise<R>): Promise<R> =>
+    world.cloud.act(as, 'test', work)
   const tenantOf = async (name: string) => {
     const { caller } = await world.tenant(name)
     const vpc = await act(caller, (verbs) => verbs.createVpc({ name: 'one', internet: false }))
@@ -39,7 +42,9 @@ async function published(settings: Partial<Settings> = {}) {
         }),
       )
     const change = (of: Workload, ports: readonly PublishedPort[] | null): Promise<Workload> =>
-      act(caller, (verbs) => verbs.patch(workload, of.id, { spec: { published: ports } })) as Promise<Workload>
+      act(caller, (verbs) =>
+        verbs.patch(workload, of.id, { spec: { published: ports } }),
+      ) as Promise<Workload>
     const remove = (of: Workload) => act(caller, (verbs) => verbs.deleteWorkload(of.id))
     return { caller, vpc, make, change, remove }
   }
@@ -110,9 +115,21 @@ test('what cannot be published is refused, and nothing is made', async () => {
   await assert.rejects(ann.make('web', [tcp(30_002)]), listens)
   await ann.make('other', [{ ...tcp(30_002), protocol: 'udp' }])
   for (const port of [22, 29_999, 30_004])
-    await assert.rejects(ann.make('web', [tcp(port)]), refused('conflict', 'port_taken', /from 30000 to 30003/))
-  await assert.rejects(ann.make('web', [tcp(30_001), tcp(30_001, 81)]), refused('conflict', 'port_taken', /twice/))
-  for (const wrong of [[{ host: 30_001, container: 0, protocol: 'tcp' }], [{ host: -1 }], 'x', 5, [tcp(70_000)]])
+    await assert.rejects(
+      ann.make('web', [tcp(port)]),
+      refused('conflict', 'port_taken', /from 30000 to 30003/),
+    )
+  await assert.rejects(
+    ann.make('web', [tcp(30_001), tcp(30_001, 81)]),
+    refused('conflict', 'port_taken', /twice/),
+  )
+  for (const wrong of [
+    [{ host: 30_001, container: 0, protocol: 'tcp' }],
+    [{ host: -1 }],
+    'x',
+    5,
+    [tcp(70_000)],
+  ])
     await assert.rejects(ann.make('web', wrong as unknown as PublishedPort[]), refused('invalid'))
   const web = await ann.make('web', [tcp(30_001)])
   await assert.rejects(ann.change(web, [tcp(30_002)]), listens)
@@ -133,8 +150,14 @@ test('what is outside of a range that became narrower stays closed', async () =>
     vpc: await it.cloud.get(ann.caller, vpcKind, ann.vpc.id),
     subnets: await it.cloud.all(ann.caller, subnetKind),
     workloads: await it.cloud.all(ann.caller, workload),
-    ...{ replicas: [], groups: [], routeTables: [], internetGateways: [], elasticIps: [] },
-    ...{ natGateways: [], peered: [], provider: undefined },
+    replicas: [],
+    groups: [],
+    routeTables: [],
+    internetGateways: [],
+    elasticIps: [],
+    natGateways: [],
+    peered: [],
+    provider: undefined,
   }
   assert.deepEqual(
     planVpc(world, narrow).published?.map((one) => one.host),

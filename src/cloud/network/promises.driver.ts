@@ -29,7 +29,8 @@ export const NETWORK_PROMISES = {
   routes: 'Route tables decide where a subnet sends.',
   gateways: 'A gateway is a way out for those who are routed to it, and for nobody else.',
   'elastic-ip': 'An elastic IP leads to its machine, and is the source of what that sends out.',
-  published: 'A published port of the host leads to its workload from outside and from the host, and from nowhere else.',
+  published:
+    'A published port of the host leads to its workload from outside and from the host, and from nowhere else.',
   peering: 'Peered VPCs reach each other where both route there, and nothing beyond.',
   flood: 'A flood of connections from one VPC leaves the others working.',
 } as const

@@ -215,7 +215,11 @@ function checkPublished(plan: VpcPlan, range: PortRange): void {
 }
 
 /** Refuses a VPC's plan that is not exact or contradicts itself (`invalid`). */
-export function checkVpcPlan(plan: VpcPlan, host: HostPlan, range: PortRange = PUBLISHED_PORTS_DEFAULT): void {
+export function checkVpcPlan(
+  plan: VpcPlan,
+  host: HostPlan,
+  range: PortRange = PUBLISHED_PORTS_DEFAULT,
+): void {
   if (!isUuid(plan.vpc)) refuse('VPC is no UUID', plan.vpc)
   if (!Number.isInteger(plan.index) || plan.index < 0 || plan.index > INDEX_MAX)
     refuse('no index', plan.index)

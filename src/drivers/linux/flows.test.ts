@@ -132,7 +132,10 @@ describe('of the flows of a VPC', () => {
     assert.deepEqual(after({ published: [{ ...port, container: 81 }] }), mine)
     const [, datagrams] = mine
     assert.deepEqual(after({ published: [port] }), [datagrams])
-    const drained = [port, { ...port, protocol: 'udp' as const }].map((it) => ({ ...it, backends: [second.id] }))
+    const drained = [port, { ...port, protocol: 'udp' as const }].map((it) => ({
+      ...it,
+      backends: [second.id],
+    }))
     assert.deepEqual(after({ published: drained }), [datagrams])
     const members = open.attachments.map((it) => ({ ...it, groups: ['g'] }))
     const peer = { cidr: '192.0.2.0/24' }

@@ -1,11 +1,21 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
-import { networkInterfaces } from 'node:os'
 import type { HostPlan } from '#cloud/network/network.driver.ts'
 import type { Difference } from '#cloud/observe/finding.driver.ts'
 import type { Log } from '#lib/log.ts'
 import { cut, cutLines } from './cut.ts'
+import {
+  type Exposed,
+  exposedCut,
+  exposedElement,
+  loopbackGaps,
+  openOf,
+  ownAddresses,
+  strayFlows,
+  takenGap,
+  wordsOf,
+} from './exposed.ts'
 import { keepDockerOpen, missingInDocker, releaseDocker } from './docker-user.ts'
 import {
   beyond,
@@ -23,10 +33,7 @@ import {
 import type { LinkJson, RouteJson } from './links.ts'
 import type { Names } from './names.ts'
 import { CommandFailed, run } from '#lib/command.ts'
-import { listeningPorts } from '#lib/listening.ts'
-import { portKey } from '#lib/ports.ts'
 import { trackedFlows } from './leftovers.ts'
-import { type Exposed, exposedCut, exposedElement, loopbackSetting, strayFlows } from './published.ts'
 import { ipBatch, ipShow, nftLoad } from './run.ts'
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('base64')
@@ -137,40 +144,6 @@ async function changeProxies(lines: readonly string[], signal: AbortSignal): Pro
   await ipBatch(undefined, [...prompt, ...lines], { signal })
 }
 
-/** Without the ports that a program of the host listens on: what it has is its own, whoever came first. */
-async function openOf(shared: Shared): Promise<{ readonly of: Shared; readonly taken: readonly Exposed[] }> {
-  if (!shared.exposed.length) return { of: shared, taken: [] }
-  const listening = new Set((await listeningPorts()).map(portKey))
-  const [taken, exposed] = [true, false].map((isTaken) =>
-    shared.exposed.filter((it) => listening.has(portKey(it)) === isTaken),
-  )
-  return { of: { ...shared, exposed: exposed ?? [] }, taken: taken ?? [] }
-}
-
-const ownAddresses = (): ReadonlySet<string> =>
-  new Set(Object.values(networkInterfaces()).flatMap((it) => it?.map(({ address }) => address) ?? []))
-
-const wordsOf = (it: Exposed): string => `published port ${it.port}/${it.protocol}`
-
-/** A port that a program of the host has; which one, the command tells. */
-const takenGap = (it: Exposed): HostGap => ({
-  difference: {
-    what: 'missing',
-    thing: 'rule',
-    detail: `${wordsOf(it)} not open: a program of the host listens on it`,
-  },
-  command: `ss -lnp${it.protocol.charAt(0)} 'sport = :${it.port}'`,
-})
-
-/** Uplinks by which ports are published, and that do not take answers for 127.0.0.1. */
-const loopbackGaps = (exposed: readonly Exposed[]): HostGap[] =>
-  [...new Set(exposed.map((it) => it.uplink))].flatMap((uplink) => {
-    const file = `/proc/sys/net/${loopbackSetting(uplink)}`
-    if (!existsSync(file) || readFileSync(file, 'utf8').trim() === '1') return []
-    const detail = `setting net.${loopbackSetting(uplink).replaceAll('/', '.')} is 0, not 1`
-    return [{ difference: { what: 'drift', thing: 'setting', detail }, fix: () => writeFile(file, '1') }]
-  })
-
 async function proxyNeighbours(signal: AbortSignal): Promise<NeighbourJson[]> {
   const [there] = await ipShow(undefined, ['neigh show proxy'], { signal })
   return (there ?? []) as NeighbourJson[]
@@ -222,10 +195,10 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
     const next = sharesOf({ clashes: of.ranges, exposed: of.exposed })
     const gone = beyond(shares, next).get('published') ?? []
     const added = beyond(next, shares).get('published') ?? []
-    shares = next
     const flows = added.some((it) => it.startsWith('udp')) ? await trackedFlows(signal) : []
     const strays = cutLines(flows, strayFlows(flows, added, ownAddresses()))
     await cut(undefined, [...exposedCut(gone), ...strays], directory, signal)
+    shares = next
   }
 
   async function rulesGaps(plan: HostPlan, of: Shared, signal: AbortSignal): Promise<HostGap[]> {

@@ -3,7 +3,16 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { cidr, formatCidr, overlaps, sizeOf } from '#lib/cidr.ts'
 import { plannedHost } from '#cloud/network/network.conformance.ts'
-import { beyond, hostRules, hostSetsText, proxyLines, sharesOf, sharesText, surroundings, widest } from './host.ts'
+import {
+  beyond,
+  hostRules,
+  hostSetsText,
+  proxyLines,
+  sharesOf,
+  sharesText,
+  surroundings,
+  widest,
+} from './host.ts'
 
 const isOurs = (link: string): boolean => link.startsWith('arcus-u')
 const flags: string[] = []
@@ -113,7 +122,10 @@ describe('the text of a host', () => {
       'add element inet arcus published_to { 100.120.0.3 . tcp . 30080 }',
       '',
     ])
-    const [had, has] = [sharesOf(sets), sharesOf({ clashes: [], exposed: exposed.map((it) => ({ ...it, port: 30_081 })) })]
+    const [had, has] = [
+      sharesOf(sets),
+      sharesOf({ clashes: [], exposed: exposed.map((it) => ({ ...it, port: 30_081 })) }),
+    ]
     assert.deepEqual(sharesText('arcus', beyond(had, has), beyond(has, had)).split('\n'), [
       'delete element inet arcus clashes { "arcus-u1" . 10.0.0.0/16 }',
       'delete element inet arcus published { tcp . 30080 : 100.120.0.3 }',

@@ -9,7 +9,7 @@ import {
   exposedSource,
   exposingChains,
   PUBLISHED_SETS,
-} from './published.ts'
+} from './exposed.ts'
 
 /** What the host's own routes say about where its networks are. */
 export type Surroundings = {
@@ -108,10 +108,7 @@ export type HostSets = {
 export type Shares = ReadonlyMap<string, readonly string[]>
 
 export const sharesOf = ({ clashes, exposed }: Pick<HostSets, 'clashes' | 'exposed'>): Shares =>
-  new Map([
-    ['clashes', clashes.map((it) => `"${it.uplink}" . ${it.cidr}`)],
-    ...exposedElements(exposed),
-  ])
+  new Map([['clashes', clashes.map((it) => `"${it.uplink}" . ${it.cidr}`)], ...exposedElements(exposed)])
 
 const fill = (table: string, set: string, elements: readonly string[]): string[] => [
   `flush ${set === 'published' ? 'map' : 'set'} inet ${table} ${set}`,

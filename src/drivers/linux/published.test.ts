@@ -6,7 +6,7 @@ import type { PlannedPort, VpcPlan } from '#cloud/network/network.driver.ts'
 import { difference, itemsInside, seenRoutes, seenRules } from './links.ts'
 import { routerLink } from './names.ts'
 import { parseTable } from './nft.testing.ts'
-import { exposedBy, exposedCut, exposedElement, strayFlows } from './published.ts'
+import { exposedBy, exposedCut, exposedElement, strayFlows } from './exposed.ts'
 import { vpcRules } from './render.ts'
 
 const uplinkOf = (index: number): string => `arcus-u${index}`
@@ -55,7 +55,8 @@ describe('published ports', () => {
           const chain = table.chains.get(verdict?.replace('goto ', '') ?? '')?.lines.join('\n') ?? ''
           const to = plan.attachments.filter(({ address }) => new RegExp(`${address}\\b`).test(chain))
           assert.deepEqual(new Set(to.map(({ id }) => id)), new Set(it.backends))
-          if (it.backends.length) assert.match(chain, new RegExp(`meta l4proto ${it.protocol} .*:${it.container}$`))
+          if (it.backends.length)
+            assert.match(chain, new RegExp(`meta l4proto ${it.protocol} .*:${it.container}$`))
         }
       }),
     )

@@ -38,11 +38,17 @@ const published: Prove = (scene: Scene, check) => {
 
   check('in turn, at another port of theirs, and they see who asks', async () => {
     await open(both)
-    assert.deepEqual(await turns(() => internet.ask(HOST_IN_WAN, TCP), 4), new Set(['a1 203.0.113.1', 'a2 203.0.113.1']))
+    assert.deepEqual(
+      await turns(() => internet.ask(HOST_IN_WAN, TCP), 4),
+      new Set(['a1 203.0.113.1', 'a2 203.0.113.1']),
+    )
     assert.deepEqual(await turns(() => lan.ask(HOST_IN_LAN, TCP), 4), new Set([`a1 ${LAN}`, `a2 ${LAN}`]))
     assert.deepEqual(await internet.ask(HOST_IN_WAN, UDP, udp), { text: 'a1 203.0.113.1' })
     for (const address of OF_HOST) {
-      assert.deepEqual(await turns(() => host.ask(address, TCP), 2), new Set(['a1 100.120.0.2', 'a2 100.120.0.2']))
+      assert.deepEqual(
+        await turns(() => host.ask(address, TCP), 2),
+        new Set(['a1 100.120.0.2', 'a2 100.120.0.2']),
+      )
       assert.deepEqual(await host.ask(address, UDP, udp), { text: 'a1 100.120.0.2' })
     }
   })
@@ -95,7 +101,11 @@ const published: Prove = (scene: Scene, check) => {
     })
     assert.deepEqual(await internet.ask(HOST_IN_WAN, TCP), { text: 'a1 203.0.113.1' })
     assert.ok((await internet.open('let', HOST_IN_WAN, TCP)).text)
-    await refused(internet.ask(HOST_IN_WAN, UNPUBLISHED), lan.ask(HOST_IN_LAN, TCP), host.ask('127.0.0.1', TCP))
+    await refused(
+      internet.ask(HOST_IN_WAN, UNPUBLISHED),
+      lan.ask(HOST_IN_LAN, TCP),
+      host.ask('127.0.0.1', TCP),
+    )
     await open([leading(TCP, 80, a1)], { attachments: members, groups: [{ id: group, rules: [] }] })
     await refused(internet.say('let'), internet.ask(HOST_IN_WAN, TCP))
   })
