@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Static, TSchema } from 'typebox'
 import { CloudError } from '#lib/errors.ts'
 import type { Kind } from '#engine/kind.ts'
@@ -726,9 +727,11 @@ async function patchWorkload(
     securityGroups: wanted.securityGroups,
     useRegistryCredentials: wanted.useRegistryCredentials,
     replicas: differs('replicas') ? wanted.replicas : current.spec.replicas,
-    change: replaced.length ? 'config' : 'scale',
+    change: current.spec.change,
   }
-  const edited = draft.edit(workload, current, { spec, labels })
+  const change = replaced.length ? 'config' : 'scale'
+  const isSame = isDeepStrictEqual(spec, current.spec)
+  const edited = draft.edit(workload, current, { spec: isSame ? spec : { ...spec, change }, labels })
   if (differs('cpuMillicores')) await compute.resizeReplicas(context, edited)
   return edited
 }

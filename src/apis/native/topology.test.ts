@@ -200,6 +200,23 @@ test('one name in two VPCs means the one of the same VPC', async () => {
   assert.ok((await apply(both)).body.items.every((it: Body) => it.action === 'unchanged'))
 })
 
+test('a published port that was asked for as any stays what it became', async () => {
+  const { served, apply, token } = await setUp()
+  await using _ = served
+  const published = [{ host: 0, container: 80, protocol: 'tcp' }]
+  const document = [
+    { kind: 'vpc', name: 'production' },
+    { kind: 'subnet', name: 'front', spec: { vpc: 'production', cidr: '10.0.1.0/24' } },
+    { kind: 'workload', name: 'web', spec: { vpc: 'production', subnet: 'front', image: 'nginx', published } },
+  ]
+  const ports = async () => (await served.call('GET', '/workload/web', { token })).body.spec.published
+  assert.equal((await apply(document)).status, 200)
+  const became = await ports()
+  assert.equal(became[0].host, 30_000)
+  assert.ok((await apply(document)).body.items.every((it: Body) => it.action === 'unchanged'))
+  assert.deepEqual(await ports(), became)
+})
+
 test('security groups may name themselves and each other', async () => {
   const { served, apply, token } = await setUp()
   await using _ = served
