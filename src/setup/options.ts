@@ -71,7 +71,7 @@ export const CLOUD_OPTIONS = {
 
 export const CLOUD_OPTIONS_HELP = `  --network NAME         linux, or docker-bridge where Docker is all there is, for less (docs/network.md)
   --external-pool CIDR   addresses by which workloads are reached from outside
-  --published-ports FROM-TO  ports of this machine that workloads may be reached by (30000-32767)
+  --published-ports A-B  ports of this machine that workloads may be reached by (30000-32767)
   --fabric CIDR          the platform's own addresses between the host and VPCs
   --allow-network CIDR   a network of the host that VPCs may reach; repeatable
   --trusted-proxy CIDR   a proxy whose forwarded headers count; repeatable

@@ -207,7 +207,11 @@ test('a published port that was asked for as any stays what it became', async ()
   const document = [
     { kind: 'vpc', name: 'production' },
     { kind: 'subnet', name: 'front', spec: { vpc: 'production', cidr: '10.0.1.0/24' } },
-    { kind: 'workload', name: 'web', spec: { vpc: 'production', subnet: 'front', image: 'nginx', published } },
+    {
+      kind: 'workload',
+      name: 'web',
+      spec: { vpc: 'production', subnet: 'front', image: 'nginx', published },
+    },
   ]
   const ports = async () => (await served.call('GET', '/workload/web', { token })).body.spec.published
   assert.equal((await apply(document)).status, 200)

@@ -292,8 +292,8 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
     return [
       ...settingGaps(),
       ...loopbackGaps(of.exposed),
-      ...exposureGaps(of, taken),
       ...(await rulesGaps(plan, of, signal)),
+      ...exposureGaps(of, taken),
       ...(await resolverGaps(prefix, plan.resolver, signal)),
       ...(await proxyGaps(of.externals, signal)),
       ...(docker.length

@@ -24,7 +24,7 @@ const PROBE_RULES = `table inet probe {
     type nat hook prerouting priority dstnat; policy accept;
     ip daddr . meta l4proto . th dport vmap @vips
     ip6 daddr fd00::1 tcp dport 80 dnat ip6 to fd00::2
-    ip daddr 10.0.0.4 ct mark set 1 dnat ip to numgen inc mod 2 map { 0 : 10.0.0.1, 1 : 10.0.0.2 } : 80
+    ip daddr 10.0.0.4 meta l4proto udp ct mark set 1 dnat ip to numgen inc mod 2 map { 0 : 10.0.0.1, 1 : 10.0.0.2 } : 80
   }
   chain own {
     type nat hook output priority -95; policy accept;

@@ -13,6 +13,14 @@ const ELASTIC = '198.51.100.141'
 const ELSEWHERE = '192.0.3.80'
 const EVERYWHERE = '0.0.0.0/0'
 
+/** Lets the outside ask for what is on port 80, and nothing else. */
+export const WEB_FROM_OUTSIDE: PlannedRule = {
+  direction: 'ingress',
+  protocol: 'tcp',
+  ports: { from: 80, to: 80 },
+  peer: { cidr: '203.0.113.0/24' },
+}
+
 /** The first VPC with a table for each subnet. */
 function routed({ plans, change }: Scene, first: readonly PlannedRoute[], second: readonly PlannedRoute[]) {
   const [one, two] = plans[1].subnets
@@ -87,15 +95,9 @@ const elasticIp: Prove = (scene, check) => {
 
   check('security groups decide what comes by it', async () => {
     const group = uuid(0x911)
-    const web: PlannedRule = {
-      direction: 'ingress',
-      protocol: 'tcp',
-      ports: { from: 80, to: 80 },
-      peer: { cidr: '203.0.113.0/24' },
-    }
     await associated({
       attachments: [a1.at, { ...given(a2), groups: [group] }, a3.at],
-      groups: [{ id: group, rules: [web] }],
+      groups: [{ id: group, rules: [WEB_FROM_OUTSIDE] }],
     })
     assert.deepEqual(await internet.ask(ELASTIC, 80), { text: 'a2 203.0.113.1' })
     await refused(internet.ask(ELASTIC, 81), b1.ask(ELASTIC, 80), a2.ask(INTERNET, 80))

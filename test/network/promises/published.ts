@@ -1,7 +1,8 @@
 // Ports of the host that lead to workloads.
 import assert from 'node:assert/strict'
-import type { PlannedPort, PlannedRule, VpcPlan } from '#cloud/network/network.driver.ts'
+import type { PlannedPort, VpcPlan } from '#cloud/network/network.driver.ts'
 import { HOST_IN_LAN, LAN, refused, uuid } from '../world.ts'
+import { WEB_FROM_OUTSIDE } from './gateways.ts'
 import type { Placed, Scene } from './scene.ts'
 import type { Prove } from './suite.ts'
 
@@ -88,16 +89,10 @@ const published: Prove = (scene: Scene, check) => {
 
   check('security groups decide who may', async () => {
     const group = uuid(0x932)
-    const web: PlannedRule = {
-      direction: 'ingress',
-      protocol: 'tcp',
-      ports: { from: 80, to: 80 },
-      peer: { cidr: '203.0.113.0/24' },
-    }
     const members = [{ ...a1.at, groups: [group] }, a2.at, a3.at]
     await open([leading(TCP, 80, a1), leading(UNPUBLISHED, 81, a1)], {
       attachments: members,
-      groups: [{ id: group, rules: [web] }],
+      groups: [{ id: group, rules: [WEB_FROM_OUTSIDE] }],
     })
     assert.deepEqual(await internet.ask(HOST_IN_WAN, TCP), { text: 'a1 203.0.113.1' })
     assert.ok((await internet.open('let', HOST_IN_WAN, TCP)).text)
