@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { CloudError } from '#lib/errors.ts'
 import type { StoredRecord } from '#engine/store.ts'
 import { intervalsOf, sum } from '#cloud/observe/usage.ts'
-import { always, type Bounds, late, unsettled } from './invariants.ts'
+import { always, type Bounds, late, quotas as overQuotas, unsettled } from './invariants.ts'
 import { createModel, type Model, type Tenant } from './model.ts'
 import { NO_TROUBLE, SETTINGS } from './process.ts'
 import type { Random } from './random.ts'
@@ -130,7 +130,7 @@ async function newTenant({ world, model }: Stage, name: string): Promise<Tenant>
 }
 
 /** What an administrator does meanwhile: quotas up and down, tenants that go. */
-async function administrator(stage: Stage, count: number): Promise<void> {
+async function administrator(stage: Stage, count: number, bounds: Bounds): Promise<void> {
   const { world, model } = stage
   for (let n = 0; n < count; n++) {
     await world.schedule.point(undefined, world.random.int(10 * THINK_MS_MAX))
@@ -159,6 +159,8 @@ async function administrator(stage: Stage, count: number): Promise<void> {
       if (!isDeepStrictEqual(now, wanted) && !isDeepStrictEqual(now, of.quotas))
         world.wrong('quotas are half changed')
       of.quotas = now
+      // What is used under high quotas may stay under low ones, though nobody looked in between.
+      for (const it of overQuotas(world.rows.all(), world, bounds)) world.wrong(it)
     }
     of.asking--
   }
@@ -336,7 +338,7 @@ async function play(stage: Stage, weather: Weather, size: number): Promise<void>
       ...clients,
       world.schedule
         .point(undefined, 1000)
-        .then(async () => await administrator(stage, 1 + world.random.int(4))),
+        .then(async () => await administrator(stage, 1 + world.random.int(4), bounds)),
     ])
   }
   const work = actors().catch((error: unknown) =>
