@@ -47,7 +47,7 @@ export function twoTierScenario(cloud: () => TestCloud, beyond: () => Outside): 
     const nat = await make('/nat-gateways', { subnet_id: web.id, eip_id: shared.id })
     const table = await make('/route-tables', { vpc_id: vpc.id, name: 'inner' })
     const route = { destination_cidr: EVERYWHERE, target_type: 'nat', target_id: nat.id }
-    await data('POST', `/route-tables/${table.id}/routes`, route)
+    const led = await make(`/route-tables/${table.id}/routes`, route)
     await data('POST', `/route-tables/${table.id}/associate`, { subnet_id: inner.id })
 
     const groupWith = async (name: string, rules: readonly object[]): Promise<Id> => {
@@ -131,7 +131,7 @@ export function twoTierScenario(cloud: () => TestCloud, beyond: () => Outside): 
     assert.equal(hidden.status, 409)
     assert.match(await hidden.text(), /gateway/)
 
-    await data('DELETE', `/route-tables/${table.id}/routes`, { destination_cidr: EVERYWHERE })
+    await data('DELETE', `/route-tables/${table.id}/routes/${led.id}`)
     await data('DELETE', `/nat-gateways/${nat.id}`)
     await gone(`/elastic-ips/${shared.id}`)
     await within('nobody gets out by the gateway', async () => !(await sourceOf(inBase)).includes('200'))
