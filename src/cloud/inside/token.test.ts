@@ -28,7 +28,7 @@ test('a token is read as often as it is sent, and its proof made once', () => {
 test('a wrong proof is refused, before the right one was seen and after, and is not remembered', () => {
   const { tokens } = tokensOf('a key')
   const right = tokens.of(replica)
-  const [prefix, proof = ''] = [right.slice(0, -43), right.slice(-43)]
+  const [prefix, proof] = [right.slice(0, -43), right.slice(-43)]
   const wrong = prefix + (proof.startsWith('A') ? 'B' : 'A') + proof.slice(1)
   const foreign = tokensOf('another key').tokens.of(replica)
   const later = right.replace(/_(\d+)_/, (_, attempt) => `_${Number(attempt) + 1}_`)
