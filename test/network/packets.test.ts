@@ -16,7 +16,7 @@ await enterSandbox(import.meta.filename)
 const PREFIX = 'tpkt'
 /** Few, so that a flood is soon one, and more than all that the other tests need. */
 const FLOWS_MAX = 150
-const signal = AbortSignal.timeout(120_000)
+const signal = AbortSignal.timeout(240_000)
 const network = linuxNetwork({
   prefix: PREFIX,
   directory: folder(),
