@@ -8,6 +8,7 @@ import { live } from './live.ts'
 import { pods } from './pods.ts'
 import { reads } from './reads.ts'
 import { reconcile } from './reconcile.ts'
+import { rules } from './rules.ts'
 import { starts } from './starts.ts'
 import { traffic } from './traffic.ts'
 
@@ -22,6 +23,7 @@ export const BENCHES: readonly Bench[] = [
   starts,
   pods,
   traffic,
+  rules,
   edge,
   live,
 ]

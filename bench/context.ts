@@ -18,6 +18,9 @@ export type Scale = {
   readonly podRounds: number
   readonly trafficRounds: number
   readonly trafficSeconds: number
+  /** Of one VPC: rules of its security groups, and instances in it. */
+  readonly rules: number
+  readonly instances: number
 }
 
 export const FULL: Scale = {
@@ -32,6 +35,8 @@ export const FULL: Scale = {
   podRounds: 9,
   trafficRounds: 5,
   trafficSeconds: 2,
+  rules: 1000,
+  instances: 200,
 }
 export const SMOKE: Scale = {
   rounds: 1,
@@ -45,6 +50,8 @@ export const SMOKE: Scale = {
   podRounds: 1,
   trafficRounds: 1,
   trafficSeconds: 1,
+  rules: 20,
+  instances: 4,
 }
 
 export type Context = {

@@ -46,13 +46,17 @@ async function stop(child: ChildProcess): Promise<void> {
   clearTimeout(late)
 }
 
-/** Starts this Node with these arguments and waits for its first line; throws with what it said when it ends before. */
+/**
+ * Starts this Node with these arguments and waits for its first line; throws with what it said when it ends before. `through`:
+ * a command that becomes it.
+ */
 export async function startProgram<Ready>(
   args: readonly string[],
-  env: Readonly<Record<string, string>> = {},
+  { env = {}, through = [] }: { env?: Readonly<Record<string, string>>; through?: readonly string[] } = {},
 ): Promise<Program<Ready>> {
   const since = performance.now()
-  const child = spawn(process.execPath, args, {
+  const [command = '', ...rest] = [...through, process.execPath, ...args]
+  const child = spawn(command, rest, {
     cwd: ROOT,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

@@ -4,6 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 const MARK = 'ARCUS_NETWORK_SANDBOX'
+/** How a program is started so that `enterSandbox` returns in it: the command before it, and its environment. */
+export const SANDBOXED = {
+  through: ['unshare', '--net', '--mount', '--propagation', 'private', '--'],
+  env: { [MARK]: '1' },
+} as const
 
 /** Runs a command to its end; throws with what it said when it fails. Tests only: it blocks. */
 export function sh(...command: string[]): string {
@@ -37,11 +42,8 @@ export async function enterSandbox(file: string, how: { engine?: boolean } = {})
     return
   }
   mkdirSync('/run/netns', { recursive: true })
-  const child = spawn(
-    'unshare',
-    ['--net', '--mount', '--propagation', 'private', '--', process.execPath, ...process.execArgv, file],
-    { stdio: 'inherit', env: { ...process.env, [MARK]: '1' } },
-  )
+  const [command, ...args] = [...SANDBOXED.through, process.execPath, ...process.execArgv, file]
+  const child = spawn(command, args, { stdio: 'inherit', env: { ...process.env, ...SANDBOXED.env } })
   const code = await new Promise<number>((resolve) => {
     child.on('error', (error) => {
       console.error(`the sandbox cannot be made, which needs root: ${error.message}`)

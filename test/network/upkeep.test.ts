@@ -5,10 +5,14 @@ import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from '
 import { join } from 'node:path'
 import { after, beforeEach, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import fc from 'fast-check'
 import { networkConformance, plannedHost } from '#cloud/network/network.conformance.ts'
 import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
 import { linuxNetwork, type LinuxNetwork } from '#drivers/linux/linux.ts'
+import { parseTableBody } from '#drivers/linux/listing.ts'
 import { routerLink } from '#drivers/linux/names.ts'
+import { anyPlan } from '#drivers/linux/plan.testing.ts'
+import { vpcRules } from '#drivers/linux/render.ts'
 import { systemClock } from '#lib/clock.ts'
 import { isCloudError } from '#lib/errors.ts'
 import { jsonLog, silentLog } from '#lib/log.ts'
@@ -32,6 +36,8 @@ import {
 await enterSandbox(import.meta.filename)
 
 const signal = AbortSignal.timeout(180_000)
+/** Of rules that are changed in a row. */
+const PLANS = 8
 const PREFIX = 'tupk'
 const directory = folder()
 const start = (): LinuxNetwork =>
@@ -444,6 +450,44 @@ test('a process that is killed at any moment leaves nothing that the next does n
     }
   }
   await start().purge(signal)
+  assert.equal(inventory(), bare)
+})
+
+test('rules that are changed piece by piece are what they are when written whole, and nothing else is touched', async () => {
+  const network = start()
+  await network.applyHost(HOST, signal)
+  const inside = `--net=/run/netns/${namespace}`
+  const list = (within: string): ReadonlyMap<string, string> =>
+    parseTableBody(sh('nsenter', within, 'nft', '-s', 'list', 'table', 'inet', 'arcus'))
+  const members = [5, 6, 7, 8].map((last) => attachment(1, last))
+  const plans = fc
+    .sample(anyPlan, { numRuns: PLANS, seed: PLANS })
+    .map(({ groups, attachments: from }, at) => ({
+      ...base,
+      generation: 1 + at,
+      attachments: members.map((it, n) => ({ ...it, groups: from[n % from.length]?.groups ?? [] })),
+      groups,
+      vips: [vip(1, 100, { backends: members.slice(at % 4).map((it) => it.id) })],
+    }))
+  sh('ip', 'netns', 'add', 'whole')
+  for (const plan of plans) {
+    await network.apply(plan, signal)
+    if (plan.generation === 1) sh('nsenter', inside, 'nft', 'add', 'table', 'ip', 'foreign')
+    const text = join(folder(), 'whole')
+    writeFileSync(text, vpcRules(plan, HOST, routerLink))
+    sh('nsenter', '--net=/run/netns/whole', 'nft', '-f', text)
+    assert.deepEqual(list(inside), list('--net=/run/netns/whole'))
+  }
+  // No apply looked at the rest; a look does, and finds its own rules as they should be.
+  assert.deepEqual(await driftIn(network), ['table ip foreign not in the plan'])
+  await network.apply(plans.at(-1) ?? base, signal)
+  assert.deepEqual(await driftIn(network), [])
+  // What somebody took away cannot be changed piece by piece.
+  sh('nsenter', inside, 'nft', 'flush', 'ruleset')
+  await network.apply({ ...base, ...plans[0], generation: 1 + PLANS }, signal)
+  assert.deepEqual(await driftIn(network), [])
+  sh('ip', 'netns', 'del', 'whole')
+  await network.purge(signal)
   assert.equal(inventory(), bare)
 })
 

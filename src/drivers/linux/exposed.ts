@@ -6,7 +6,7 @@ import { listeningPorts } from '#lib/listening.ts'
 import { portKey } from '#lib/ports.ts'
 import type { Flow } from './flows.ts'
 import type { HostGap, Shared } from './host-side.ts'
-import { nftChain, nftSet } from './nft.ts'
+import { nftChain, nftSet, type Part } from './nft.ts'
 
 // The host's part of published ports: it translates the address alone, to the VPC's end of the uplink.
 
@@ -31,7 +31,7 @@ export function exposedBy(plans: readonly VpcPlan[], uplinkOf: (index: number) =
 
 /** The two sets of the host by which ports lead to VPCs: where each goes, and what may go there. */
 export const PUBLISHED_SETS = [
-  '  map published { type inet_proto . inet_service : ipv4_addr; }',
+  nftSet('published', 'inet_proto . inet_service : ipv4_addr', []),
   nftSet('published_to', 'ipv4_addr . inet_proto . inet_service', []),
 ]
 
@@ -46,7 +46,7 @@ export const exposedElements = (all: readonly Exposed[]): ReadonlyMap<string, re
 const INTO = 'ip daddr . meta l4proto . th dport @published_to'
 
 /** The host's chains that translate what is sent to an address of its own. No machine of a VPC gets there. */
-export function exposingChains(uplinks: string, fabric: string): string[] {
+export function exposingChains(uplinks: string, fabric: string): Part[] {
   const lead = `ip daddr != ${fabric} fib daddr type local dnat ip to meta l4proto . th dport map @published`
   return [
     nftChain('published_in', [

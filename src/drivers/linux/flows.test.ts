@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import fc from 'fast-check'
 import { plannedHost, plannedVpc } from '#cloud/network/network.conformance.ts'
-import { VPC_DNS_ADDRESS, type VpcPlan } from '#cloud/network/network.driver.ts'
+import { VPC_DNS_ADDRESS, type PlannedRule, type VpcPlan } from '#cloud/network/network.driver.ts'
 import { flowsToCut, mayRevoke, parseFlows } from './flows.ts'
 
 const base = plannedVpc(1)
@@ -185,6 +186,47 @@ describe('of the flows of a VPC', () => {
     assert.deepEqual(cut([relayed], open), [relayed])
   })
 
+  test('those that rules let which were taken away tell which are cut, of flows that were allowed', () => {
+    const address = fc.constantFrom(first.address, second.address, '192.0.2.80')
+    const flow = fc.record({ from: address, to: address, port: fc.constantFrom(80, 81, 443) })
+    const rule = fc.record({
+      direction: fc.constantFrom('ingress' as const, 'egress' as const),
+      protocol: fc.constantFrom('tcp' as const, 'any' as const),
+      peer: fc.constantFrom<PlannedRule['peer']>(
+        'any',
+        { cidr: '10.0.1.0/24' },
+        { cidr: first.address + '/32' },
+        { group: 'g' },
+      ),
+      ports: fc.constantFrom({ from: 80, to: 80 }, { from: 80, to: 81 }, { from: 1, to: 500 }),
+    })
+    const members = open.attachments.map((it) => ({ ...it, groups: ['g', 'h'] }))
+    const groups = fc.tuple(fc.array(rule, { maxLength: 4 }), fc.array(rule, { maxLength: 3 }))
+    fc.assert(
+      fc.property(fc.array(flow, { maxLength: 8 }), groups, groups, (flows, ...both) => {
+        const [before, after] = both.map(([g, h]): VpcPlan => {
+          const of = { g, h }
+          return {
+            ...open,
+            attachments: members,
+            groups: Object.entries(of).map(([id, rules]) => ({ id, rules })),
+          }
+        })
+        assert.ok(before && after)
+        const lines = flows.map((it) =>
+          line('tcp', it.from, it.to, it.port, it.to, it.to.startsWith('10.') ? it.from : first.egress),
+        )
+        const tracked = parseFlows(lines.join('\n'))
+        const refused = flowsToCut(tracked, before, before, plannedHost)
+        const allowed = tracked.filter((it) => !refused.includes(it))
+        const gone = flowsToCut(allowed, before, after, plannedHost, true)
+        assert.deepEqual(gone, flowsToCut(allowed, before, after, plannedHost))
+        if (gone.length) assert.equal(mayRevoke(before, after), true)
+      }),
+      { numRuns: 500 },
+    )
+  })
+
   test('one from an address that nobody has is cut', () => {
     const stranger = line('tcp', '10.0.1.200', first.address, 80)
     assert.deepEqual(cut([stranger], open), [stranger])
@@ -202,5 +244,10 @@ describe('flows have to be looked at', () => {
     assert.equal(mayRevoke(open, { ...open, generation: 2 }), false)
     const added = { ...first, id: 'more', address: '10.0.1.33' }
     assert.equal(mayRevoke(open, { ...open, attachments: [...open.attachments, added] }), false)
+    const rule = { direction: 'ingress', protocol: 'tcp', peer: 'any' } as const
+    const withRules = (...rules: PlannedRule[]): VpcPlan => ({ ...open, groups: [{ id: 'g', rules }] })
+    const [few, more] = [withRules(rule), withRules({ ...rule, protocol: 'udp' }, rule)]
+    assert.equal(mayRevoke(few, more), false)
+    assert.equal(mayRevoke(more, few), true)
   })
 })

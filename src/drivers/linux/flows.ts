@@ -4,6 +4,7 @@ import {
   VPC_DNS_ADDRESS,
   type Attachment,
   type HostPlan,
+  type PlannedGroup,
   type PlannedRoute,
   type PlannedPort,
   type PlannedRule,
@@ -288,18 +289,56 @@ const holders = (plan: VpcPlan): Map<string, string> =>
     ),
   ])
 
-/** Those of `flows` that the plan does not allow, or whose addresses belonged to another machine or VIP in the plan before. */
+/** Rules that security groups of `before` have and those of `plan` do not, as groups; empty when none was taken away. */
+function revokedRules(before: VpcPlan, plan: VpcPlan): PlannedGroup[] {
+  const now = new Map(plan.groups.map((it) => [it.id, new Set(it.rules.map((rule) => JSON.stringify(rule)))]))
+  return before.groups.flatMap(({ id, rules }) => {
+    const gone = rules.filter((it) => !now.get(id)?.has(JSON.stringify(it)))
+    return gone.length ? [{ id, rules: gone }] : []
+  })
+}
+
+const withoutGroups = (plan: VpcPlan): string => JSON.stringify({ ...plan, generation: 0, groups: [] })
+
+/** True for flows that some rule of these groups lets; `plan` says who is a member. */
+function letBy(groups: readonly PlannedGroup[], plan: VpcPlan, host: HostPlan): (flow: Flow) => boolean {
+  const index = indexOf({ ...plan, groups }, host)
+  const isLet = (
+    member: Attachment | undefined,
+    direction: PlannedRule['direction'],
+    peer: string,
+    flow: Flow,
+  ) =>
+    member !== undefined &&
+    member.groups.length > 0 &&
+    groupsAllow(index, member, direction, peer, flow.protocol, flow.replyPort)
+  return (flow) =>
+    isLet(index.byAddress.get(flow.source), 'egress', flow.replySource, flow) ||
+    isLet(index.byAddress.get(flow.replySource), 'ingress', flow.source, flow)
+}
+
+/**
+ * Those of `flows` that the plan does not allow, or whose addresses belonged to another machine or VIP in the plan before.
+ * With `allowed` all of them are ones that `before` allowed: where only rules differ, those that were taken away tell which of the
+ * flows are concerned.
+ */
 export function flowsToCut(
   flows: readonly Flow[],
   before: VpcPlan | undefined,
   plan: VpcPlan,
   host: HostPlan,
+  allowed = false,
 ): Flow[] {
+  const concerned =
+    allowed && before && withoutGroups(before) === withoutGroups(plan)
+      ? flows.filter(letBy(revokedRules(before, plan), plan, host))
+      : flows
+  if (!concerned.length) return []
   const index = indexOf(plan, host)
   const now = holders(plan)
   const freed = new Set<string>()
   for (const [address, id] of before ? holders(before) : []) if (now.get(address) !== id) freed.add(address)
-  return flows.filter((flow) => endsOf(flow).some((it) => freed.has(it)) || !isAllowed(index, flow))
+  return concerned.filter((flow) => endsOf(flow).some((it) => freed.has(it)) || !isAllowed(index, flow))
 }
 
 /** False when nothing that `before` allowed can be forbidden by `plan`, so that no flow has to be looked at. */
@@ -313,7 +352,7 @@ export function mayRevoke(before: VpcPlan, plan: VpcPlan): boolean {
     !kept(before.subnets, plan.subnets) ||
     !kept(before.attachments, plan.attachments) ||
     !kept(before.vips, plan.vips) ||
-    !kept(before.groups, plan.groups) ||
+    revokedRules(before, plan).length > 0 ||
     !kept(before.peerings ?? [], plan.peerings ?? []) ||
     !(before.published ?? []).every((it) => plan.published?.some((other) => isDeepStrictEqual(it, other)))
   )

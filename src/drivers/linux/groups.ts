@@ -1,90 +1,211 @@
+import { createHash } from 'node:crypto'
 import type { PlannedGroup, PlannedRule, VpcPlan } from '#cloud/network/network.driver.ts'
-import { nftChain, nftSet } from './nft.ts'
+import { canonical } from './links.ts'
+import { nftChain, nftSet, type Part } from './nft.ts'
 
 type Direction = PlannedRule['direction']
+type Range = { readonly from: number; readonly to: number }
 
-function protocolOf({ protocol, ports }: PlannedRule): string {
-  if (protocol === 'any') return ''
-  if (protocol === 'icmp') return 'meta l4proto { icmp, ipv6-icmp } '
-  if (!ports) return `meta l4proto ${protocol} `
-  return `${protocol} dport ${ports.from === ports.to ? ports.from : `${ports.from}-${ports.to}`} `
+const FAMILIES = {
+  ip: { type: 'ipv4_addr', nfproto: 'ipv4', bits: 32, suffix: '' },
+  ip6: { type: 'ipv6_addr', nfproto: 'ipv6', bits: 128, suffix: '_6' },
+} as const
+type Family = keyof typeof FAMILIES
+const ICMP = { ip: 'icmp', ip6: 'ipv6-icmp' } as const
+const PORTS_ALL: Range = { from: 0, to: 65535 }
+const HEXTETS = 8
+const HEXTET_BITS = 16
+
+/** An IPv6 network without the bits of its hosts, which two texts of one network may differ in. */
+function masked6(address: string, prefix: number): string {
+  const [head = '', tail] = new URL(`http://[${address}]`).hostname.slice(1, -1).split('::')
+  const words = (text = ''): number[] => (text ? text.split(':').map((it) => Number.parseInt(it, 16)) : [])
+  const [first, last] = [words(head), words(tail)]
+  const zeros = Array.from({ length: tail === undefined ? 0 : HEXTETS - first.length - last.length }, () => 0)
+  const all = [...first, ...zeros, ...last].map((word, at) => {
+    const kept = Math.min(HEXTET_BITS, Math.max(0, prefix - at * HEXTET_BITS))
+    return (word & (0xffff << (HEXTET_BITS - kept))).toString(16)
+  })
+  return canonical(all.join(':'))
 }
 
-/** One rule of a group as rules of nftables: none, one, or one for each family. */
-function ruleLines(rule: PlannedRule, indexOf: ReadonlyMap<string, number>): string[] {
-  const side = rule.direction === 'ingress' ? 'saddr' : 'daddr'
-  const pass = `${protocolOf(rule)}${rule.direction === 'ingress' ? 'accept' : 'goto groups_ingress'}`
-  if (rule.peer === 'any') return [pass]
-  if ('cidr' in rule.peer)
-    return [`${rule.peer.cidr.includes(':') ? 'ip6' : 'ip'} ${side} ${rule.peer.cidr} ${pass}`]
-  const peer = indexOf.get(rule.peer.group)
-  // A group that is not of this VPC has no members here.
-  return peer === undefined
-    ? []
-    : [`ip ${side} @members${peer} ${pass}`, `ip6 ${side} @members${peer}_6 ${pass}`]
+/**
+ * Rules of a group that are looked up in one and the same way: by protocol and port and, with a `field`, by the other
+ * side's network. Those are of one length, so that no two overlap, as sets want it.
+ */
+type Lookup = {
+  readonly name: string
+  /** What is matched before, one for each rule of nftables that it comes to. */
+  readonly before: readonly string[]
+  readonly field?: Family
+  readonly icmp: readonly Family[]
 }
 
-const groupChain = (
-  group: PlannedGroup,
-  index: number,
-  direction: Direction,
-  indexOf: Map<string, number>,
-): string =>
-  nftChain(
-    `${direction}${index}`,
-    group.rules.filter((it) => it.direction === direction).flatMap((it) => ruleLines(it, indexOf)),
-  )
+const ANYONE: Lookup = { name: 'any', before: [''], icmp: ['ip', 'ip6'] }
+
+/** How a rule's other side is looked up, and as what; undefined for a group that is not of this VPC and has no members here. */
+function lookupOf(
+  { peer, direction }: PlannedRule,
+  groups: ReadonlySet<string>,
+): { readonly lookup: Lookup; readonly network?: string } | undefined {
+  const side = direction === 'ingress' ? 'saddr' : 'daddr'
+  if (peer === 'any') return { lookup: ANYONE }
+  if ('group' in peer) {
+    const { group } = peer
+    const before = [`ip ${side} @members_${group} `, `ip6 ${side} @members_${group}_6 `]
+    return groups.has(group) ? { lookup: { ...ANYONE, name: `of_${group}`, before } } : undefined
+  }
+  const family: Family = peer.cidr.includes(':') ? 'ip6' : 'ip'
+  const { nfproto, bits, suffix } = FAMILIES[family]
+  const [address = '', length] = peer.cidr.split('/')
+  const prefix = Number(length)
+  const name = `net_${prefix}${suffix}`
+  if (prefix === 0) return { lookup: { name, before: [`meta nfproto ${nfproto} `], icmp: [family] } }
+  const network = family === 'ip6' ? masked6(address, prefix) : address
+  return {
+    lookup: { name, before: [''], field: family, icmp: [family] },
+    network: prefix === bits ? network : `${network}/${prefix}`,
+  }
+}
+
+function protocolsOf({ protocol }: PlannedRule, { icmp }: Lookup): readonly string[] {
+  return protocol === 'icmp' ? icmp.map((it) => ICMP[it]) : [protocol]
+}
+
+/** The same ports as ranges of which no two overlap. */
+function merged(ranges: readonly Range[]): Range[] {
+  const all: Range[] = []
+  for (const it of ranges.toSorted((a, b) => a.from - b.from)) {
+    const last = all.at(-1)
+    if (last && it.from <= last.to + 1) all.splice(-1, 1, { from: last.from, to: Math.max(last.to, it.to) })
+    else all.push(it)
+  }
+  return all
+}
+
+/** The rules of one direction of a group: its chain, and the sets that this looks up. */
+function groupParts(group: PlannedGroup, direction: Direction, groups: ReadonlySet<string>): Part[] {
+  const chain = `${direction}_${group.id}`
+  const side = direction === 'ingress' ? 'saddr' : 'daddr'
+  const pass = direction === 'ingress' ? 'accept' : 'goto groups_ingress'
+  const lookups = new Map<string, Lookup>()
+  // By look-up: networks of which everything passes, and ranges of ports by network and protocol.
+  const whole = new Map<string, Set<string>>()
+  const services = new Map<string, Map<string, Range[]>>()
+  for (const rule of group.rules) {
+    const found = rule.direction === direction ? lookupOf(rule, groups) : undefined
+    if (!found) continue
+    const { lookup, network } = found
+    lookups.set(lookup.name, lookup)
+    if (rule.protocol === 'any') {
+      whole.set(lookup.name, (whole.get(lookup.name) ?? new Set<string>()).add(network ?? ''))
+      continue
+    }
+    const byKey = services.get(lookup.name) ?? new Map<string, Range[]>()
+    services.set(lookup.name, byKey)
+    const range = (rule.protocol !== 'icmp' && rule.ports) || PORTS_ALL
+    for (const protocol of protocolsOf(rule, lookup)) {
+      const key = network === undefined ? protocol : `${network} . ${protocol}`
+      const ranges = byKey.get(key)
+      if (ranges) ranges.push(range)
+      else byKey.set(key, [range])
+    }
+  }
+  const sets: Part[] = []
+  const lines: string[] = []
+  for (const [name, { before, field }] of [...lookups].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    const types = field ? [FAMILIES[field].type] : []
+    const fields = field ? [`${field} ${side}`] : []
+    const networks = whole.get(name)
+    const byKey = services.get(name)
+    const add = (set: string, operand: string, type: string, elements: readonly string[]): void => {
+      sets.push(
+        nftSet(
+          set,
+          type,
+          elements.map((it) => [it]),
+          'interval',
+        ),
+      )
+      lines.push(...before.map((it) => `${it}${operand} @${set} ${pass}`))
+    }
+    if (networks && field) add(`${chain}_${name}_whole`, fields.join(), types.join(), [...networks])
+    if (networks && !field) lines.push(...before.map((it) => `${it}${pass}`))
+    if (!byKey) continue
+    add(
+      `${chain}_${name}`,
+      [...fields, 'meta l4proto', 'th dport'].join(' . '),
+      [...types, 'inet_proto', 'inet_service'].join(' . '),
+      [...byKey].flatMap(([key, ranges]) =>
+        merged(ranges).map(({ from, to }) => `${key} . ${from === to ? from : `${from}-${to}`}`),
+      ),
+    )
+  }
+  return [...sets, nftChain(chain, lines)]
+}
+
+/** A name for a combination of groups; that of a single one is its own. */
+const combinationOf = (groups: readonly string[]): string =>
+  groups.length > 1 ? createHash('sha256').update(groups.join()).digest('hex') : (groups[0] ?? 'none')
 
 /**
  * Security groups: the chains `groups_egress` and `groups_ingress`, through which every new flow goes in that order, and what they
- * lead to. An address is looked up once per direction and leads to the chain of its combination of groups, so that
- * the cost of a packet is that of its own groups, however many there are.
+ * lead to. An address is looked up once per direction and leads to the chain of its combination of groups, whose rules are
+ * sets: the cost of a packet is that of its own groups, however many rules, groups and machines there are.
  */
-export function groupChains(plan: VpcPlan): string[] {
-  const indexOf = new Map(plan.groups.map((it, index) => [it.id, index]))
-  const combinations = new Map<string, number[]>()
-  const maps = { egress: [] as [string, string][], ingress: [] as [string, string][] }
-  const maps6 = { egress: [] as [string, string][], ingress: [] as [string, string][] }
+export function groupChains(plan: VpcPlan): Part[] {
+  const known = new Set(plan.groups.map((it) => it.id))
+  const combinations = new Map<string, readonly string[]>()
+  const of = new Map<string, string>()
   for (const it of plan.attachments) {
-    const groups = [...new Set(it.groups.flatMap((id) => indexOf.get(id) ?? []))].toSorted((a, b) => a - b)
     if (!it.groups.length) continue
-    const key = groups.join('_') || 'none'
-    combinations.set(key, groups)
-    for (const direction of ['egress', 'ingress'] as const) {
-      maps[direction].push([it.address, `goto ${direction}_of_${key}`])
-      maps6[direction].push([it.address6, `goto ${direction}_of_${key}`])
-    }
+    const groups = [...new Set(it.groups)].filter((id) => known.has(id)).toSorted()
+    const name = combinationOf(groups)
+    combinations.set(name, groups)
+    of.set(it.id, name)
   }
-  const members = plan.groups.flatMap((group, index) => {
-    const of = plan.attachments.filter((it) => it.groups.includes(group.id))
-    return [
-      nftSet(
-        `members${index}`,
-        'ipv4_addr',
-        of.map((it) => [it.address]),
-      ),
-      nftSet(
-        `members${index}_6`,
-        'ipv6_addr',
-        of.map((it) => [it.address6]),
-      ),
-    ]
-  })
+  const members = new Map<string, VpcPlan['attachments'][number][]>(plan.groups.map((it) => [it.id, []]))
+  for (const it of plan.attachments) for (const id of new Set(it.groups)) members.get(id)?.push(it)
   return [
-    ...members,
-    ...(['ingress', 'egress'] as const).flatMap((direction) => [
-      ...plan.groups.map((group, index) => groupChain(group, index, direction, indexOf)),
-      ...[...combinations].map(([key, groups]) =>
-        nftChain(`${direction}_of_${key}`, [...groups.map((index) => `jump ${direction}${index}`), 'drop']),
+    ...[...members].flatMap(([id, all]) => [
+      nftSet(
+        `members_${id}`,
+        'ipv4_addr',
+        all.map((it) => [it.address]),
       ),
-      nftSet(`${direction}_of`, 'ipv4_addr : verdict', maps[direction]),
-      nftSet(`${direction}_of6`, 'ipv6_addr : verdict', maps6[direction]),
-      nftChain(
-        `groups_${direction}`,
-        direction === 'ingress'
-          ? ['ip daddr vmap @ingress_of', 'ip6 daddr vmap @ingress_of6', 'accept']
-          : ['ip saddr vmap @egress_of', 'ip6 saddr vmap @egress_of6', 'goto groups_ingress'],
+      nftSet(
+        `members_${id}_6`,
+        'ipv6_addr',
+        all.map((it) => [canonical(it.address6)]),
       ),
     ]),
+    ...(['ingress', 'egress'] as const).flatMap((direction) => {
+      const led = plan.attachments.flatMap((it) => {
+        const name = of.get(it.id)
+        return name === undefined ? [] : [{ it, verdict: `goto ${direction}_of_${name}` }]
+      })
+      return [
+        ...plan.groups.flatMap((group) => groupParts(group, direction, known)),
+        ...[...combinations].map(([name, groups]) =>
+          nftChain(`${direction}_of_${name}`, [...groups.map((id) => `jump ${direction}_${id}`), 'drop']),
+        ),
+        nftSet(
+          `${direction}_of`,
+          'ipv4_addr : verdict',
+          led.map(({ it, verdict }) => [it.address, verdict]),
+        ),
+        nftSet(
+          `${direction}_of6`,
+          'ipv6_addr : verdict',
+          led.map(({ it, verdict }) => [canonical(it.address6), verdict]),
+        ),
+        nftChain(
+          `groups_${direction}`,
+          direction === 'ingress'
+            ? ['ip daddr vmap @ingress_of', 'ip6 daddr vmap @ingress_of6', 'accept']
+            : ['ip saddr vmap @egress_of', 'ip6 saddr vmap @egress_of6', 'goto groups_ingress'],
+        ),
+      ]
+    }),
   ]
 }

@@ -12,12 +12,16 @@ export type Held = {
   loaded: Loaded | undefined
   /** The plan that the router's flows were last compared with. */
   swept: VpcPlan | undefined
+  /** True while its flows may be others than those that `swept` allowed: rules were written, and not looked at since. */
+  unswept: boolean
   /** True when this process has made the router, or seen that it is right. */
   brought: boolean
   /** The last look found it changed by somebody else: the next one leaves nothing out. */
   suspect: boolean
   /** The plan that this process last brought the router to; undefined while that is not known. */
   inForce: VpcPlan | undefined
+  /** What `ip` shows of the router when it is as this process brought it last; undefined while that is not known. */
+  shape: string | undefined
   /** What was found changed by somebody else and repaired by the way, and nobody was told of yet. */
   repaired: readonly Difference[]
   /** What is in the file. */
@@ -54,9 +58,11 @@ export function createHeldPlans(): HeldPlans {
         subnets: new Map(plan.subnets.map((it) => [it.id, it])),
         loaded: known?.loaded ?? old?.loaded,
         swept: known?.swept ?? old?.swept,
+        unswept: old?.unswept ?? false,
         brought: old?.brought ?? false,
         suspect: old?.suspect ?? false,
         inForce: old?.inForce,
+        shape: old?.shape,
         repaired: old?.repaired ?? [],
         saved: known?.saved ?? old?.saved,
       }

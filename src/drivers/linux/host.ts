@@ -1,7 +1,7 @@
 import type { HostPlan } from '#cloud/network/network.driver.ts'
 import { contains, overlaps, parseCidr, parseIpv4 } from '#lib/cidr.ts'
 import type { RouteJson } from './links.ts'
-import { nftChain, nftReplace, nftSet } from './nft.ts'
+import { nftChain, nftReplace, nftSet, type Part } from './nft.ts'
 import {
   EXPOSED_PASS,
   type Exposed,
@@ -146,7 +146,7 @@ export const hostSetsText = (table: string, sets: HostSets): string =>
     '',
   ].join('\n')
 
-const forwarding = (prefix: string, flowsMax: number): string[] => {
+const forwarding = (prefix: string, flowsMax: number): Part[] => {
   const uplinks = `"${prefix}-u*"`
   return [
     nftChain('prerouting', [

@@ -63,7 +63,7 @@ export async function flowRepairs(
   directory: string,
   signal: AbortSignal,
 ): Promise<Repair[]> {
-  for (const it of plans.flatMap(hostAddressesOf)) freed.delete(it)
+  if (freed.size) for (const it of plans.flatMap(hostAddressesOf)) freed.delete(it)
   if (!freed.size) return []
   const flows = await trackedFlows(signal)
   if (!flows.length) return []

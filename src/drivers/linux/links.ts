@@ -46,12 +46,21 @@ const METRIC_LAST = 9999
 // The gateway of every machine's IPv6, on each link.
 export const GATEWAY6 = 'fe80::1'
 
+/** Addresses whose form is remembered: one plan names each many times, and to parse them costs more than all the rest. */
+const FORMS_MAX = 10_000
+const forms = new Map<string, string>()
+
 /** An address or network as the kernel writes it. */
 export function canonical(address: string): string {
+  if (!address.includes(':')) return address
+  const known = forms.get(address)
+  if (known !== undefined) return known
   const [host = '', prefix] = address.split('/')
-  if (!host.includes(':')) return address
   const text = new SocketAddress({ address: host, family: 'ipv6' }).address
-  return prefix === undefined ? text : `${text}/${prefix}`
+  const form = prefix === undefined ? text : `${text}/${prefix}`
+  if (forms.size >= FORMS_MAX) forms.clear()
+  forms.set(address, form)
+  return form
 }
 
 const withPrefix = (dst: string): string =>
@@ -217,6 +226,17 @@ export function itemsOnHost(plan: VpcPlan, uplink: string): Item[] {
     ...plan.attachments.map((it) => route(`${it.fabric}/32`, target)),
     ...externalsOf(plan).map((it) => route(`${it}/32`, target)),
   ]
+}
+
+/** All that `ip` is to show of a VPC whose links are all there, in one text: while it stays the same, so may all of it. */
+export const shapeOf = (plan: VpcPlan, host: HostPlan, uplink: string): string => {
+  const links = [
+    ...plan.attachments.map((it) => routerLink(it.id)),
+    ...(plan.peerings ?? []).map((it) => peeringLink(it.id)),
+  ]
+  return [...itemsInside(plan, host, new Set(links)), ...itemsOnHost(plan, uplink)]
+    .map((it) => it.set)
+    .join('\n')
 }
 
 export type LinkJson = {

@@ -23,13 +23,13 @@ import { createLanes, inParallel } from '#lib/lanes.ts'
 import { listeningPorts } from '#lib/listening.ts'
 import { inRange, type PortRange, PUBLISHED_PORTS_DEFAULT } from '#lib/ports.ts'
 import { flowRepairs, hostAddressesOf, leftovers } from './leftovers.ts'
-import { externalsOf, type LinkJson } from './links.ts'
+import { externalsOf, shapeOf, type LinkJson } from './links.ts'
 import { lookAtHost, namespaceThere, type SeenHost, type Setting } from './look.ts'
 import { missingOnHost } from './missing.ts'
 import { namesFor } from './names.ts'
 import { openPlans } from './plans.ts'
 import { makePeeringLinks } from './peerings.ts'
-import { converge, lookForDrift, removeRouter } from './router.ts'
+import { changeRules, converge, lookForDrift, removeRouter } from './router.ts'
 import { ipBatch, ipShow } from './run.ts'
 
 /** What Docker's network plugin is told about an attachment; all of it from the plan that is held. */
@@ -142,17 +142,18 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
       hostKept = true
     })
 
-  /** Ends the flows that the plan does not allow any more. */
-  async function sweep(it: Held, setting: Setting): Promise<void> {
-    if (!it.swept || mayRevoke(it.swept, it.plan)) {
+  /** Ends the flows that the plan does not allow any more; with `allowed` those there are were allowed by the plan swept last. */
+  async function sweep(it: Held, setting: Setting, allowed: boolean): Promise<void> {
+    if (!allowed || !it.swept || mayRevoke(it.swept, it.plan)) {
       const namespace = names.namespace(it.plan.vpc)
       const flows = await readFlows(namespace, setting.signal)
-      const gone = flowsToCut(flows, it.swept, it.plan, setting.host)
+      const gone = flowsToCut(flows, it.swept, it.plan, setting.host, allowed)
       await cut(namespace, cutLines(flows, gone), options.directory, setting.signal)
       if (gone.length)
         log.info('flows ended that are not allowed any more', { vpc: it.plan.vpc, flows: gone.length })
     }
     it.swept = it.plan
+    it.unswept = false
   }
 
   /**
@@ -178,6 +179,38 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   async function bring(it: Held, signal: AbortSignal): Promise<void> {
     await keepHost(signal, true)
     const setting = settingFor(signal)
+    const shape = shapeOf(it.plan, setting.host, names.uplink(it.plan.index))
+    const allowed = !it.unswept
+    it.unswept = true
+    if (!(shape === it.shape && !it.suspect && (await changeOnly(it, setting)))) {
+      it.shape = undefined
+      await bringWhole(it, setting)
+      it.shape = shape
+    }
+    await sweep(it, setting, allowed)
+    it.brought = true
+    it.suspect = false
+    const { plan } = it
+    const { text = '', listing = '' } = it.loaded ?? {}
+    const kept = { plan, loaded: { text, listing } }
+    const saved = JSON.stringify(kept)
+    if (it.saved === saved) return
+    await files.saveVpc(kept)
+    it.saved = saved
+  }
+
+  /** Brings a router to a plan that differs from the one in force in nothing but rules; false when that cannot be. */
+  async function changeOnly(it: Held, setting: Setting): Promise<boolean> {
+    const loaded = it.inForce && (await changeRules(setting, it.plan, it.loaded))
+    if (!loaded) return false
+    it.loaded = loaded
+    it.inForce = it.plan
+    return true
+  }
+
+  /** Looks at a router and makes it what the held plan says, whatever was there before. */
+  async function bringWhole(it: Held, setting: Setting): Promise<void> {
+    const { signal } = setting
     // Drift that a look has shown is told already.
     const before = it.suspect ? undefined : it.inForce
     it.inForce = undefined
@@ -194,14 +227,6 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     // A router that has just been made has no flows yet.
     if (made) it.swept = it.plan
     await lane(HOST_LANE, () => host.keepShared(shared(), signal))
-    await sweep(it, setting)
-    it.brought = true
-    it.suspect = false
-    const { plan } = it
-    const text = JSON.stringify({ plan, loaded })
-    if (it.saved === text) return
-    await files.saveVpc({ plan, loaded })
-    it.saved = text
   }
 
   const plans = (): VpcPlan[] => held.all().map((it) => it.plan)
@@ -228,7 +253,8 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
       if (names.namespace(other.vpc) === namespace)
         throw new CloudError('conflict', `namespace ${namespace} belongs to VPC ${other.vpc}`)
     }
-    for (const it of old ? hostAddressesOf(old.plan) : []) freed.add(it)
+    const kept = new Set(hostAddressesOf(plan))
+    for (const it of old ? hostAddressesOf(old.plan) : []) if (!kept.has(it)) freed.add(it)
     await bring(held.put(plan), signal)
     if (old) await endFreed(signal)
     log.debug('VPC applied', { vpc: plan.vpc, generation: plan.generation, ms: clock.now() - started })

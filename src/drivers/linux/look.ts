@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { access } from 'node:fs/promises'
 import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
 import type { Difference, Thing } from '#cloud/observe/finding.driver.ts'
@@ -16,7 +15,9 @@ import {
   type RuleJson,
   type SeenItem,
 } from './links.ts'
+import { digest, digestOf, parseTableBody, type Listed } from './listing.ts'
 import { isRouterLink, UPLINK, type Names } from './names.ts'
+import { keyOf, type Part } from './nft.ts'
 import { ROUTER_TABLE } from './render.ts'
 import { CommandFailed } from '#lib/command.ts'
 import { ipShow, runIn } from './run.ts'
@@ -31,7 +32,18 @@ export type Setting = {
 }
 
 /** What was loaded: the digest of our text, and of how nftables lists it, which differ in form only. */
-export type Loaded = { readonly text: string; readonly listing: string }
+export type Loaded = {
+  readonly text: string
+  readonly listing: string
+  /** The same by parts, while this process runs: with it only what differs needs to be written. */
+  readonly known?: { readonly parts: readonly Part[]; readonly listed: Listed }
+}
+
+export const loadedOf = (text: string, parts: readonly Part[], listed: Listed): Loaded => ({
+  text: digest(text),
+  listing: digestOf(listed),
+  known: { parts, listed },
+})
 
 /** One VPC's router as it is. */
 export type SeenRouter = {
@@ -47,13 +59,11 @@ export type SeenRouter = {
 
 /** The tables of a router's namespace. */
 export type SeenRules = {
-  /** Digest of how our rules are listed; undefined when there are none. */
-  readonly listing: string | undefined
+  /** How our rules are listed; undefined when there are none. */
+  readonly listed: Listed | undefined
   /** Every other table, as nftables calls it: `ip filter`. */
   readonly others: readonly string[]
 }
-
-export const digest = (text: string): string => createHash('sha256').update(text).digest('base64')
 
 export const namespaceThere = (namespace: string): Promise<boolean> =>
   access(`/run/netns/${namespace}`).then(
@@ -61,16 +71,19 @@ export const namespaceThere = (namespace: string): Promise<boolean> =>
     () => false,
   )
 
-const NO_RULES: SeenRules = { listing: undefined, others: [] }
+const NO_RULES: SeenRules = { listed: undefined, others: [] }
 
 /** Reads how nftables lists a whole ruleset: a table begins and ends at the start of a line. */
 export function parseRuleset(text: string, own: string): SeenRules {
   const tables = new Map(
-    [...text.matchAll(/^table (\S+ \S+) \{\n[\s\S]*?^\}\n/gm)].map(([table, name = '']) => [name, table]),
+    [...text.matchAll(/^table (\S+ \S+) \{\n([\s\S]*?)^\}\n/gm)].map(([, name = '', body = '']) => [
+      name,
+      body,
+    ]),
   )
   const ours = tables.get(own)
   return {
-    listing: ours === undefined ? undefined : digest(ours),
+    listed: ours === undefined ? undefined : parseTableBody(ours),
     others: [...tables.keys()].filter((it) => it !== own),
   }
 }
@@ -84,6 +97,23 @@ export async function lookAtRules(namespace: string, signal: AbortSignal): Promi
     if (error instanceof CommandFailed && !error.missing) return NO_RULES
     throw error
   }
+}
+
+/** How some parts of a router's rules are listed; those that are not there are left out. */
+export async function lookAtParts(
+  namespace: string,
+  parts: readonly Part[],
+  signal: AbortSignal,
+): Promise<Listed> {
+  const input = parts.map((it) => `list ${it.kind} inet ${ROUTER_TABLE} ${it.name}\n`).join('')
+  const text = await runIn(namespace, ['nft', '-s', '-f', '-'], { signal, input })
+  const seen = parseTableBody(text)
+  return new Map(
+    parts.map(keyOf).flatMap((it) => {
+      const listed = seen.get(it)
+      return listed === undefined ? [] : [[it, listed]]
+    }),
+  )
 }
 
 async function lookInside(
@@ -213,7 +243,8 @@ export function gapOf(
   const insideItems = seen.insideItems.filter((it) => it.link === undefined || !going.has(it.link))
   const inside = difference(itemsInside(plan, setting.host, links), insideItems)
   const onHost = difference(itemsOnHost(plan, setting.names.uplink(plan.index)), uplink ? [] : seen.hostItems)
-  const { listing, others } = seen.rules
+  const { listed, others } = seen.rules
+  const listing = listed && digestOf(listed)
   const rules =
     listing === undefined ||
     loaded?.listing !== listing ||

@@ -24,12 +24,12 @@ export type Table = {
 
 export function parseTable(text: string): Table {
   const sets = new Map<string, ReadonlyMap<string, string>>()
-  for (const [, name = '', body = ''] of text.matchAll(/^ {2}(?:set|map) (\w+) \{(.*)\}$/gm)) {
+  for (const [, name = '', body = ''] of text.matchAll(/^ {2}(?:set|map) ([\w-]+) \{(.*)\}$/gm)) {
     const elements = /elements = \{ (.*) \}/.exec(body)?.[1]?.split(', ') ?? []
     sets.set(name, new Map(elements.map((it) => it.split(' : ') as [string, string])))
   }
   const chains = new Map<string, Chain>()
-  for (const [, name = '', body = ''] of text.matchAll(/^ {2}chain (\w+) \{\n([\s\S]*?)^ {2}\}$/gm)) {
+  for (const [, name = '', body = ''] of text.matchAll(/^ {2}chain ([\w-]+) \{\n([\s\S]*?)^ {2}\}$/gm)) {
     const lines = body.split('\n').map((it) => it.trim())
     const policy = /policy (\w+);/.exec(body)?.[1] as Verdict | undefined
     chains.set(name, {
@@ -40,7 +40,10 @@ export function parseTable(text: string): Table {
   return { chains, sets }
 }
 
-const inNetwork = (network: string, address: string): boolean => {
+const protocolName = ({ protocol, source }: Packet): string =>
+  protocol === 'icmp' && isIPv6(source) ? 'ipv6-icmp' : protocol
+
+export const inNetwork = (network: string, address: string): boolean => {
   const [base = '', prefix] = network.split('/')
   if (isIPv6(base) !== isIPv6(address)) return false
   if (prefix === undefined) return base === address
@@ -58,7 +61,7 @@ function elementOf(table: Table, map: string, address: string): string | undefin
 
 type Match = readonly [pattern: RegExp, holds: (packet: Packet, ...groups: (string | undefined)[]) => boolean]
 
-const WORD = '(@\\w+|\\{[^}]*\\}|"[^"]*"|[\\w.:/-]+)'
+const WORD = '(@[\\w-]+|\\{[^}]*\\}|"[^"]*"|[\\w.:/-]+)'
 const listed = (text = ''): string[] =>
   text
     .replace(/[{}]/g, '')
@@ -67,35 +70,50 @@ const listed = (text = ''): string[] =>
 
 /** The matches that our rules are made of, each at the start of what is left of a rule. */
 function matchesOf(table: Table): Match[] {
+  const elementsOf = (set: string): string[] => [...(table.sets.get(set)?.keys() ?? [])]
   const isIn = (operand = '', address: string): boolean =>
     operand.startsWith('@')
-      ? (table.sets.get(operand.slice(1))?.has(address) ?? false)
+      ? elementsOf(operand.slice(1)).some((it) => inNetwork(it, address))
       : listed(operand).some((it) => inNetwork(it, address))
+  /** Of the kinds of fields that our sets have, whether an element holds a packet's. */
+  const holdsField: Readonly<Record<string, (packet: Packet, element: string) => boolean>> = {
+    'ip saddr': (it, network) => inNetwork(network, it.source),
+    'ip daddr': (it, network) => inNetwork(network, it.destination),
+    'ip6 saddr': (it, network) => inNetwork(network, it.source),
+    'ip6 daddr': (it, network) => inNetwork(network, it.destination),
+    'meta l4proto': (it, protocol) => protocolName(it) === protocol,
+    // Of what has no ports the bytes in their place, which can be any.
+    'th dport': (it, range) => {
+      const [from, to = from] = range.split('-').map(Number)
+      const port = it.protocol === 'icmp' ? 0xbeef : it.port
+      return port >= Number(from) && port <= Number(to)
+    },
+  }
+  const FIELD = '(?:ip6? [sd]addr|meta l4proto|th dport)'
   return [
+    [
+      new RegExp(`^(${FIELD}(?: \\. ${FIELD})+) @([\\w-]+) `),
+      (it, fields = '', set = '') =>
+        elementsOf(set).some((element) => {
+          const values = element.split(' . ')
+          return fields.split(' . ').every((field, at) => holdsField[field]?.(it, values[at] ?? ''))
+        }),
+    ],
+    [/^meta nfproto (ipv4|ipv6) /, (it, family) => isIPv6(it.source) === (family === 'ipv6')],
     // Every packet here begins a flow.
     [/^ct state (?:established,related|invalid) /, () => false],
     [/^ct status & dnat == 0 /, (it) => it.original === it.destination],
     [/^ct status dnat /, (it) => it.original !== it.destination],
     [new RegExp(`^ct original ip daddr ${WORD} `), (it, operand) => isIn(operand, it.original)],
     [/^([io])ifname "([^"]*)" /, (it, side, name) => (side === 'i' ? it.iifname : it.oifname) === name],
-    [/^meta nfproto ipv6 /, (it) => isIPv6(it.source)],
     [
       new RegExp(`^(ip6?) ([sd])addr (?!vmap )(!= )?${WORD} `),
       (it, family, side, not, operand) =>
         (family === 'ip6') === isIPv6(it.source) &&
         isIn(operand, side === 's' ? it.source : it.destination) === !not,
     ],
-    [
-      /^meta l4proto (\{[^}]*\}|\w+) /,
-      (it, names) =>
-        listed(names).includes(it.protocol === 'icmp' && isIPv6(it.source) ? 'ipv6-icmp' : it.protocol),
-    ],
+    [/^meta l4proto (\{[^}]*\}|\w+) /, (it, names) => listed(names).includes(protocolName(it))],
     [/^th dport (\d+) /, (it, port) => it.port === Number(port)],
-    [
-      /^(tcp|udp) dport (\d+)(?:-(\d+))? /,
-      (it, protocol, from, to) =>
-        it.protocol === protocol && it.port >= Number(from) && it.port <= Number(to ?? from),
-    ],
   ]
 }
 
@@ -134,7 +152,7 @@ export function verdictOf(table: Table, name: string, packet: Packet): Verdict {
       const by = table.sets.get(pairs)?.get(`${packet.source} . ${packet.destination}`)
       return by === undefined ? undefined : `snat ${by}`
     }
-    const [, verb, chain = ''] = /^(goto|jump) (\w+)$/.exec(action) ?? []
+    const [, verb, chain = ''] = /^(goto|jump) ([\w-]+)$/.exec(action) ?? []
     if (verb) return walk(chain, depth + 1) ?? (verb === 'goto' ? 'end' : undefined)
     const [, family, side, map = ''] = /^(ip6?) ([sd])addr vmap @(\w+)$/.exec(action) ?? []
     if (!family) throw new Error(`cannot read: ${action}`)

@@ -1,6 +1,6 @@
 import type { Attachment, PlannedPort, VpcPlan } from '#cloud/network/network.driver.ts'
 import { UPLINK } from './names.ts'
-import { nftChain, nftSet, type Element } from './nft.ts'
+import { nftChain, nftSet, type Element, type Part } from './nft.ts'
 
 /**
  * Published ports: the host translates the address alone, to the VPC's end of the uplink, and the VPC's router picks the
@@ -16,7 +16,7 @@ type Publishing = {
   readonly entry: readonly string[]
   /** Of the chain that translates destinations. */
   readonly translation: readonly string[]
-  readonly parts: readonly string[]
+  readonly parts: readonly Part[]
 }
 
 const NONE: Publishing = { entry: [], translation: [], parts: [] }
@@ -34,12 +34,13 @@ export function publishing(plan: VpcPlan): Publishing {
   const byId = new Map(plan.attachments.map((it) => [it.id, it]))
   const arriving = `iifname "${UPLINK}" ip daddr ${plan.uplink.vpc}`
   const elements: Element[] = []
-  const chains = plan.published.flatMap((it, index) => {
+  const chains = plan.published.flatMap((it) => {
     const to = it.backends.flatMap((id) => byId.get(id) ?? [])
     // With nobody ready it stays at the router itself, which refuses at once.
     if (!to.length) return []
-    elements.push([`${it.protocol} . ${it.host}`, `goto port${index}`])
-    return [nftChain(`port${index}`, [`ct mark set ${PUBLISHED_MARK}`, leadTo(it, to)])]
+    const chain = `port_${it.protocol}_${it.host}`
+    elements.push([`${it.protocol} . ${it.host}`, `goto ${chain}`])
+    return [nftChain(chain, [`ct mark set ${PUBLISHED_MARK}`, leadTo(it, to)])]
   })
   return {
     entry: [`${arriving} accept`],

@@ -7,57 +7,10 @@ import type { Attachment, PlannedRoute, PlannedRule, VpcPlan } from '#cloud/netw
 import { allows, routeTo } from './flows.ts'
 import { peeringLink, routerLink, UPLINK } from './names.ts'
 import { parseTable, verdictOf, type Packet } from './nft.testing.ts'
+import { anyPlan, attachmentOf } from './plan.testing.ts'
 import { vpcRules } from './render.ts'
 
-const GROUPS = ['g1', 'g2', 'g3']
 const OUTSIDE = '192.0.2.80'
-
-const attachmentOf = (last: number, groups: string[], egress: boolean): Attachment => ({
-  id: `a${last}`,
-  subnet: 'net',
-  address: `10.0.1.${last}`,
-  address6: `fd00:0:1:1::${last.toString(16)}`,
-  mac: '02:00:00:00:00:01',
-  fabric: `100.120.128.${last}`,
-  groups,
-  ...(egress ? { egress: '100.72.0.1' } : {}),
-})
-
-const anyRule: fc.Arbitrary<PlannedRule> = fc
-  .record({
-    direction: fc.constantFrom('ingress' as const, 'egress' as const),
-    protocol: fc.constantFrom('tcp' as const, 'udp' as const, 'icmp' as const, 'any' as const),
-    ports: fc.option(fc.tuple(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 0, max: 3 }))),
-    peer: fc.oneof(
-      fc.constant('any' as const),
-      fc
-        .constantFrom('10.0.1.0/30', '10.0.1.4/32', '0.0.0.0/0', '192.0.2.0/24', 'fd00:0:1:1::/126', '::/0')
-        .map((cidr) => ({ cidr })),
-      fc.constantFrom(...GROUPS, 'g-of-another').map((group) => ({ group })),
-    ),
-  })
-  .map(({ ports, ...rule }) => ({
-    ...rule,
-    ...(ports ? { ports: { from: ports[0], to: ports[0] + ports[1] } } : {}),
-  }))
-
-const anyPlan: fc.Arbitrary<VpcPlan> = fc
-  .record({
-    members: fc.array(fc.tuple(fc.subarray([...GROUPS, 'g-unknown']), fc.boolean()), {
-      minLength: 2,
-      maxLength: 6,
-    }),
-    rules: fc.tuple(...GROUPS.map(() => fc.array(anyRule, { maxLength: 4 }))),
-    internet: fc.boolean(),
-  })
-  .map(({ members, rules, internet }) =>
-    plannedVpc(1, {
-      internet,
-      attachments: members.map(([groups, egress], index) => attachmentOf(index + 2, groups, egress)),
-      vips: [],
-      groups: GROUPS.map((id, index) => ({ id, rules: rules[index] ?? [] })),
-    }),
-  )
 
 /** Whether the plan lets a flow begin, in the plainest words: what the rules and the program are measured by. */
 function lets(plan: VpcPlan, from: string, to: string, protocol: Packet['protocol'], port: number): boolean {
@@ -277,8 +230,8 @@ describe('the text of a VPC', () => {
     const none = vpcRules(plannedVpc(1, { vips: [{ ...vip, backends: [] }] }), plannedHost, routerLink)
     const { sets, chains } = parseTable(none)
     // The VIP is the router's own and refuses by itself; the external address has to be led there.
-    assert.deepEqual([...(sets.get('vips') ?? [])], [['100.72.0.101 . tcp . 80', 'goto vip0']])
-    assert.deepEqual(chains.get('vip0')?.lines, ['dnat ip to 10.0.1.100'])
+    assert.deepEqual([...(sets.get('vips') ?? [])], [['100.72.0.101 . tcp . 80', `goto vip_${vip.id}`]])
+    assert.deepEqual(chains.get(`vip_${vip.id}`)?.lines, ['dnat ip to 10.0.1.100'])
     assert.deepEqual([...(sets.get('vips6') ?? [])], [])
   })
 

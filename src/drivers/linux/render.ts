@@ -9,8 +9,9 @@ import {
 import { cidr } from '#lib/cidr.ts'
 import { groupChains } from './groups.ts'
 import { widest } from './host.ts'
+import { canonical } from './links.ts'
 import { peeringLink, UPLINK } from './names.ts'
-import { nftChain, nftReplace, nftSet, type Element } from './nft.ts'
+import { nftChain, nftReplace, nftSet, type Element, type Part } from './nft.ts'
 import { publishing } from './published.ts'
 
 /** The table of a VPC's router, inside its namespace. */
@@ -42,7 +43,7 @@ const fromPeer = ({ id, ranges }: PlannedPeering, own: readonly string[]): strin
   ]
 }
 
-function spoofing(plan: VpcPlan, host: HostPlan, linkOf: (id: string) => string): string {
+function spoofing(plan: VpcPlan, host: HostPlan, linkOf: (id: string) => string): Part {
   const own = plan.subnets.map((it) => it.cidr)
   const behind = (plan.peerings ?? []).flatMap((it) => it.ranges)
   const elsewhere = [host.fabric, '169.254.0.0/16', '127.0.0.0/8', '224.0.0.0/3']
@@ -59,14 +60,15 @@ function spoofing(plan: VpcPlan, host: HostPlan, linkOf: (id: string) => string)
 }
 
 /** VIPs: each a chain that picks a backend, reached by address, protocol and port. */
-function balancing(plan: VpcPlan): string[] {
+function balancing(plan: VpcPlan): Part[] {
   const byId = new Map(plan.attachments.map((it) => [it.id, it]))
   const four: Element[] = []
   const six: Element[] = []
   const hairpins = new Map<string, string>()
   const hairpins6 = new Map<string, string>()
-  const chains: string[] = []
-  plan.vips.forEach((vip, index) => {
+  const chains: Part[] = []
+  for (const vip of plan.vips) {
+    const chain = `vip_${vip.id}`
     const backends = vip.backends.flatMap((id) => byId.get(id) ?? [])
     const keys = vip.ports.map(({ protocol, port }) => `${protocol} . ${port}`)
     const pick = (family: 'ip' | 'ip6', addresses: string[]): string =>
@@ -78,14 +80,14 @@ function balancing(plan: VpcPlan): string[] {
     const external = vip.external && plan.internet ? [vip.external] : []
     for (const key of keys) {
       for (const address of backends.length ? [vip.address, ...external] : external) {
-        four.push([`${address} . ${key}`, `goto vip${index}`])
+        four.push([`${address} . ${key}`, `goto ${chain}`])
       }
-      if (backends.length) six.push([`${vip.address6} . ${key}`, `goto vip${index}_6`])
+      if (backends.length) six.push([`${canonical(vip.address6)} . ${key}`, `goto ${chain}_6`])
     }
-    chains.push(nftChain(`vip${index}`, [pick('ip', four0)]))
+    chains.push(nftChain(chain, [pick('ip', four0)]))
     if (backends.length)
       chains.push(
-        nftChain(`vip${index}_6`, [
+        nftChain(`${chain}_6`, [
           pick(
             'ip6',
             backends.map((it) => it.address6),
@@ -94,9 +96,10 @@ function balancing(plan: VpcPlan): string[] {
       )
     for (const backend of backends) {
       hairpins.set(`${backend.address} . ${backend.address}`, vip.address)
-      hairpins6.set(`${backend.address6} . ${backend.address6}`, vip.address6)
+      const six0 = canonical(backend.address6)
+      hairpins6.set(`${six0} . ${six0}`, canonical(vip.address6))
     }
-  })
+  }
   for (const it of plan.attachments) {
     const self = `${it.address} . ${it.address}`
     if (it.elastic !== undefined && !hairpins.has(self)) hairpins.set(self, it.elastic)
@@ -126,19 +129,19 @@ const outRoutes = (routes: readonly PlannedRoute[]): { cidr: string; nat?: strin
  * Subnets whose machines leave by a NAT gateway: for each a chain that lets them, and one that translates them, both by the
  * longest route. The routes themselves are the kernel's; what does not lead to the uplink never comes here.
  */
-function natWays(plan: VpcPlan): string[] {
-  const ways = plan.subnets.flatMap((it, index) => {
-    const routes = outRoutes(it.routes ?? [])
-    return routes.some((one) => one.nat !== undefined) ? [{ cidr: it.cidr, index, routes }] : []
+function natWays(plan: VpcPlan): Part[] {
+  const ways = plan.subnets.flatMap(({ id, cidr, routes: all = [] }) => {
+    const routes = outRoutes(all)
+    return routes.some((one) => one.nat !== undefined) ? [{ cidr, id, routes }] : []
   })
   return [
-    ...ways.flatMap(({ index, routes }) => [
+    ...ways.flatMap(({ id, routes }) => [
       nftChain(
-        `way${index}`,
+        `way_${id}`,
         routes.map((it) => `ip daddr ${it.cidr} goto ${it.nat === undefined ? 'own_way' : 'groups_egress'}`),
       ),
       nftChain(
-        `from${index}`,
+        `from_${id}`,
         routes.map(
           (it) => `ip daddr ${it.cidr} ${it.nat === undefined ? 'goto own_source' : `snat ip to ${it.nat}`}`,
         ),
@@ -147,13 +150,13 @@ function natWays(plan: VpcPlan): string[] {
     nftSet(
       'ways',
       'ipv4_addr : verdict',
-      ways.map((it) => [it.cidr, `goto way${it.index}`]),
+      ways.map((it) => [it.cidr, `goto way_${it.id}`]),
       'interval',
     ),
     nftSet(
       'sources',
       'ipv4_addr : verdict',
-      ways.map((it) => [it.cidr, `goto from${it.index}`]),
+      ways.map((it) => [it.cidr, `goto from_${it.id}`]),
       'interval',
     ),
   ]
@@ -165,7 +168,7 @@ const OWN_WAY = nftChain('own_way', [
 ])
 const OWN_SOURCE = nftChain('own_source', ['snat ip to ip saddr map @egress_by'])
 
-const filter = (host: HostPlan): string[] => [
+const filter = (host: HostPlan): Part[] => [
   nftChain('forward', [
     'type filter hook forward priority filter; policy drop;',
     'ct state established,related accept',
@@ -190,7 +193,7 @@ const filter = (host: HostPlan): string[] => [
   ]),
 ]
 
-const translation = (plan: VpcPlan, host: HostPlan): string[] => [
+const translation = (plan: VpcPlan, host: HostPlan): Part[] => [
   nftChain('prerouting', [
     'type nat hook prerouting priority dstnat; policy accept;',
     `iifname != "${UPLINK}" ip daddr ${VPC_DNS_ADDRESS} meta l4proto { tcp, udp } th dport 53 dnat ip to ${host.resolver}`,
@@ -213,13 +216,13 @@ const translation = (plan: VpcPlan, host: HostPlan): string[] => [
 ]
 
 /**
- * The rules of a VPC's router as one nftables transaction that replaces those before it. Everything that goes from
- * one machine to another, to the host or comes from there passes its forward hook.
+ * The parts of the table of a VPC's router. Everything that goes from one machine to another, to the host or comes from there
+ * passes its forward hook.
  */
-export function vpcRules(plan: VpcPlan, host: HostPlan, linkOf: (attachment: string) => string): string {
+export function vpcParts(plan: VpcPlan, host: HostPlan, linkOf: (attachment: string) => string): Part[] {
   const all = plan.attachments
   const out = leaving(plan)
-  return nftReplace(ROUTER_TABLE, [
+  return [
     nftSet(
       'fabric',
       'ipv4_addr',
@@ -259,5 +262,9 @@ export function vpcRules(plan: VpcPlan, host: HostPlan, linkOf: (attachment: str
     spoofing(plan, host, linkOf),
     ...filter(host),
     ...translation(plan, host),
-  ])
+  ]
 }
+
+/** The rules of a VPC's router as one nftables transaction that replaces those before it. */
+export const vpcRules = (plan: VpcPlan, host: HostPlan, linkOf: (attachment: string) => string): string =>
+  nftReplace(ROUTER_TABLE, vpcParts(plan, host, linkOf))

@@ -1,8 +1,10 @@
 import type { VpcPlan } from '#cloud/network/network.driver.ts'
 import type { Difference } from '#cloud/observe/finding.driver.ts'
+import { relisted } from './listing.ts'
 import {
-  digest,
   gapOf,
+  loadedOf,
+  lookAtParts,
   lookAtRules,
   lookAtRouter,
   namespaceThere,
@@ -13,7 +15,8 @@ import {
   type Setting,
 } from './look.ts'
 import { routerLink, UPLINK, type Names } from './names.ts'
-import { vpcRules } from './render.ts'
+import { keyOf, nftChange, nftReplace, type Part } from './nft.ts'
+import { ROUTER_TABLE, vpcParts, vpcRules } from './render.ts'
 import { CommandFailed, run, tolerant } from '#lib/command.ts'
 import { ipBatch, nftLoad } from './run.ts'
 import { makeSettings } from './settings.ts'
@@ -71,11 +74,12 @@ async function makeLinks(setting: Setting, plan: VpcPlan, gap: Gap, seen: SeenRo
 async function close(
   setting: Setting,
   plan: VpcPlan,
-  text: string,
+  parts: readonly Part[],
   gap: Gap,
   seen: SeenRouter,
   loaded: Loaded | undefined,
 ): Promise<Loaded> {
+  const text = nftReplace(ROUTER_TABLE, parts)
   const { signal } = setting
   const namespace = setting.names.namespace(plan.vpc)
   if (gap.namespace) await makeNamespace(namespace, signal)
@@ -89,11 +93,53 @@ async function close(
       : undefined,
     gap.uplink || gap.settings ? makeSettings(namespace, signal) : undefined,
   ])
-  const [listed] = await Promise.all([
+  const [rules] = await Promise.all([
     load ? lookAtRules(namespace, signal) : undefined,
     makeLinks(setting, plan, gap, seen),
   ])
-  return load ? { text: digest(text), listing: listed?.listing ?? '' } : loaded
+  return load ? loadedOf(text, parts, rules?.listed ?? new Map<string, string>()) : loaded
+}
+
+/** Parts that are listed one by one; of more the whole table is. */
+const LISTED_MAX = 64
+
+/**
+ * Makes of the rules in force those of a plan that differs from the one before in nothing else, by writing only what is not
+ * the same, in one transaction; gives what is loaded then. Looks at nothing but what it wrote: what somebody else changed
+ * in the rest is found by the next look. Undefined where the whole router has to be looked at.
+ */
+export async function changeRules(
+  { names, host, signal }: Setting,
+  plan: VpcPlan,
+  loaded: Loaded | undefined,
+): Promise<Loaded | undefined> {
+  if (!loaded?.known) return undefined
+  const namespace = names.namespace(plan.vpc)
+  const before = new Map(loaded.known.parts.map((it) => [keyOf(it), it]))
+  const parts = vpcParts(plan, host, routerLink)
+  const change = nftChange(ROUTER_TABLE, loaded.known.parts, parts)
+  // Whoever asks for the same once more wants to know that it is so.
+  if (!change?.text) return undefined
+  const keys = new Set(parts.map(keyOf))
+  const listed = new Map([...loaded.known.listed].filter(([key]) => key === '' || keys.has(key)))
+  const toList: Part[] = []
+  for (const it of change.parts) {
+    const key = keyOf(it)
+    const next = relisted(listed.get(key), before.get(key), it)
+    if (next === undefined) toList.push(it)
+    else listed.set(key, next)
+  }
+  try {
+    await nftLoad(namespace, change.text, { signal })
+    if (toList.length > LISTED_MAX) return undefined
+    const seen = toList.length ? await lookAtParts(namespace, toList, signal) : new Map<string, string>()
+    if (seen.size < toList.length) return undefined
+    for (const [key, it] of seen) listed.set(key, it)
+  } catch (error) {
+    if (error instanceof CommandFailed && !error.missing) return undefined
+    throw error
+  }
+  return loadedOf(nftReplace(ROUTER_TABLE, parts), parts, listed)
 }
 
 // The links of containers come and go by themselves while we look.
@@ -110,15 +156,18 @@ export async function converge(
   loaded: Loaded | undefined,
   { thorough, before }: { readonly thorough: boolean; readonly before?: VpcPlan | undefined },
 ): Promise<{ readonly loaded: Loaded; readonly made: boolean; readonly drift: readonly Difference[] }> {
-  const text = vpcRules(plan, setting.host, routerLink)
+  const parts = vpcParts(plan, setting.host, routerLink)
+  const text = nftReplace(ROUTER_TABLE, parts)
   let drift: readonly Difference[] = []
   for (let attempt = 1; ; attempt++) {
     const seen = await lookAtRouter(setting, plan, { thorough })
     const gap = gapOf(setting, plan, text, loaded, seen)
-    if (loaded && !gap.drift.length) return { loaded, made: false, drift }
+    const { listed } = seen.rules
+    if (loaded && listed && !gap.drift.length)
+      return { loaded: loadedOf(text, parts, listed), made: false, drift }
     if (before && attempt === 1) drift = gapOf(setting, before, undefined, loaded, seen).drift
     try {
-      return { loaded: await close(setting, plan, text, gap, seen, loaded), made: gap.namespace, drift }
+      return { loaded: await close(setting, plan, parts, gap, seen, loaded), made: gap.namespace, drift }
     } catch (error) {
       if (!(error instanceof CommandFailed) || error.missing || attempt === ATTEMPTS_MAX) throw error
     }
