@@ -10,13 +10,15 @@ import { openSqliteStore } from '#engine/store.sqlite.ts'
 import { toy } from '#engine/store.testing.ts'
 import type { Mutation } from '#engine/store.ts'
 import { startBare } from './bare.ts'
-import { bearer, startCloud } from './cloud.ts'
+import { bearer, type BenchCloud, registerPerson, startCloud } from './cloud.ts'
 import type { Bench, Context } from './context.ts'
-import { atLeast, type Figure } from './figure.ts'
-import { fireAt, startLoad } from './load.ts'
+import { type Aim, atLeast, type Figure } from './figure.ts'
+import { fireAt, type Load, startLoad } from './load.ts'
 import { inTurn, median } from './rounds.ts'
 
 export const CLIENTS = 64
+/** Of ed25519, of nobody. */
+const PUBLIC_KEY = `ssh-ed25519 ${Buffer.concat([Buffer.from('\0\0\0\x0bssh-ed25519\0\0\0 '), Buffer.alloc(32, 7)]).toString('base64')} bench`
 const ids = createIds(systemClock)
 
 /** What the creation of one resource comes to in the store: the resource, the claim on its name, its audit entry, its work. */
@@ -93,49 +95,77 @@ async function inStore({ scratch, scale }: Context): Promise<Figure> {
   }
 }
 
+/** What is made over HTTP: a request, by whom, and what to call it. */
+type Creation = {
+  readonly what: string
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+  /** Its text has `[<id>]` where each one differs. */
+  readonly body: object
+  readonly aim?: Aim
+}
+
 /** Creates per second over HTTP, against the barest server that is as durable. */
-async function overHttp({ scratch, scale }: Context): Promise<Figure> {
-  await using load = await startLoad()
-  await using cloud = await startCloud(join(scratch, 'cloud'))
-  const { id: tenant } = await cloud.native<{ id: string }>('POST', '/tenant', { name: 'bench' })
-  const spec = { server: 'registry.example', username: 'robot', password: 'a password' }
-  const body = { name: 'c-[<id>]', labels: { run: randomUUID() }, spec }
-  const sample = { ...body, name: 'sample' }
-  const answer = await cloud.native<unknown>('POST', '/registry-credential', sample, tenant)
-  await using bare = await startBare(
-    [{ method: 'POST', path: '/native/registry-credential', status: 201, answer }],
-    {
-      database: join(scratch, 'bare.sqlite'),
-    },
-  )
+async function overHttp(
+  { scratch, scale }: Context,
+  load: Load,
+  cloud: BenchCloud,
+  { what, path, headers: who, body, aim }: Creation,
+): Promise<Figure> {
+  const headers = { ...who, 'content-type': 'application/json' }
+  const text = JSON.stringify(body)
+  const sample = text.replace('[<id>]', 'sample')
+  const made = await fetch(`${cloud.url}${path}`, { method: 'POST', headers, body: sample })
+  if (made.status !== 201) throw new Error(`POST ${path} answered ${made.status} ${await made.text()}`)
+  const answer: unknown = await made.json()
+  await using bare = await startBare([{ method: 'POST', path, status: 201, answer }], {
+    database: join(scratch, `bare${path.replaceAll('/', '-')}.sqlite`),
+  })
   const side = (server: typeof cloud | typeof bare, url: string) => async () => {
-    const headers = {
-      ...bearer(cloud.ready.admin.token),
-      'arcus-tenant': tenant,
-      'content-type': 'application/json',
-    }
-    const shot = {
-      url: `${url}/native/registry-credential`,
-      method: 'POST',
-      headers,
-      body: JSON.stringify(body),
-    } as const
+    const shot = { url: `${url}${path}`, method: 'POST', headers, body: text } as const
     return (await fireAt(load, server, { ...shot, connections: CLIENTS, forMs: scale.loadMs })).hit.perSecond
   }
   const ours = side(cloud, cloud.url)
   await ours()
   return {
     bench: 'creates',
-    what: `durable creates over HTTP, ${CLIENTS} clients (a registry login, native)`,
+    what: `durable creates over HTTP, ${CLIENTS} clients (${what})`,
     unit: 'requests/s',
     against: 'bare fastify, one row in SQLite and one fsync each',
+    ...(aim ? { aim } : {}),
     ...(await inTurn(scale.rounds, ours, side(bare, bare.ready.url))),
   }
+}
+
+async function inDialects(context: Context): Promise<Figure[]> {
+  await using load = await startLoad()
+  await using cloud = await startCloud(join(context.scratch, 'cloud'))
+  const { id: tenant } = await cloud.native<{ id: string }>('POST', '/tenant', { name: 'bench' })
+  const { headers } = await registerPerson(cloud)
+  const login = { server: 'registry.example', username: 'robot', password: 'a password' }
+  const all: Creation[] = [
+    {
+      what: 'a registry login, native',
+      path: '/native/registry-credential',
+      headers: { ...bearer(cloud.ready.admin.token), 'arcus-tenant': tenant },
+      body: { name: 'c-[<id>]', labels: { run: randomUUID() }, spec: login },
+    },
+    {
+      what: 'a public key, thecloud, let by an IAM policy',
+      path: '/thecloud/ssh-keys',
+      headers,
+      body: { name: 'c-[<id>]', public_key: PUBLIC_KEY },
+      aim: atLeast('ratio', 5),
+    },
+  ]
+  const figures: Figure[] = []
+  for (const it of all) figures.push(await overHttp(context, load, cloud, it))
+  return figures
 }
 
 export const creates: Bench = {
   name: 'creates',
   about: `durable creates with ${CLIENTS} clients against one fsync per commit`,
   needs: [],
-  run: async (context) => [await inStore(context), await overHttp(context)],
+  run: async (context) => [await inStore(context), ...(await inDialects(context))],
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { Bench, Context } from './context.ts'
 import { startBare } from './bare.ts'
-import { bearer, startCloud } from './cloud.ts'
+import { bearer, registerPerson, startCloud } from './cloud.ts'
 import { atLeast, type Figure } from './figure.ts'
 import { fireAt, type Load, startLoad } from './load.ts'
 import type { Program } from './process.ts'
@@ -14,7 +14,7 @@ type Target = {
   readonly server: Program<unknown>
   readonly url: string
   readonly socketPath?: string
-  readonly headers?: Record<string, string>
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** Requests per second of two servers that answer the same body. */
@@ -67,7 +67,9 @@ async function run(context: Context): Promise<Figure[]> {
     tenant,
   )
   while (!(await cloud.native<{ settled: boolean }>('GET', `/vpc/${id}`, undefined, tenant)).settled) continue
-  const paths: [what: string, path: string, headers: Record<string, string>][] = [
+  const person = await registerPerson(cloud)
+  const { id: theirs } = await person.call<{ id: string }>('POST', '/vpcs', { name: 'only' })
+  const paths: [what: string, path: string, headers: Readonly<Record<string, string>>][] = [
     ['GET by id, native (a VPC)', `/native/vpc/${id}`, bearer(made.token)],
     [
       "GET by id, Circloud (an administrator's view of a tenant)",
@@ -75,6 +77,7 @@ async function run(context: Context): Promise<Figure[]> {
       { 'x-admin-token': adminToken },
     ],
     ['GET of a list of one, Circloud (VPCs)', '/circloud/vpcs', { 'x-auth-token': made.token }],
+    ['GET by id, thecloud (a VPC, let by an IAM policy)', `/thecloud/vpcs/${theirs}`, person.headers],
   ]
   const figures: Figure[] = []
   for (const [what, path, headers] of paths) {
