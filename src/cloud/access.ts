@@ -81,14 +81,19 @@ function byPermissions(permissions: readonly string[], right: Right, action: str
 
 function byPolicies(caller: Caller, access: Access, action: string, target: Target | undefined) {
   if (!access.statements.length) return undefined
+  // Most statements are about other actions, and few have conditions.
   return evaluate(access.statements, {
     actions: actionsOf(action),
-    resources: namesOf(action, caller.tenant, target),
-    context: {
-      'aws:SourceIp': caller.origin.address,
-      'aws:UserId': caller.subject,
-      'aws:CurrentTime': new Date(access.at).toISOString(),
-      'thecloud:TenantId': caller.tenant,
+    get resources() {
+      return namesOf(action, caller.tenant, target)
+    },
+    get context() {
+      return {
+        'aws:SourceIp': caller.origin.address,
+        'aws:UserId': caller.subject,
+        'aws:CurrentTime': new Date(access.at).toISOString(),
+        'thecloud:TenantId': caller.tenant,
+      }
     },
   })
 }

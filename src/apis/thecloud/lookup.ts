@@ -21,14 +21,13 @@ export async function byIdOrName<S extends TSchema, T extends TSchema>(
   text: string,
   noun: string,
 ): Promise<Resource<Static<S>, Static<T>>> {
-  const missing = new CloudError('not_found', `${noun} not found`)
   const there = isUuid(text) ? await live(cloud, caller, kind, text) : undefined
   if (there) return there
   const begun = async () =>
     (await cloud.all(caller, kind, { deleted: false })).filter((it) => it.id.startsWith(text.toLowerCase()))
   const named = await cloud.list(caller, kind, { terms: [`name:${text}`], deleted: false, limit: 2 })
   const [first, second] = named.items.length || !PREFIX.test(text) ? named.items : await begun()
-  if (!first) throw missing
+  if (!first) throw new CloudError('not_found', `${noun} not found`)
   if (second) throw new CloudError('invalid', `${text} names several: use an id, such as ${first.id}`)
   return first
 }

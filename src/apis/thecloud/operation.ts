@@ -6,7 +6,7 @@ import type { Clock } from '#lib/clock.ts'
 import type { Doors, Tenancy } from './doors.ts'
 import { Meta, REFUSALS, type Refusals } from './errors.ts'
 import { isPaged, NestedPage, pageOf, PAGING } from './page.ts'
-import { type App, toSecond, withoutUnset, withPlainIds } from './schema.ts'
+import { type App, plainIds, toSecond, withoutUnset } from './schema.ts'
 
 /** What every file of routes gets. */
 export type Frame = {
@@ -101,6 +101,12 @@ function schemaOf(it: Operation<TProperties, TProperties, TSchema, TSchema>): Fa
   } as FastifySchema
 }
 
+/** Takes what the client did not set out of a body before it is looked at. */
+const unsetting = (schema: TSchema) => async (request: FastifyRequest) => {
+  request.body = withoutUnset(schema, request.body ?? {})
+  await Promise.resolve()
+}
+
 /** Serves one operation. */
 export function operation<
   P extends TProperties = Record<never, never>,
@@ -110,14 +116,16 @@ export function operation<
 >({ app, clock, doors }: Frame, given: Operation<P, Q, B, A>): void {
   const it = given as unknown as Operation<TProperties, TProperties, TSchema, TSchema>
   const { tenancy = 'required', status = 200 } = it
+  const [params, query] = [plainIds(it.params), plainIds(it.query)]
+  const body = plainIds((it.body as Partial<TObject> | undefined)?.properties)
   const handler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     // What runs may choose another one.
     void reply.code(status)
     const data = await it.run({
       caller: tenancy === 'none' ? (undefined as never) : doors.callerOf(request),
-      params: withPlainIds(it.params, request.params) as never,
-      query: withPlainIds(it.query, request.query) as never,
-      body: withPlainIds((it.body as Partial<TObject> | undefined)?.properties, request.body) as never,
+      params: params(request.params) as never,
+      query: query(request.query) as never,
+      body: body(request.body) as never,
       request,
       reply,
     })
@@ -138,10 +146,7 @@ export function operation<
         ...(it.guesses ? { guesses: true } : {}),
         ...(it.refusals ? { refusals: it.refusals } : {}),
       },
-      preValidation: async (request) => {
-        if (it.body) request.body = withoutUnset(it.body, request.body ?? {})
-        await Promise.resolve()
-      },
+      ...(it.body === undefined ? {} : { preValidation: unsetting(it.body) }),
       handler,
     })
 }

@@ -16,8 +16,15 @@ export const Status = <T extends string>(text: T) => Type.Object({ status: Type.
 export const NIL = '00000000-0000-0000-0000-000000000000'
 
 export const timestamp = (ms: number): string => new Date(ms).toISOString()
+/** The second that was written last: most answers come in the same one as the answer before. */
+let written = { second: Number.NaN, text: '' }
+
 /** A moment to the second, as `meta` has it. */
-export const toSecond = (ms: number): string => timestamp(ms).replace(/\.\d+Z$/, 'Z')
+export function toSecond(ms: number): string {
+  const second = Math.floor(ms / 1000)
+  if (second !== written.second) written = { second, text: `${timestamp(second * 1000).slice(0, -5)}Z` }
+  return written.text
+}
 
 type Node = {
   readonly type?: string
@@ -52,10 +59,16 @@ export function withoutUnset(schema: TSchema, value: unknown): unknown {
   )
 }
 
-/** What a schema's members say, with ids as the cloud writes them: in lower case. */
-export function withPlainIds<V>(members: Readonly<Record<string, Node>> = {}, values: V): V {
-  if (values === null || typeof values !== 'object') return values
-  const plain = (name: string, it: unknown): unknown =>
-    typeof it === 'string' && members[name]?.format === 'uuid' ? it.toLowerCase() : it
-  return Object.fromEntries(Object.entries(values).map(([name, it]) => [name, plain(name, it)])) as V
+/** Makes of what a schema's members say the same with ids as the cloud writes them: in lower case. */
+export function plainIds(members: Readonly<Record<string, Node>> = {}): <V>(values: V) => V {
+  const ids = Object.keys(members).filter((name) => members[name]?.format === 'uuid')
+  return (values) => {
+    if (values === null || typeof values !== 'object') return values
+    const given = values as Record<string, unknown>
+    const texts = ids.flatMap((name) => {
+      const it = given[name]
+      return typeof it === 'string' ? [[name, it.toLowerCase()]] : []
+    })
+    return texts.length ? { ...values, ...Object.fromEntries(texts) } : values
+  }
 }
