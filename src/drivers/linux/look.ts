@@ -99,21 +99,25 @@ export async function lookAtRules(namespace: string, signal: AbortSignal): Promi
   }
 }
 
+/** Parts that are listed one by one, by a process each, since nftables lists several wrongly when asked at once; of more the whole is. */
+const PARTS_MAX = 4
+
 /** How some parts of a router's rules are listed; those that are not there are left out. */
 export async function lookAtParts(
   namespace: string,
   parts: readonly Part[],
   signal: AbortSignal,
 ): Promise<Listed> {
-  const input = parts.map((it) => `list ${it.kind} inet ${ROUTER_TABLE} ${it.name}\n`).join('')
-  const text = await runIn(namespace, ['nft', '-s', '-f', '-'], { signal, input })
-  const seen = parseTableBody(text)
-  return new Map(
-    parts.map(keyOf).flatMap((it) => {
-      const listed = seen.get(it)
-      return listed === undefined ? [] : [[it, listed]]
-    }),
-  )
+  const list = async ({ kind, name }: Part): Promise<Listed> =>
+    parseTableBody(
+      await runIn(namespace, ['nft', '-s', 'list', kind, 'inet', ROUTER_TABLE, name], { signal }),
+    )
+  const seen =
+    parts.length > PARTS_MAX
+      ? [(await lookAtRules(namespace, signal)).listed ?? []]
+      : await Promise.all(parts.map(list))
+  const keys = new Set(parts.map(keyOf))
+  return new Map(seen.flatMap((it) => [...it]).filter(([key]) => keys.has(key)))
 }
 
 async function lookInside(

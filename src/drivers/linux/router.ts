@@ -100,9 +100,6 @@ async function close(
   return load ? loadedOf(text, parts, rules?.listed ?? new Map<string, string>()) : loaded
 }
 
-/** Parts that are listed one by one; of more the whole table is. */
-const LISTED_MAX = 64
-
 /**
  * Makes of the rules in force those of a plan that differs from the one before in nothing else, by writing only what is not
  * the same, in one transaction; gives what is loaded then. Looks at nothing but what it wrote: what somebody else changed
@@ -131,8 +128,7 @@ export async function changeRules(
   }
   try {
     await nftLoad(namespace, change.text, { signal })
-    if (toList.length > LISTED_MAX) return undefined
-    const seen = toList.length ? await lookAtParts(namespace, toList, signal) : new Map<string, string>()
+    const seen = await lookAtParts(namespace, toList, signal)
     if (seen.size < toList.length) return undefined
     for (const [key, it] of seen) listed.set(key, it)
   } catch (error) {
