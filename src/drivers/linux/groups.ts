@@ -144,9 +144,9 @@ function groupParts(group: PlannedGroup, direction: Direction, groups: ReadonlyS
   return [...sets, nftChain(chain, lines)]
 }
 
-/** A name for a combination of groups; that of a single one is its own. */
+/** A name for a combination of groups; that of a single one is its own, of none no id's. */
 const combinationOf = (groups: readonly string[]): string =>
-  groups.length > 1 ? createHash('sha256').update(groups.join()).digest('hex') : (groups[0] ?? 'none')
+  groups.length > 1 ? createHash('sha256').update(groups.join()).digest('hex') : (groups[0] ?? '')
 
 /**
  * Security groups: the chains `groups_egress` and `groups_ingress`, through which every new flow goes in that order, and what they
