@@ -9,6 +9,9 @@ import { findTools, type Pair, throughput } from './wire.ts'
 /** What the process with the VPC in it can be asked to do. */
 export type RulesAsked = 'change' | 'beside' | 'check'
 
+/** A change takes as long as so many samples of other benches. */
+const SAMPLES_PER_CHANGE = 16
+
 async function run({ scratch, scale, say }: Context): Promise<Figure[]> {
   const { trafficRounds: rounds, trafficSeconds: seconds, rules, instances } = scale
   const tools = await findTools({ say })
@@ -50,7 +53,7 @@ async function run({ scratch, scale, say }: Context): Promise<Figure[]> {
     against: '`nft -f` of one rule into the same table',
     aim: atMost('value', 50),
     ...(await inTurn(
-      scale.samples >> 4 || 1,
+      Math.ceil(scale.samples / SAMPLES_PER_CHANGE),
       async () => await ask('change'),
       async () => await ask('beside'),
     )),

@@ -245,9 +245,16 @@ describe('flows have to be looked at', () => {
     const added = { ...first, id: 'more', address: '10.0.1.33' }
     assert.equal(mayRevoke(open, { ...open, attachments: [...open.attachments, added] }), false)
     const rule = { direction: 'ingress', protocol: 'tcp', peer: 'any' } as const
-    const withRules = (...rules: PlannedRule[]): VpcPlan => ({ ...open, groups: [{ id: 'g', rules }] })
+    const attachments = [{ ...first, groups: ['g'] }, second]
+    const withRules = (...rules: PlannedRule[]): VpcPlan => ({
+      ...open,
+      attachments,
+      groups: [{ id: 'g', rules }],
+    })
     const [few, more] = [withRules(rule), withRules({ ...rule, protocol: 'udp' }, rule)]
     assert.equal(mayRevoke(few, more), false)
     assert.equal(mayRevoke(more, few), true)
+    const { attachments: nobody } = open
+    assert.equal(mayRevoke({ ...more, attachments: nobody }, { ...few, attachments: nobody }), false)
   })
 })

@@ -289,10 +289,12 @@ const holders = (plan: VpcPlan): Map<string, string> =>
     ),
   ])
 
-/** Rules that security groups of `before` have and those of `plan` do not, as groups; empty when none was taken away. */
+/** Rules that security groups with members in `before` have and those of `plan` do not, as groups; empty when none was taken away. */
 function revokedRules(before: VpcPlan, plan: VpcPlan): PlannedGroup[] {
   const now = new Map(plan.groups.map((it) => [it.id, new Set(it.rules.map((rule) => JSON.stringify(rule)))]))
+  const used = new Set(before.attachments.flatMap((it) => it.groups))
   return before.groups.flatMap(({ id, rules }) => {
+    if (!used.has(id)) return []
     const gone = rules.filter((it) => !now.get(id)?.has(JSON.stringify(it)))
     return gone.length ? [{ id, rules: gone }] : []
   })
