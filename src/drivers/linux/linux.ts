@@ -201,11 +201,14 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
 
   /** Brings a router to a plan that differs from the one in force in nothing but rules; false when that cannot be. */
   async function changeOnly(it: Held, setting: Setting): Promise<boolean> {
-    const loaded = it.inForce && (await changeRules(setting, it.plan, it.loaded))
-    if (!loaded) return false
-    it.loaded = loaded
-    it.inForce = it.plan
-    return true
+    const { inForce } = it
+    if (!inForce) return false
+    // Not known until it is answered: a call that is broken off may be done all the same.
+    it.inForce = undefined
+    const loaded = await changeRules(setting, it.plan, it.loaded)
+    it.inForce = loaded ? it.plan : inForce
+    it.loaded = loaded ?? it.loaded
+    return loaded !== undefined
   }
 
   /** Looks at a router and makes it what the held plan says, whatever was there before. */

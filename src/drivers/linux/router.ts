@@ -77,13 +77,12 @@ async function close(
   parts: readonly Part[],
   gap: Gap,
   seen: SeenRouter,
-  loaded: Loaded | undefined,
 ): Promise<Loaded> {
   const text = nftReplace(ROUTER_TABLE, parts)
   const { signal } = setting
   const namespace = setting.names.namespace(plan.vpc)
   if (gap.namespace) await makeNamespace(namespace, signal)
-  const load = gap.namespace || gap.rules || !loaded
+  const load = gap.namespace || gap.rules
   // Rules before anything new can pass.
   await Promise.all([
     load || gap.tables.length
@@ -94,10 +93,10 @@ async function close(
     gap.uplink || gap.settings ? makeSettings(namespace, signal) : undefined,
   ])
   const [rules] = await Promise.all([
-    load ? lookAtRules(namespace, signal) : undefined,
+    load ? lookAtRules(namespace, signal) : seen.rules,
     makeLinks(setting, plan, gap, seen),
   ])
-  return load ? loadedOf(text, parts, rules?.listed ?? new Map<string, string>()) : loaded
+  return loadedOf(text, parts, rules.listed ?? new Map<string, string>())
 }
 
 /**
@@ -163,7 +162,7 @@ export async function converge(
       return { loaded: loadedOf(text, parts, listed), made: false, drift }
     if (before && attempt === 1) drift = gapOf(setting, before, undefined, loaded, seen).drift
     try {
-      return { loaded: await close(setting, plan, parts, gap, seen, loaded), made: gap.namespace, drift }
+      return { loaded: await close(setting, plan, parts, gap, seen), made: gap.namespace, drift }
     } catch (error) {
       if (!(error instanceof CommandFailed) || error.missing || attempt === ATTEMPTS_MAX) throw error
     }
