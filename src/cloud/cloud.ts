@@ -479,7 +479,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
       reconcile: reconcileReplica({
         compute: drivers.compute,
         containers,
-        lastWords: createLastWords(drivers.compute, keptLogs),
+        lastWords: createLastWords(drivers.compute, keptLogs.keep),
         outfits: createOutfits({
           engine,
           sockets: drivers.sockets,
