@@ -4,7 +4,7 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { closedTo, guardedClient } from './guarded.ts'
+import { closedTo, guardedClient, guardedOpener, guardedUrl } from './guarded.ts'
 
 async function served(listener: RequestListener): Promise<{ port: number } & AsyncDisposable> {
   const server = createServer(listener).listen(0, '127.0.0.1')
@@ -131,4 +131,28 @@ test('an answer that is too long, too late, a circle or none is told as such', a
   await assert.rejects(at('/', 1), { code: 'unavailable', message: /cannot be reached/ })
   await assert.rejects(ask({ ...LIMITS, url: 'file:///etc/passwd' }), { code: 'invalid' })
   await assert.rejects(ask({ ...LIMITS, url: 'http://name:password@example.org/' }), { code: 'invalid' })
+})
+
+test('what names this machine by a name of its own is as closed as its address', () => {
+  for (const host of ['localhost', 'a.localhost', 'LOCALHOST.', '127.1', '[::1]'])
+    assert.throws(() => guardedUrl(`http://${host}:1/`, closedTo([])), { code: 'invalid' }, host)
+  assert.equal(guardedUrl('http://localhost:1/a', closedTo(['127.0.0.0/8'])).port, '1')
+  assert.equal(guardedUrl('/b', closedTo([]), new URL('https://a.test/a')).href, 'https://a.test/b')
+})
+
+test('an answer is handed over with its head, and read as it comes', async () => {
+  await using it = await served((_, response) => {
+    response.writeHead(200, { 'content-type': 'application/octet-stream' })
+    response.write('first')
+  })
+  const stop = new AbortController()
+  const answer = await guardedOpener(['127.0.0.0/8'])(
+    { url: `http://127.0.0.1:${it.port}/` },
+    stop.signal,
+  )
+  assert.equal(answer.headers['content-type'], 'application/octet-stream')
+  const chunks = answer[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+  assert.equal(String((await chunks.next()).value), 'first')
+  stop.abort()
+  await assert.rejects(chunks.next())
 })

@@ -4,12 +4,16 @@ import { request as tlsRequest } from 'node:https'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
 import { CloudError } from './errors.ts'
 
-/** How an address that a tenant named may be asked. */
-export type GuardedRequest = {
+/** What an address that a tenant named is asked. */
+export type GuardedOpening = {
   readonly url: string
   readonly method?: 'GET' | 'POST'
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string
+}
+
+/** The same, and how long and long-winded its answer may be. */
+export type GuardedRequest = GuardedOpening & {
   readonly timeoutMs: number
   /** Of the answer's body; more is refused. */
   readonly bytesMax: number
@@ -22,6 +26,12 @@ export type GuardedAnswer = { readonly status: number; readonly body: string }
  * does not answer well, never with anything of the answer.
  */
 export type GuardedClient = (how: GuardedRequest, signal?: AbortSignal) => Promise<GuardedAnswer>
+
+/**
+ * The same for what is too large to be held: gives the answer, after redirects, as soon as its head is there. Its body has
+ * to be read or destroyed; the signal ends both.
+ */
+export type GuardedOpener = (how: GuardedOpening, signal: AbortSignal) => Promise<IncomingMessage>
 
 const REDIRECTS_MAX = 5
 const HOPS = new Set([301, 302, 303, 307, 308])
@@ -84,8 +94,24 @@ const refused = (host: string): CloudError =>
     { field: 'url' },
   )
 
+/** Names of this machine itself, whatever the resolver says (RFC 6761). */
+const LOCALHOST = /(^|\.)localhost\.?$/i
+
+/** The address that a tenant named, as far as its text tells that it may be asked; `invalid` otherwise. */
+export function guardedUrl(text: string, isClosed: (address: string) => boolean, base?: URL): URL {
+  const url = URL.parse(text, base?.href)
+  if (!url || !['http:', 'https:'].includes(url.protocol) || url.username !== '' || url.password !== '')
+    throw new CloudError('invalid', 'must be an http or https address without a password in it', {
+      field: 'url',
+    })
+  const host = url.hostname.replace(/^\[|\]$/g, '')
+  const address = LOCALHOST.test(host) ? '127.0.0.1' : host
+  if (isIP(address) !== 0 && isClosed(address)) throw refused(host)
+  return url
+}
+
 /** `allowed` as of `closedTo`. */
-export function guardedClient(allowed: readonly string[], find: typeof resolve = resolve): GuardedClient {
+export function guardedOpener(allowed: readonly string[], find: typeof resolve = resolve): GuardedOpener {
   const isClosed = closedTo(allowed)
   // What is connected to is what was looked at: a name cannot mean something else a moment later.
   const guardedLookup: LookupFunction = (host, options, callback) => {
@@ -99,7 +125,7 @@ export function guardedClient(allowed: readonly string[], find: typeof resolve =
     })
   }
 
-  const once = (how: GuardedRequest, url: URL, signal: AbortSignal): Promise<IncomingMessage> =>
+  const once = (how: GuardedOpening, url: URL, signal: AbortSignal): Promise<IncomingMessage> =>
     new Promise((done, fail) => {
       const send = url.protocol === 'https:' ? tlsRequest : plainRequest
       const request = send(
@@ -120,42 +146,16 @@ export function guardedClient(allowed: readonly string[], find: typeof resolve =
       request.end(how.body)
     })
 
-  const textOf = async (answer: IncomingMessage, bytesMax: number): Promise<string> => {
-    const chunks: Buffer[] = []
-    let size = 0
-    for await (const chunk of answer as AsyncIterable<Buffer>) {
-      size += chunk.length
-      if (size > bytesMax) throw new CloudError('unavailable', `it answers with more than ${bytesMax} bytes`)
-      chunks.push(chunk)
-    }
-    return Buffer.concat(chunks).toString('utf8')
-  }
-
-  const parse = (text: string, base?: URL): URL => {
-    const url = URL.parse(text, base?.href)
-    if (!url || !['http:', 'https:'].includes(url.protocol) || url.username !== '' || url.password !== '')
-      throw new CloudError('invalid', 'must be an http or https address without a password in it', {
-        field: 'url',
-      })
-    const host = url.hostname.replace(/^\[|\]$/g, '')
-    if (isIP(host) !== 0 && isClosed(host)) throw refused(host)
-    return url
-  }
-
   return async (how, signal) => {
-    const late = AbortSignal.timeout(how.timeoutMs)
-    const limited = signal ? AbortSignal.any([signal, late]) : late
-    let url = parse(how.url)
+    let url = guardedUrl(how.url, isClosed)
     let asked = how
     try {
       for (let hop = 0; hop <= REDIRECTS_MAX; hop++) {
-        const answer = await once(asked, url, limited)
-        const status = answer.statusCode ?? 0
+        const answer = await once(asked, url, signal)
         const { location } = answer.headers
-        if (!HOPS.has(status) || location === undefined)
-          return { status, body: await textOf(answer, how.bytesMax) }
+        if (!HOPS.has(answer.statusCode ?? 0) || location === undefined) return answer
         answer.destroy()
-        const next = parse(location, url)
+        const next = guardedUrl(location, isClosed, url)
         const { headers: _headers, body: _body, ...bare } = asked
         // No redirect is worth more than the headers' secrecy: they go to the first host alone.
         if (next.origin !== url.origin) asked = { ...bare, method: 'GET' }
@@ -163,10 +163,37 @@ export function guardedClient(allowed: readonly string[], find: typeof resolve =
       }
     } catch (error) {
       if (error instanceof CloudError) throw error
-      signal?.throwIfAborted()
-      const why = late.aborted ? `it did not answer within ${how.timeoutMs} ms` : 'it cannot be reached'
-      throw new CloudError('unavailable', why, {}, error)
+      signal.throwIfAborted()
+      throw new CloudError('unavailable', 'it cannot be reached', {}, error)
     }
     throw new CloudError('unavailable', `it redirects more than ${REDIRECTS_MAX} times`)
+  }
+}
+
+async function textOf(answer: IncomingMessage, bytesMax: number): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > bytesMax) throw new CloudError('unavailable', `it answers with more than ${bytesMax} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/** `allowed` as of `closedTo`. */
+export function guardedClient(allowed: readonly string[], find: typeof resolve = resolve): GuardedClient {
+  const open = guardedOpener(allowed, find)
+  return async ({ timeoutMs, bytesMax, ...how }, signal) => {
+    const late = AbortSignal.timeout(timeoutMs)
+    try {
+      const answer = await open(how, signal ? AbortSignal.any([signal, late]) : late)
+      return { status: answer.statusCode ?? 0, body: await textOf(answer, bytesMax) }
+    } catch (error) {
+      if (error instanceof CloudError) throw error
+      signal?.throwIfAborted()
+      const why = late.aborted ? `it did not answer within ${timeoutMs} ms` : 'it cannot be reached'
+      throw new CloudError('unavailable', why, {}, error)
+    }
   }
 }
