@@ -17,7 +17,12 @@ export async function writeAtomically(path: string, text: string | Uint8Array, m
     await file.close()
   }
   await rename(next, path)
-  const folder = await open(dirname(path), 'r')
+  await syncFolder(dirname(path))
+}
+
+/** Makes durable which files a folder has, and under what names. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r')
   try {
     await folder.sync()
   } finally {

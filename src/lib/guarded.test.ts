@@ -146,10 +146,7 @@ test('an answer is handed over with its head, and read as it comes', async () =>
     response.write('first')
   })
   const stop = new AbortController()
-  const answer = await guardedOpener(['127.0.0.0/8'])(
-    { url: `http://127.0.0.1:${it.port}/` },
-    stop.signal,
-  )
+  const answer = await guardedOpener(['127.0.0.0/8'])({ url: `http://127.0.0.1:${it.port}/` }, stop.signal)
   assert.equal(answer.headers['content-type'], 'application/octet-stream')
   const chunks = answer[Symbol.asyncIterator]() as AsyncIterator<Buffer>
   assert.equal(String((await chunks.next()).value), 'first')

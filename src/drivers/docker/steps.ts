@@ -1,6 +1,7 @@
 import { chmod, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CloudError } from '#lib/errors.ts'
+import { slots } from '#lib/slots.ts'
 import type { Links } from './attach.ts'
 import type { InsideFile } from '#cloud/compute/compute.driver.ts'
 import { LABEL, containerName, createOptions, limitsOf, resolvConf } from './container.ts'
@@ -204,22 +205,5 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
           return
       }
     },
-  }
-}
-
-/** Runs at most `max` pieces of work at once; the others wait their turn. */
-export function slots(max: number): <T>(work: () => Promise<T>) => Promise<T> {
-  const waiting: (() => void)[] = []
-  let used = 0
-  return async (work) => {
-    if (used >= max) await new Promise<void>((go) => waiting.push(go))
-    else used++
-    try {
-      return await work()
-    } finally {
-      const next = waiting.shift()
-      if (next) next()
-      else used--
-    }
   }
 }

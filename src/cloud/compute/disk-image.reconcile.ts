@@ -1,0 +1,75 @@
+import { again, gone, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
+import type { DiskImage } from './disk-image.kind.ts'
+import { type DiskImagesDriver, formatOf, type SeenDiskImage } from './disk-images.driver.ts'
+import { paced, PROGRESS_EVERY_MS, progressWords } from './progress.ts'
+
+/** Fetches that may fail in a row before it is given up. */
+const FETCH_TRIES_MAX = 4
+/** Before the second try; each further one waits twice as long. */
+const RETRY_MS = 5000
+
+type Status = DiskImage['status']
+type Planned = { readonly outcome: Outcome<Status>; readonly fetch?: true }
+
+const LOST = 'its file is gone from this machine'
+
+/** What a look at an image's content says of it, and whether a fetch is due. Pure. */
+export function planDiskImage(
+  { spec, status: had }: DiskImage,
+  seen: SeenDiskImage | undefined,
+  now: number,
+): Planned {
+  const failures = had.failures ?? 0
+  const begin = (): Planned => ({
+    outcome: again(PROGRESS_EVERY_MS, 'it is to be fetched', {
+      state: 'loading',
+      ...(failures ? { failures } : {}),
+    }),
+    fetch: true,
+  })
+  switch (seen?.state) {
+    case 'present':
+      return { outcome: settled({ state: 'active', ...seen.content }) }
+    case 'arriving': {
+      const how = spec.source === undefined ? 'it is being uploaded' : 'it is being fetched'
+      const message = seen.progress ? progressWords(how, seen.progress) : 'it waits for others to be fetched'
+      const status: Status = {
+        state: 'loading',
+        message,
+        ...(seen.progress ? { progress: paced(had.progress, seen.progress, now) } : {}),
+        ...(failures ? { failures } : {}),
+      }
+      return { outcome: again(PROGRESS_EVERY_MS, message, status) }
+    }
+    case 'failed': {
+      const { message, final } = seen
+      if (had.retryAt !== undefined)
+        return now >= had.retryAt ? begin() : { outcome: again(had.retryAt - now, message, had) }
+      if (final || failures + 1 >= FETCH_TRIES_MAX) return { outcome: settled({ state: 'error', message }) }
+      const waitMs = RETRY_MS * 2 ** failures
+      const status: Status = { state: 'loading', message, failures: failures + 1, retryAt: now + waitMs }
+      return { outcome: again(waitMs, message, status) }
+    }
+    case undefined:
+      // What could not be fetched is not tried again by itself, nor after a restart.
+      if (had.state === 'error') return { outcome: settled(had) }
+      if (spec.source !== undefined) return begin()
+      if (had.state === 'active') return { outcome: settled({ state: 'error', message: LOST }) }
+      return { outcome: settled({ state: 'pending' }) }
+  }
+}
+
+/** Has an image's content be there, as far as that is not for its owner to bring. */
+export const reconcileDiskImage =
+  (images: DiskImagesDriver): Reconcile<DiskImage> =>
+  async (it, { draft, signal }) => {
+    if (it.deletedAt !== undefined) {
+      await images.remove(it.id, signal)
+      return gone
+    }
+    const planned = planDiskImage(it, await images.observe(it.id, signal), draft.now)
+    const url = planned.fetch && draft.open(it, 'url')
+    if (url !== undefined)
+      await images.fetch({ id: it.id, url, format: formatOf(new URL(url).pathname) }, signal)
+    return planned.outcome
+  }

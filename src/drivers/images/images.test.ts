@@ -1,0 +1,240 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { diskImagesConformance, seenAs } from '#cloud/compute/disk-images.conformance.ts'
+import { guardedOpener } from '#lib/guarded.ts'
+import { createIds } from '#lib/ids.ts'
+import { systemClock } from '#lib/clock.ts'
+import { silentLog } from '#lib/log.ts'
+import { simulatedImages } from '#drivers/simulated/images.ts'
+import { formatFault, HEAD_BYTES } from './format.ts'
+import { openDiskImages } from './images.ts'
+import { write } from './writer.ts'
+
+const never = new AbortController().signal
+const ids = createIds(systemClock)
+const MIB = 1_048_576
+
+/** The header of a qcow2 image of nothing. */
+function qcow2({ version = 3, backing = 0n, features = 0n } = {}): Buffer {
+  const head = Buffer.alloc(104)
+  head.write('QFI\xFB', 'latin1')
+  head.writeUInt32BE(version, 4)
+  head.writeBigUInt64BE(backing, 8)
+  head.writeBigUInt64BE(features, 72)
+  return head
+}
+function iso(): Buffer {
+  const disc = Buffer.alloc(40_960)
+  disc.write('CD001', 32_769)
+  return disc
+}
+
+/** A folder, the driver on it and a server to fetch from. */
+async function scene(listener: RequestListener = (_, response) => response.end('content')) {
+  const folder = await mkdtemp(join(tmpdir(), 'arcus-images-'))
+  const server = createServer(listener).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const open = async () =>
+    await openDiskImages({ folder, open: guardedOpener(['127.0.0.0/8']), log: silentLog })
+  const driver = await open()
+  return {
+    folder,
+    driver,
+    again: open,
+    urlOf: (path = '/') => `http://127.0.0.1:${port}${path}`,
+    async [Symbol.asyncDispose]() {
+      await driver.close()
+      server.closeAllConnections()
+      server.close()
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+diskImagesConformance('files', scene)
+diskImagesConformance('simulated', async () => {
+  const driver = simulatedImages(systemClock)
+  return await Promise.resolve({
+    driver,
+    urlOf: () => 'http://images.test/a.raw',
+    [Symbol.asyncDispose]: async () => await Promise.resolve(),
+  })
+})
+
+test('a file is of its format or said not to be', () => {
+  const fine = [
+    ['qcow2', qcow2()],
+    ['qcow2', qcow2({ version: 2 })],
+    ['img', qcow2()],
+    ['img', Buffer.from('anything')],
+    ['raw', Buffer.from('anything')],
+    ['iso', iso()],
+  ] as const
+  for (const [format, bytes] of fine) assert.equal(formatFault(format, bytes), undefined, format)
+  const wrong = [
+    ['qcow2', Buffer.from('anything'), /no qcow2/],
+    ['qcow2', qcow2().subarray(0, 50), /ends within/],
+    ['qcow2', qcow2({ version: 1 }), /version 1/],
+    ['qcow2', qcow2({ backing: 104n }), /stands on another file/],
+    ['img', qcow2({ backing: 104n }), /stands on another file/],
+    ['qcow2', qcow2({ features: 4n }), /data is in another file/],
+    ['raw', qcow2(), /not a raw one/],
+    ['iso', Buffer.from('anything'), /no ISO/],
+    ['img', Buffer.alloc(0), /empty/],
+  ] as const
+  for (const [format, bytes, says] of wrong) assert.match(formatFault(format, bytes) ?? '', says)
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ maxLength: 200 }),
+      fc.constantFrom('qcow2', 'img', 'raw', 'iso'),
+      (bytes, format) => {
+        formatFault(format, Buffer.concat([qcow2().subarray(0, 8), bytes]))
+      },
+    ),
+  )
+})
+
+test('what is written is what came, however it was cut, and zeros take no room', async () => {
+  await using it = await scene()
+  const bytes = Buffer.concat([
+    Buffer.from('head'),
+    Buffer.alloc(4 * MIB),
+    Buffer.from('tail'),
+    Buffer.alloc(MIB),
+  ])
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.integer({ min: 1, max: MIB }), { maxLength: 8 }), async (cuts) => {
+      const chunks: Buffer[] = []
+      let at = 0
+      for (const cut of [...cuts, bytes.length]) {
+        if (at < bytes.length) chunks.push(bytes.subarray(at, at + cut))
+        at += cut
+      }
+      const [part, whole] = [join(it.folder, 'a.part'), join(it.folder, 'a')]
+      const how = { format: 'raw', onProgress() {} } as const
+      const content = await write(Readable.from(chunks), part, () => whole, how, never)
+      assert.equal(content.sha256, createHash('sha256').update(bytes).digest('hex'))
+      const { size, blocks, mode } = await stat(whole)
+      assert.equal(size, bytes.length)
+      assert.ok(blocks * 512 < MIB, `${blocks} blocks`)
+      assert.equal(mode & 0o777, 0o600)
+      await rm(whole)
+    }),
+    { numRuns: 20 },
+  )
+})
+
+test('more than may be, and what stays silent, is given up and leaves nothing', async () => {
+  await using it = await scene()
+  const [part, whole] = [join(it.folder, 'a.part'), join(it.folder, 'a')]
+  const take = async (source: Readable, how: object): Promise<unknown> =>
+    await write(source, part, () => whole, { format: 'raw', onProgress() {}, ...how }, never)
+  const large = { code: 'invalid', details: { field: 'file', rule: 'too_large' } }
+  const ten = (): Readable => Readable.from([Buffer.from('0123456789')])
+  await assert.rejects(take(ten(), { bytesMax: 9 }), large)
+  await assert.rejects(take(ten(), { bytesMax: 9, totalBytes: 10 }), large)
+  await assert.rejects(take(ten(), { totalBytes: Number.MAX_SAFE_INTEGER, bytesMax: Infinity }), {
+    code: 'exhausted',
+  })
+  const silent = new Readable({ read() {} })
+  await assert.rejects(take(silent, { silenceMs: 20 }), /nothing of it came/)
+  assert.ok(silent.destroyed)
+  assert.deepEqual(await readdir(it.folder), [])
+})
+
+test('what a crash cut off is gone at the next start, what was whole is there', async () => {
+  await using it = await scene()
+  const [id, cut] = [ids.next(), ids.next()]
+  const content = await it.driver.receive(id, { format: 'raw' }, Readable.from([Buffer.from('a')]), never)
+  await writeFile(join(it.folder, `${cut}.part`), 'half')
+  assert.deepEqual((await it.driver.list(never)).toSorted(), [id, cut].toSorted(), 'the audit sees both')
+  const next = await it.again()
+  assert.deepEqual(await next.observe(id, never), { state: 'present', content })
+  assert.deepEqual(await next.list(never), [id])
+  await writeFile(join(it.folder, `${cut}.part`), 'half')
+  await next.remove(cut, never)
+  assert.deepEqual(await next.list(never), [id])
+})
+
+test('an upload shows how far it is, meets no other, and ends when it is removed', async () => {
+  await using it = await scene()
+  const id = ids.next()
+  const source = new Readable({ read() {} })
+  const file = { format: 'raw', totalBytes: 2 * HEAD_BYTES } as const
+  const done = it.driver.receive(id, file, source, never)
+  const broken = assert.rejects(done, { code: 'gone' })
+  source.push(Buffer.alloc(HEAD_BYTES, 'a'))
+  const progress = { doneBytes: HEAD_BYTES, totalBytes: 2 * HEAD_BYTES }
+  while (
+    JSON.stringify(await it.driver.observe(id, never)) !== JSON.stringify({ state: 'arriving', progress })
+  )
+    await new Promise((wake) => setTimeout(wake, 5))
+  await assert.rejects(it.driver.receive(id, file, Readable.from([]), never), { code: 'conflict' })
+  await it.driver.remove(id, never)
+  await broken
+  assert.deepEqual(await readdir(it.folder), [])
+})
+
+test('one that waits for its turn is removed at once', async () => {
+  let asked = 0
+  await using it = await scene(() => void asked++)
+  const all = Array.from({ length: 5 }, () => ids.next())
+  for (const id of all) await it.driver.fetch({ id, url: it.urlOf(), format: 'raw' }, never)
+  const last = all.at(-1) ?? ''
+  assert.deepEqual(await it.driver.observe(last, never), { state: 'arriving' })
+  await it.driver.remove(last, never)
+  assert.equal(await it.driver.observe(last, never), undefined)
+  await it.driver.close()
+  assert.ok(asked <= 4, `${asked} were asked`)
+})
+
+test('a fetch follows redirects and says why it failed and whether for good', async () => {
+  const answers: Record<string, RequestListener> = {
+    '/moved.iso': (_, response) => response.writeHead(302, { location: '/there' }).end(),
+    '/there': (_, response) =>
+      response.writeHead(200, { 'content-type': 'application/x-iso9660-image' }).end(iso()),
+    '/page': (_, response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<html>'),
+    '/busy': (_, response) => response.writeHead(503).end(),
+    '/none': (_, response) => response.writeHead(404).end(),
+    '/packed': (_, response) => response.writeHead(200, { 'content-encoding': 'gzip' }).end('a'),
+    '/large': (_, response) => response.writeHead(200, { 'content-length': 20 * 1024 * MIB }).end('a'),
+    '/breaks': (_, response) => {
+      response.writeHead(200, { 'content-length': 10 }).write('a')
+      setTimeout(() => response.destroy(), 10)
+    },
+    '/inside': (_, response) => response.writeHead(302, { location: 'http://10.0.0.1/' }).end(),
+  }
+  await using it = await scene((request, response) => answers[request.url ?? '']?.(request, response))
+  const fetch = async (path: string, format: 'iso' | 'raw' = 'raw'): Promise<string> => {
+    const id = ids.next()
+    await it.driver.fetch({ id, url: it.urlOf(path), format }, never)
+    return id
+  }
+  const { content } = await seenAs(it.driver, await fetch('/moved.iso', 'iso'), 'present')
+  assert.deepEqual([content.format, content.sizeBytes], ['iso', 40_960])
+  const failing = [
+    ['/page', /text\/html/, true],
+    ['/busy', /503/, false],
+    ['/none', /404/, true],
+    ['/packed', /packed/, true],
+    ['/large', /more than 10737418240 bytes/, true],
+    ['/breaks', /connection broke/, false],
+    ['/inside', /may not be asked/, true],
+  ] as const
+  for (const [path, says, final] of failing) {
+    const seen = await seenAs(it.driver, await fetch(path), 'failed')
+    assert.match(seen.message, says, path)
+    assert.equal(seen.final, final, path)
+  }
+  assert.equal((await it.driver.list(never)).length, 1, 'nothing is left of what failed')
+})
