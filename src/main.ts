@@ -7,6 +7,7 @@ import { openAuthority } from '#lib/authority.ts'
 import { systemClock } from '#lib/clock.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import { writeAtomically } from '#lib/files.ts'
+import { guardedOpener } from '#lib/guarded.ts'
 import { createIds } from '#lib/ids.ts'
 import { jsonLog, type Log } from '#lib/log.ts'
 import { openBulk } from '#engine/bulk.ts'
@@ -27,6 +28,7 @@ import { simulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedEdge } from '#drivers/simulated/edge.ts'
 import { simulatedFront } from '#drivers/simulated/front.ts'
 import { simulatedNetwork } from '#drivers/simulated/network.ts'
+import { openDiskImages } from '#drivers/images/images.ts'
 import { openSockets, type SocketsOptions } from '#drivers/inside/sockets.ts'
 import { DIALECTS } from '#apis/dialects.ts'
 import { metadataOf } from '#apis/cycle/metadata.ts'
@@ -77,9 +79,15 @@ async function main(): Promise<void> {
     clock,
     log,
   })
+  const images = await openDiskImages({
+    folder: join(config.data, 'images'),
+    open: guardedOpener(config.settings.allowedNetworks),
+    log: log.with({ part: 'images' }),
+  })
   const api = cloudflareApi(config.cloudflareApi)
   const drivers = {
     ...host,
+    images,
     sockets,
     issuers: { internal: internalIssuer(authority), acme: acmeDriver() },
     records: cloudflareRecords(api, clock, textsAt),
@@ -119,11 +127,12 @@ async function main(): Promise<void> {
   await running
   await http.close()
   await sockets.close()
+  await images.close()
   await close()
 }
 
 type Opened = Closing & {
-  readonly drivers: Omit<Drivers, 'issuers' | 'records' | 'names' | 'cloudflare' | 'sockets'>
+  readonly drivers: Omit<Drivers, 'issuers' | 'records' | 'names' | 'cloudflare' | 'sockets' | 'images'>
   /** Where the folders of the replicas' own sockets are, and who makes one. */
   readonly instances: Pick<SocketsOptions, 'folder' | 'make'>
 }

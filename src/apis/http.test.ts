@@ -6,16 +6,17 @@ import { request as httpsRequest } from 'node:https'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import Type from 'typebox'
 import { testCloud } from '#cloud/cloud.testing.ts'
 import { systemClock } from '#lib/clock.ts'
 import { CloudError, isCloudError } from '#lib/errors.ts'
 import { createIds } from '#lib/ids.ts'
-import { jsonLog, type LogFields } from '#lib/log.ts'
+import { jsonLog, type LogFields, silentLog } from '#lib/log.ts'
 import { answerErrors } from './errors.ts'
 import { clientAddress, createHttp, type Dialect, type HttpOptions } from './http.ts'
-import { addressSet, type HttpLimits } from './listener.ts'
+import { addressSet, HTTP_LIMITS, type HttpLimits, openListener, takesItsTime } from './listener.ts'
 import { ensureCertificate } from './tls.ts'
 
 /** A dialect with one of everything that the server treats specially. */
@@ -354,6 +355,36 @@ test('what is too slow, too large or no HTTP is cut off', async () => {
     await say(port, 'GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n'),
     /^HTTP\/1\.1 200 [^]*"status":"ok"/,
   )
+})
+
+test('what takes its time may, until it gives that back', async () => {
+  const limits = { ...HTTP_LIMITS, requestMs: 100 }
+  const listener = await openListener({
+    host: '127.0.0.1',
+    port: 0,
+    limits,
+    clock: systemClock,
+    log: silentLog,
+    plainFrom: () => true,
+    onUpgrade: (_, socket) => socket.destroy(),
+    onRequest(request, response) {
+      const giveBack = takesItsTime(request)
+      setTimeout(() => {
+        if (request.url === '/back') giveBack()
+        else void request.resume().once('end', () => response.end('all of it'))
+      }, 2 * limits.requestMs)
+    },
+  })
+  const { port } = listener
+  const slow = async (path: string): Promise<string> => {
+    const socket = connect(port, '127.0.0.1')
+    socket.write(`POST ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\na`)
+    setTimeout(() => path === '/' && socket.write('b'), 3 * limits.requestMs)
+    return await text(socket)
+  }
+  assert.match(await slow('/'), /200 OK[^]*all of it/)
+  assert.match(await slow('/back'), /^HTTP\/1\.1 408 /)
+  await listener.close()
 })
 
 test('closing lets requests end, and takes no longer', async () => {

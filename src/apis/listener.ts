@@ -7,6 +7,7 @@ import {
 } from 'node:http'
 import { createServer as createSecureServer, type Server as SecureServer } from 'node:https'
 import { BlockList, createServer as createFront, isIP, isIPv6, type AddressInfo, type Socket } from 'node:net'
+import type { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
@@ -23,10 +24,10 @@ export const HTTP_LIMITS = {
   firstByteMs: 10_000,
   /** From the first byte to the end of the headers. */
   headersMs: 15_000,
-  /** From the first byte to the end of the body. */
+  /** From the end of the headers to the end of the body, but for what takes its time (`takesItsTime`). */
   requestMs: 60_000,
   keepAliveMs: 65_000,
-  /** How often the two limits above are looked at. */
+  /** How often the limit of the headers is looked at. */
   checkMs: 5_000,
   /** How long requests that are being answered may go on when the server closes. */
   drainMs: 10_000,
@@ -121,6 +122,38 @@ export function endWith(socket: Duplex, status: string, type: string, body: stri
   )
 }
 
+const deadlines = new WeakMap<IncomingMessage, { start(): void; stop(): void }>()
+
+/** Gives up a request whose body does not arrive in time. */
+function watchBody(server: EventEmitter, request: IncomingMessage, requestMs: number): void {
+  const { 'content-length': length, 'transfer-encoding': coding } = request.headers
+  if (length === undefined && coding === undefined) return
+  let late: NodeJS.Timeout | undefined
+  const stop = (): void => clearTimeout(late)
+  const start = (): void => {
+    stop()
+    late = setTimeout(() => {
+      const error = Object.assign(new Error('too late'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
+      if (!request.complete) server.emit('clientError', error, request.socket)
+    }, requestMs)
+  }
+  start()
+  deadlines.set(request, { start, stop })
+  request.once('end', stop).once('close', stop)
+}
+
+/**
+ * Lets the body of a request take longer than HTTP_LIMITS.requestMs; whoever reads it has to limit it. The call of what is
+ * returned gives the rest of the body that time from then on.
+ */
+export function takesItsTime(request: IncomingMessage): () => void {
+  const deadline = deadlines.get(request)
+  deadline?.stop()
+  return () => {
+    if (!request.complete && !request.destroyed) deadline?.start()
+  }
+}
+
 type Handlers = Pick<ListenerOptions, 'onRequest' | 'onUpgrade' | 'limits'>
 
 /** A server that is handed its connections instead of accepting them itself. */
@@ -129,6 +162,7 @@ function prepare<S extends Server | SecureServer>(server: S, options: Handlers, 
   server.on('upgrade', options.onUpgrade)
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     if (closing()) response.setHeader('connection', 'close')
+    watchBody(server, request, options.limits.requestMs)
     options.onRequest(request, response as ServerResponse<IncomingMessage> & { req: IncomingMessage })
   })
   // Node starts to watch header and request time-outs when a server says that it listens; this one never does.
@@ -156,7 +190,8 @@ export async function drain(
 const timesOf = (limits: HttpLimits) => ({
   maxHeaderSize: limits.headerBytesMax,
   headersTimeout: limits.headersMs,
-  requestTimeout: limits.requestMs,
+  // Node knows no request that may take longer than others.
+  requestTimeout: 0,
   keepAliveTimeout: limits.keepAliveMs,
   connectionsCheckingInterval: limits.checkMs,
 })

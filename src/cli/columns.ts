@@ -1,5 +1,5 @@
 import type { Resource } from './client.ts'
-import { age } from './table.ts'
+import { age, bytes } from './table.ts'
 
 type Names = ReadonlyMap<string, string>
 type Column = { readonly title: string; readonly cell: (it: Resource, names: Names) => string }
@@ -15,6 +15,12 @@ const status =
   (field: string): Column['cell'] =>
   (it) =>
     text(it.status[field])
+const size =
+  (field: string): Column['cell'] =>
+  (it) => {
+    const value = it.status[field]
+    return typeof value === 'number' ? bytes(value) : '-'
+  }
 /** The name of a resource; its id where the name is not known. */
 const nameOf = (id: unknown, names: Names): string => names.get(text(id)) ?? text(id)
 const named =
@@ -106,6 +112,14 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     message,
   ],
   snapshot: [state, column('VOLUME', spec('volumeName')), column('GIB', spec('sizeGib')), message],
+  image: [
+    state,
+    column('OS', (it) => `${text(it.spec['os'])} ${text(it.spec['version'])}`),
+    column('PUBLIC', yesNo('public')),
+    column('FORMAT', status('format')),
+    column('SIZE', size('sizeBytes')),
+    message,
+  ],
   'ssh-key': [column('FINGERPRINT', spec('fingerprint'))],
   domain: [state],
   tunnel: [

@@ -12,6 +12,7 @@ import { createKeyring } from '#engine/secrets.ts'
 import { openSqliteStore } from '#engine/store.sqlite.ts'
 import { internalIssuer } from '#drivers/issuer/internal.ts'
 import type { SimulatedWorld } from '#drivers/simulated/authority.ts'
+import type { SimulatedImages } from '#drivers/simulated/images.ts'
 import type { SimulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedDrivers } from '#drivers/simulated/drivers.ts'
 import type { simulatedEdge } from '#drivers/simulated/edge.ts'
@@ -29,6 +30,7 @@ export type TestCloud = AsyncDisposable & {
   readonly engine: Engine
   readonly clock: SimulatedClock
   readonly compute: SimulatedCompute
+  readonly images: SimulatedImages
   readonly network: ReturnType<typeof simulatedNetwork>
   readonly edge: ReturnType<typeof simulatedEdge>
   readonly front: ReturnType<typeof simulatedFront>
@@ -96,7 +98,7 @@ export async function testCloud(
     ...(how.fault ? { fault: how.fault } : {}),
     ...(how.promises ? { promises: how.promises } : {}),
   })
-  const { compute, network, edge, front, sockets, world } = drivers
+  const { compute, images, network, edge, front, sockets, world } = drivers
   const cloud = createCloud({
     engine,
     bulk,
@@ -121,6 +123,7 @@ export async function testCloud(
     engine,
     clock,
     compute,
+    images,
     network,
     edge,
     front,

@@ -30,6 +30,9 @@ import {
 import type { ExecSession, LogEntry, Sample } from './compute/compute.driver.ts'
 import { createReplica, freeIndex } from './compute/compute.verbs.ts'
 import { createLastWords } from './compute/last-words.ts'
+import { diskImage } from './compute/disk-image.kind.ts'
+import { reconcileDiskImage } from './compute/disk-image.reconcile.ts'
+import { createDiskImages, type DiskImages } from './compute/disk-images.ts'
 import { createContainers, registryFor } from './compute/containers.ts'
 import { sshKey } from './compute/ssh-key.kind.ts'
 import { snapshot } from './storage/snapshot.kind.ts'
@@ -168,6 +171,7 @@ export const KINDS: readonly AnyKind[] = [
   peering,
   volume,
   snapshot,
+  diskImage,
   sshKey,
   workload,
   replica,
@@ -361,6 +365,7 @@ export type Cloud = {
   missing(caller: Caller, signal: AbortSignal): Promise<readonly string[]>
   /** What workloads may know and do through their own API. */
   readonly inside: Inside
+  readonly images: DiskImages
   /** What a workload's replicas sent, oldest first; kept 15 days. */
   workloadMetrics(
     caller: Caller,
@@ -399,6 +404,7 @@ export const RECONCILED: readonly string[] = [
   provider,
   volume,
   snapshot,
+  diskImage,
   workload,
   replica,
   domain,
@@ -469,6 +475,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
     { kind: peering, reconcile: reconcilePlaced(routers) },
     { kind: volume, reconcile: reconcileVolume(drivers.compute) },
     { kind: snapshot, reconcile: reconcileSnapshot(drivers.compute) },
+    { kind: diskImage, reconcile: reconcileDiskImage(drivers.images) },
     { kind: provider, reconcile: reconcileProvider(drivers.network, settings) },
     {
       kind: workload,
@@ -688,6 +695,15 @@ export function createCloud(options: CloudOptions): RunningCloud {
     stop: async (of, id) =>
       await act(taskerOf(of), 'replica.stop', async (verbs) => await verbs.stopReplica(id)),
   })
+  const images = createDiskImages({
+    engine,
+    images: drivers.images,
+    all: async (of, terms) => await everything(diskImage, of, { terms, deleted: false }),
+    check: async (caller, id) =>
+      await act(caller, 'image.upload', async (verbs) => await verbs.imageToUpload(id), { dryRun: true }),
+    note: async (caller, id) =>
+      await act(caller, 'image.upload', async (verbs) => await verbs.imageUploaded(id)),
+  })
   const kept = async <R>(
     it: Resource,
     className: string,
@@ -906,6 +922,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
       ]
     },
     inside,
+    images,
     workloadMetrics: async (caller, id, query) =>
       await kept(await read(caller, workload, id), METRICS, query, metricOf),
     balancerSnapshots: async (caller, id, query) =>

@@ -5,6 +5,8 @@ import type { Kind } from '#engine/kind.ts'
 import { type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
 import { checkSpec } from '#engine/shape.ts'
 import * as compute from './compute/compute.verbs.ts'
+import * as images from './compute/disk-image.verbs.ts'
+import { diskImage, type DiskImage } from './compute/disk-image.kind.ts'
 import * as instance from './compute/instance.verbs.ts'
 import { registryCredential, type RegistryCredential } from './compute/registry-credential.kind.ts'
 import { publishedPorts } from './compute/published.verbs.ts'
@@ -151,6 +153,11 @@ export type Verbs = WayVerbs & {
   detachVolume(id: string): Promise<void>
   createSnapshot(input: Parameters<typeof storage.createSnapshot>[1]): Promise<Snapshot>
   restoreSnapshot(input: { id: string; name: string }): Promise<Volume>
+  /** See the verbs of the same names in compute. */
+  createDiskImage(input: images.NewDiskImage): Promise<DiskImage>
+  deleteDiskImage(id: string): Promise<DiskImage>
+  imageToUpload(id: string): Promise<DiskImage>
+  imageUploaded(id: string): Promise<DiskImage>
   addRegistryCredential(input: {
     name: string
     server: string
@@ -260,6 +267,10 @@ export function createVerbs(context: VerbContext): Verbs {
     detachVolume: async (id) => await instance.detachVolume(context, id),
     createSnapshot: async (input) => await storage.createSnapshot(context, input),
     restoreSnapshot: async (input) => await storage.restoreSnapshot(context, input),
+    createDiskImage: async (input) => await images.createDiskImage(context, input),
+    deleteDiskImage: async (id) => await images.deleteDiskImage(context, id),
+    imageToUpload: async (id) => await images.imageToUpload(context, id),
+    imageUploaded: async (id) => await images.imageUploaded(context, id),
     addRegistryCredential: async (input) => await compute.addRegistryCredential(context, input),
     createTunnel: async (input) => await edge.createTunnel(context, input),
     deleteTunnel: async (id) => await edge.deleteTunnel(context, id),
@@ -277,6 +288,7 @@ export function createVerbs(context: VerbContext): Verbs {
       if (kind.name === vpc.name) return await verbs.deleteVpc(id)
       if (kind.name === workload.name) return await verbs.deleteWorkload(id)
       if (kind.name === volume.name) return await verbs.deleteVolume(id)
+      if (kind.name === diskImage.name) return await verbs.deleteDiskImage(id)
       if (kind.name === role.name) return await verbs.iam.deleteRole(id)
       if (kind.name === serviceAccount.name) return await verbs.iam.deleteServiceAccount(id)
       const it = await get(kind, id)
@@ -472,6 +484,13 @@ async function createGeneric(
         ...(description === undefined ? {} : { description }),
       })
     }
+    case diskImage.name: {
+      known(spec, ['os', 'version', 'description', 'public', 'url'], ['source', 'uploads', 'creator'])
+      return await verbs.createDiskImage({
+        ...common,
+        ...(checked(kind, { public: false, ...spec }) as DiskImage['spec']),
+      })
+    }
     case registryCredential.name:
       known(spec, ['server', 'username', 'password'])
       return await verbs.addRegistryCredential({
@@ -622,6 +641,7 @@ async function patchGeneric(
     await account.needGrantable(context, (checked(kind, merged) as Membership['spec']).role)
   if (kind.name === serviceAccount.name)
     return await patchServiceAccount(context, it as ServiceAccount, checked(kind, merged), labels)
+  if (kind.name === diskImage.name) images.needDiskImageOwner(caller, it as DiskImage, 'image:update')
   const way = await changeWay(context, kind, it, merged)
   if (way) return draft.edit(kind, way, { labels })
   const spec = await insideChange(context, kind, it, merged)

@@ -1,8 +1,9 @@
-import type { FastifyReply, FastifyRequest, FastifySchema, HTTPMethods } from 'fastify'
+import type { FastifyReply, FastifyRequest, FastifySchema, FastifySchemaCompiler, HTTPMethods } from 'fastify'
 import Type, { type Static, type TObject, type TProperties, type TSchema } from 'typebox'
 import type { Caller } from '#cloud/access.ts'
 import type { Cloud } from '#cloud/cloud.ts'
 import type { Clock } from '#lib/clock.ts'
+import { validatorCompiler } from '#apis/validation.ts'
 import type { Doors, Tenancy } from './doors.ts'
 import { Meta, REFUSALS, type Refusals } from './errors.ts'
 import { isPaged, NestedPage, pageOf, PAGING } from './page.ts'
@@ -47,6 +48,8 @@ export type Operation<P extends TProperties, Q extends TProperties, B extends TS
   readonly body?: B
   /** The body comes as a form. */
   readonly form?: boolean
+  /** The body comes as a form with a file in it, which is not held: `run` reads it from the request. */
+  readonly file?: boolean
   /** Schema of `data`; absent: an envelope without data, or with status 204 nothing. */
   readonly answer?: A
   /** 200 unless told. */
@@ -94,6 +97,7 @@ function schemaOf(it: Operation<TProperties, TProperties, TSchema, TSchema>): Fa
     ...(Object.keys(query).length ? { querystring: Type.Object(query) } : {}),
     ...(it.body ? { body: it.body } : {}),
     ...(it.form ? { consumes: ['application/x-www-form-urlencoded', 'multipart/form-data'] } : {}),
+    ...(it.file ? { consumes: ['multipart/form-data'] } : {}),
     response: {
       [it.status ?? 200]: answerOf(it),
       ...Object.fromEntries(statuses.map((status) => [status, REFUSALS[status]])),
@@ -106,6 +110,10 @@ const unsetting = (schema: TSchema) => async (request: FastifyRequest) => {
   request.body = withoutUnset(schema, request.body ?? {})
   await Promise.resolve()
 }
+
+/** For a body that is not read yet. */
+const exceptBody: FastifySchemaCompiler<TSchema> = (route) =>
+  route.httpPart === 'body' ? () => true : validatorCompiler(route)
 
 /** Serves one operation. */
 export function operation<
@@ -146,7 +154,8 @@ export function operation<
         ...(it.guesses ? { guesses: true } : {}),
         ...(it.refusals ? { refusals: it.refusals } : {}),
       },
-      ...(it.body === undefined ? {} : { preValidation: unsetting(it.body) }),
+      ...(it.file ? { validatorCompiler: exceptBody } : {}),
+      ...(it.body === undefined || it.file ? {} : { preValidation: unsetting(it.body) }),
       handler,
     })
 }

@@ -9,6 +9,7 @@ import { doors as doorsOf } from './doors.ts'
 import { shapeOf } from './errors.ts'
 import { billingRoutes } from './billing.ts'
 import { commonHeaders } from './headers.ts'
+import { imageRoutes } from './images.ts'
 import { instanceTypeRoutes } from './instance-types.ts'
 import { instanceRoutes } from './instances.ts'
 import { elasticIpRoutes } from './elastic-ips.ts'
@@ -46,6 +47,7 @@ export const FAMILIES: readonly string[] = [
   'Logs',
   'Instances',
   'Instance types',
+  'Images',
   'SSH keys',
   'Volumes',
   'Snapshots',
@@ -93,6 +95,7 @@ const ROUTES: readonly ((frame: Frame) => void)[] = [
   instanceTypeRoutes,
   sshKeyRoutes,
   instanceRoutes,
+  imageRoutes,
   volumeRoutes,
   snapshotRoutes,
   vpcRoutes,

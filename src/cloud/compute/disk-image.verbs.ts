@@ -29,7 +29,7 @@ export type NewDiskImage = {
   readonly url?: string
 }
 
-const MISSING = 'Image not found'
+export const MISSING_IMAGE = 'Image not found'
 
 /** Whether a caller sees an image: its tenant's own, and what is public. */
 export const seesDiskImage = (caller: Caller, it: DiskImage): boolean =>
@@ -75,7 +75,7 @@ export function needDiskImageOwner(caller: Caller, it: DiskImage, action: string
 async function owned({ draft, caller }: VerbContext, id: string, action: string): Promise<DiskImage> {
   authoriseFirst(caller, 'write', action)
   const it = await draft.get(diskImage, ALL, id)
-  if (!it || !seesDiskImage(caller, it)) throw new CloudError('not_found', MISSING)
+  if (!it || !seesDiskImage(caller, it)) throw new CloudError('not_found', MISSING_IMAGE)
   if (![ALL, it.tenant].includes(tenantFor(caller, diskImage)))
     throw new CloudError('forbidden', 'The image is another tenant’s')
   authorise(caller, 'write', action, it)

@@ -37,13 +37,13 @@ export function diskImagesConformance(
     const [id, other] = [ids.next(), ids.next()]
     const bytes = randomBytes(200_000)
     assert.equal(await driver.observe(id, never), undefined)
-    const content = await driver.receive(id, { format: 'raw' }, Readable.from([bytes]), never)
+    const content = await driver.receive(id, { format: 'raw' }, Readable.from([bytes]))
     const sha256 = createHash('sha256').update(bytes).digest('hex')
     assert.deepEqual(content, { format: 'raw', sizeBytes: bytes.length, sha256 })
     assert.deepEqual(await driver.observe(id, never), { state: 'present', content })
     assert.equal(await driver.observe(other, never), undefined)
     assert.deepEqual(await driver.list(never), [id])
-    await assert.rejects(driver.receive(id, { format: 'raw' }, Readable.from([bytes]), never), {
+    await assert.rejects(driver.receive(id, { format: 'raw' }, Readable.from([bytes])), {
       code: 'conflict',
     })
     await driver.remove(id, never)
@@ -61,11 +61,11 @@ export function diskImagesConformance(
       throw new Error('it broke')
     }
     const raw = { format: 'raw' } as const
-    await assert.rejects(driver.receive(id, raw, Readable.from(broken()), never), /it broke/)
-    await assert.rejects(driver.receive(id, raw, Readable.from([]), never), { code: 'invalid' })
+    await assert.rejects(driver.receive(id, raw, Readable.from(broken())), /it broke/)
+    await assert.rejects(driver.receive(id, raw, Readable.from([])), { code: 'invalid' })
     assert.deepEqual(await driver.list(never), [])
     assert.equal(await driver.observe(id, never), undefined)
-    await driver.receive(id, raw, Readable.from([Buffer.from('a')]), never)
+    await driver.receive(id, raw, Readable.from([Buffer.from('a')]))
   })
 
   test(`${name}: what is fetched comes by itself, and asking again changes nothing`, async () => {

@@ -37,7 +37,7 @@ export type DiskImageWish = { readonly id: string; readonly url: string; readonl
  */
 export interface DiskImagesDriver {
   /**
-   * Keeps what a stream brings, and ends once that is durable. Refused `invalid` when it is not what its format says, is
+   * Keeps what a stream brings, and ends once that is durable, or the stream was destroyed. Refused `invalid` when it is not what its format says, is
    * empty, refers to other files of a host, or is more than DISK_IMAGE_BYTES_MAX (rule `too_large`); `conflict` while
    * content is there or on its way; `exhausted`, rule `capacity`, when the disk is full, `rate_limited` when too many
    * arrive. Nothing is left of what was refused.
@@ -46,7 +46,6 @@ export interface DiskImagesDriver {
     id: string,
     file: { readonly format: DiskFormat; readonly totalBytes?: number },
     source: Readable,
-    signal: AbortSignal,
   ): Promise<DiskContent>
   /** Begins to fetch it; fine when it is there or on its way. A failure of before is forgotten. */
   fetch(wish: DiskImageWish, signal: AbortSignal): Promise<void>

@@ -12,6 +12,7 @@ import {
   resizeReplicas,
   startReplica,
 } from './compute.verbs.ts'
+import { refuseDiskImage } from './disk-image.verbs.ts'
 import { INSTANCE_TYPE_DEFAULT, INSTANCE_TYPES, type InstanceType } from './instance-types.ts'
 import { replica, type Replica } from './replica.kind.ts'
 import { parsePublicKey } from './ssh-key.ts'
@@ -84,6 +85,7 @@ export async function launchInstance(
 ): Promise<Workload> {
   const { draft, caller } = context
   authorise(caller, 'write', 'instance:launch', { kind: 'workload', name: input.name })
+  await refuseDiskImage(context, input.image)
   const type = typeNamed(input.type ?? INSTANCE_TYPE_DEFAULT)
   const key =
     input.sshKey === undefined ? undefined : await draft.get(sshKey, ownTenant(caller), input.sshKey)

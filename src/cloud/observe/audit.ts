@@ -3,6 +3,8 @@ import { isCloudError } from '#lib/errors.ts'
 import type { Engine } from '#engine/engine.ts'
 import { ALL, type AnyKind, type Key, PLATFORM, type Resource } from '#engine/resource.ts'
 import type { ComputeDriver } from '#cloud/compute/compute.driver.ts'
+import { diskImage } from '#cloud/compute/disk-image.kind.ts'
+import type { DiskImagesDriver } from '#cloud/compute/disk-images.driver.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import { certificate } from '#cloud/edge/certificate.kind.ts'
@@ -35,6 +37,7 @@ import type { Audited, Finding } from './finding.driver.ts'
 export type Drivers = {
   readonly network: NetworkDriver
   readonly compute: ComputeDriver
+  readonly images: DiskImagesDriver
   readonly edge: EdgeDriver
   readonly front: FrontDriver
   readonly sockets: SocketsDriver
@@ -191,6 +194,7 @@ async function mend(
     else if (it.thing === 'socket' && it.kind === 'replica') await drivers.sockets.remove(it.id, signal)
     else if (it.kind === 'replica') await drivers.compute.remove(it.id, signal)
     else if (it.kind === 'volume') await drivers.compute.removeVolume(it.id, signal)
+    else if (it.kind === 'image') await drivers.images.remove(it.id, signal)
     else if (it.kind === 'zone') await drivers.edge.remove(it.id, signal)
     else if (it.kind === 'front') await drivers.front.remove(it.id, signal)
     else if (it.kind === 'certificate') await drivers.front.removeCertificate(it.id, signal)
@@ -199,18 +203,29 @@ async function mend(
 }
 
 async function observe(drivers: Drivers, signal: AbortSignal): Promise<Reality> {
-  const [routers, containers, volumes, sockets, zones, served, network, compute, edge] = await Promise.all([
-    drivers.network.list(signal),
-    drivers.compute.list(signal),
-    drivers.compute.volumes(signal),
-    drivers.sockets.list(signal),
-    drivers.edge.list(signal),
-    drivers.front.list(signal),
-    findingsOf(drivers.network, signal),
-    findingsOf(drivers.compute, signal),
-    findingsOf(drivers.edge, signal),
-  ])
-  return { routers, containers, volumes, sockets, zones, ...served, findings: { network, compute, edge } }
+  const [routers, containers, volumes, images, sockets, zones, served, network, compute, edge] =
+    await Promise.all([
+      drivers.network.list(signal),
+      drivers.compute.list(signal),
+      drivers.compute.volumes(signal),
+      drivers.images.list(signal),
+      drivers.sockets.list(signal),
+      drivers.edge.list(signal),
+      drivers.front.list(signal),
+      findingsOf(drivers.network, signal),
+      findingsOf(drivers.compute, signal),
+      findingsOf(drivers.edge, signal),
+    ])
+  return {
+    routers,
+    containers,
+    volumes,
+    images,
+    sockets,
+    zones,
+    ...served,
+    findings: { network, compute, edge },
+  }
 }
 
 async function readRecords(engine: Engine): Promise<Records> {
@@ -219,6 +234,7 @@ async function readRecords(engine: Engine): Promise<Records> {
     replicas: await everything(engine, replica),
     workloads: await everything(engine, workload),
     stores: new Map([...(await everything(engine, volume)), ...(await everything(engine, snapshot))]),
+    images: await everything(engine, diskImage),
     tenants: await everything(engine, tenant),
     tunnels: await everything(engine, tunnel),
     routes: await everything(engine, route),

@@ -1,5 +1,6 @@
 import { PLATFORM, type Resource } from '#engine/resource.ts'
 import type { SeenContainer } from '#cloud/compute/compute.driver.ts'
+import type { DiskImage } from '#cloud/compute/disk-image.kind.ts'
 import type { Replica } from '#cloud/compute/replica.kind.ts'
 import type { Certificate } from '#cloud/edge/certificate.kind.ts'
 import type { Route } from '#cloud/edge/route.kind.ts'
@@ -36,6 +37,8 @@ export type Reality = {
   readonly routers: readonly SeenVpc[]
   readonly containers: readonly SeenContainer[]
   readonly volumes: readonly string[]
+  /** Disk images of which a file is there or arrives. */
+  readonly images: readonly string[]
   /** Replicas whose own sockets answer. */
   readonly sockets: readonly string[]
   readonly zones: readonly { readonly vpc: string }[]
@@ -50,6 +53,7 @@ export type Records = {
   readonly workloads: ReadonlyMap<string, Resource>
   /** Volumes and snapshots. */
   readonly stores: ReadonlyMap<string, Resource>
+  readonly images: ReadonlyMap<string, Resource>
   readonly tenants: ReadonlyMap<string, Resource>
   readonly tunnels: ReadonlyMap<string, Resource>
   readonly routes: ReadonlyMap<string, Resource>
@@ -62,6 +66,7 @@ export const NO_REALITY: Reality = {
   routers: [],
   containers: [],
   volumes: [],
+  images: [],
   sockets: [],
   zones: [],
   fronts: [],
@@ -74,6 +79,7 @@ export const NO_RECORDS: Records = {
   replicas: NOTHING,
   workloads: NOTHING,
   stores: NOTHING,
+  images: NOTHING,
   tenants: NOTHING,
   tunnels: NOTHING,
   routes: NOTHING,
@@ -158,6 +164,15 @@ export function compare(real: Reality, records: Records): Leak[] {
   for (const id of real.volumes)
     if (!workloads.has(id) && !stores.has(id))
       leaks.push(orphan('volume', id, 'volume', 'a volume whose record is gone'))
+  for (const id of real.images) {
+    const record = records.images.get(id) as DiskImage | undefined
+    if (!record) leaks.push(orphan('image', id, 'image', 'a file of an image that is gone'))
+    // It came whole just before the cloud was killed.
+    else if (isReal(record) && record.status.state === 'pending')
+      leaks.push(
+        off(record, { what: 'drift', thing: 'image', detail: 'its content is there, and not noted' }),
+      )
+  }
   for (const id of real.sockets)
     if (!replicas.has(id)) leaks.push(orphan('replica', id, 'socket', 'a socket that no replica has'))
   for (const it of real.zones)
@@ -190,6 +205,8 @@ export function compare(real: Reality, records: Records): Leak[] {
   }
   missing('namespace', vpcs, new Set(real.routers.map((it) => it.vpc)))
   missing('volume', stores, new Set(real.volumes))
+  const active = [...records.images].filter(([, it]) => (it as DiskImage).status.state === 'active')
+  missing('image', new Map(active), new Set(real.images))
   missing('zone', vpcs, new Set(real.zones.map((it) => it.vpc)))
   const served = [...records.certificates].filter(([, it]) => isServed(it as Certificate))
   missing('certificate', new Map(served), new Set(real.certificates.map((it) => it.id)))

@@ -17,6 +17,7 @@ export const THINGS = [
   'file',
   'process',
   'volume',
+  'image',
   'zone',
   'front',
   'certificate',

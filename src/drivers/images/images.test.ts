@@ -155,7 +155,7 @@ test('more than may be, and what stays silent, is given up and leaves nothing', 
 test('what a crash cut off is gone at the next start, what was whole is there', async () => {
   await using it = await scene()
   const [id, cut] = [ids.next(), ids.next()]
-  const content = await it.driver.receive(id, { format: 'raw' }, Readable.from([Buffer.from('a')]), never)
+  const content = await it.driver.receive(id, { format: 'raw' }, Readable.from([Buffer.from('a')]))
   await writeFile(join(it.folder, `${cut}.part`), 'half')
   assert.deepEqual((await it.driver.list(never)).toSorted(), [id, cut].toSorted(), 'the audit sees both')
   const next = await it.again()
@@ -171,7 +171,7 @@ test('an upload shows how far it is, meets no other, and ends when it is removed
   const id = ids.next()
   const source = new Readable({ read() {} })
   const file = { format: 'raw', totalBytes: 2 * HEAD_BYTES } as const
-  const done = it.driver.receive(id, file, source, never)
+  const done = it.driver.receive(id, file, source)
   const broken = assert.rejects(done, { code: 'gone' })
   source.push(Buffer.alloc(HEAD_BYTES, 'a'))
   const progress = { doneBytes: HEAD_BYTES, totalBytes: 2 * HEAD_BYTES }
@@ -179,7 +179,7 @@ test('an upload shows how far it is, meets no other, and ends when it is removed
     JSON.stringify(await it.driver.observe(id, never)) !== JSON.stringify({ state: 'arriving', progress })
   )
     await new Promise((wake) => setTimeout(wake, 5))
-  await assert.rejects(it.driver.receive(id, file, Readable.from([]), never), { code: 'conflict' })
+  await assert.rejects(it.driver.receive(id, file, Readable.from([])), { code: 'conflict' })
   await it.driver.remove(id, never)
   await broken
   assert.deepEqual(await readdir(it.folder), [])

@@ -135,7 +135,7 @@ export async function openDiskImages({ folder, open, log }: DiskImagesOptions): 
   }
 
   return {
-    async receive(id, file, source, signal) {
+    async receive(id, file, source) {
       const uploads = [...tasks.values()].filter((it) => it.isUpload).length
       if (tasks.has(id))
         throw new CloudError('conflict', 'Its content is on its way already', { rule: 'lost_race' })
@@ -144,7 +144,7 @@ export async function openDiskImages({ folder, open, log }: DiskImagesOptions): 
       return await begin(id, true, async (task, limit) => {
         if (await presentOf(id))
           throw new CloudError('conflict', 'Its content is there already', { rule: 'lost_race' })
-        return await keep(id, task, file, source, AbortSignal.any([limit, signal]))
+        return await keep(id, task, file, source, limit)
       })
     },
     async fetch(wish) {

@@ -5,6 +5,7 @@ import { simulatedWorld } from './authority.ts'
 import { simulatedCompute } from './compute.ts'
 import { simulatedEdge } from './edge.ts'
 import { simulatedFront } from './front.ts'
+import { simulatedImages } from './images.ts'
 import { simulatedSockets } from './sockets.ts'
 import { type Fault, simulatedNetwork } from './network.ts'
 
@@ -23,6 +24,7 @@ export function simulatedDrivers(options: {
     async (verb, id) =>
       await fault?.(`${driver}.${verb}`, id)
   const compute = simulatedCompute(clock, named('compute'))
+  const images = simulatedImages(clock, named('images'))
   const network = simulatedNetwork(named('network'), options.promises)
   const edge = simulatedEdge(named('edge'))
   const front = simulatedFront(named('front'))
@@ -34,6 +36,7 @@ export function simulatedDrivers(options: {
   const world = simulatedWorld(signer, answerAt, named('world'))
   return {
     compute,
+    images,
     network,
     edge,
     front,
