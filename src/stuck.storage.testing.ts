@@ -1,9 +1,12 @@
 import type { SeenVolume } from '#cloud/compute/compute.driver.ts'
+import { diskImage } from '#cloud/compute/disk-image.kind.ts'
+import type { SeenDiskImage } from '#cloud/compute/disk-images.driver.ts'
 import { snapshot } from '#cloud/storage/snapshot.kind.ts'
 import { volume } from '#cloud/storage/volume.kind.ts'
 import { AGENT_AWAY, type Case, type Ground } from './stuck.testing.ts'
 
-// Every way for a volume and a snapshot to hang: a full disk, no tools, a host agent that is away, somebody who uses it.
+// Every way for a volume, a snapshot and an image to hang: a full disk, no tools, a host agent that is away, somebody who
+// uses it, an address that brings nothing.
 
 const FULL = 'mkfs.ext4: no space left on device'
 const USED = 'it grows once no container that runs uses it'
@@ -40,6 +43,25 @@ async function inUse(ground: Ground): Promise<string> {
   await ground.act(async (verbs) => await verbs.attachVolume({ volume: id, instance, path: '/data' }))
   await ground.settle()
   return id
+}
+
+const UNREADABLE = new Error('EIO: i/o error, scandir images')
+
+async function registered(ground: Ground, url?: string): Promise<string> {
+  const about = { name: 'debian', os: 'linux', version: '13', ...(url === undefined ? {} : { url }) }
+  return (await ground.act(async (verbs) => await verbs.createDiskImage(about))).id
+}
+
+/** One whose content is seen like this instead of fetched. */
+async function imported(ground: Ground, seen: SeenDiskImage): Promise<string> {
+  const id = await registered(ground, 'https://images.example/debian.qcow2')
+  ground.it.images.pretend(id, seen)
+  return id
+}
+
+async function fetchAgain(ground: Ground, id: string): Promise<void> {
+  ground.it.images.pretend(id)
+  await ground.it.engine.wake(`image/${id}`)
 }
 
 export const STORAGE_CASES: readonly Case[] = [
@@ -169,6 +191,68 @@ export const STORAGE_CASES: readonly Case[] = [
       return id
     },
     says: /it is being copied/,
+    free: mend,
+  },
+  {
+    kind: 'image',
+    state: 'pending',
+    title: 'the folder of images cannot be read',
+    async stick(ground) {
+      ground.fail('images', UNREADABLE)
+      return await registered(ground)
+    },
+    says: /i\/o error/,
+    free: mend,
+  },
+  {
+    kind: 'image',
+    state: 'loading',
+    title: 'its address brings it too slowly',
+    stick: async (ground) =>
+      await imported(ground, { state: 'arriving', progress: { doneBytes: 450, totalBytes: 1000 } }),
+    says: /it is being fetched, 40 %/,
+    free: fetchAgain,
+  },
+  {
+    kind: 'image',
+    state: 'active',
+    title: 'it was described otherwise, and the folder of images cannot be read',
+    async stick(ground) {
+      const id = await registered(ground, 'https://images.example/debian.qcow2')
+      await ground.settle()
+      ground.fail('images', UNREADABLE)
+      await ground.act(async (verbs) => await verbs.patch(diskImage, id, { spec: { description: 'other' } }))
+      return id
+    },
+    says: /i\/o error/,
+    free: mend,
+  },
+  {
+    kind: 'image',
+    state: 'error',
+    title: 'its address has no image',
+    ended: true,
+    stick: async (ground) =>
+      await imported(ground, {
+        state: 'failed',
+        message: 'its address answers with status 404',
+        final: true,
+      }),
+    says: /answers with status 404/,
+    free: fetchAgain,
+  },
+  {
+    kind: 'image',
+    state: 'deleting',
+    title: 'its file cannot be removed',
+    async stick(ground) {
+      const id = await registered(ground)
+      await ground.settle()
+      ground.fail('images.remove', new Error('EROFS: read-only file system'))
+      await ground.act(async (verbs) => await verbs.deleteDiskImage(id))
+      return id
+    },
+    says: /read-only file system/,
     free: mend,
   },
 ]

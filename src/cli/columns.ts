@@ -54,7 +54,20 @@ export function stateOf(it: Resource): string {
   return it.settled ? 'ready' : 'pending'
 }
 
-const state: Column = { title: 'STATE', cell: stateOf }
+/** How much of something is on its way: `48 MiB of 120 MiB`; undefined when nothing is. */
+export function arrivedOf(it: Resource): string | undefined {
+  const { doneBytes, totalBytes } = (it.status['progress'] ?? {}) as Record<string, unknown>
+  if (typeof doneBytes !== 'number') return undefined
+  return `${bytes(doneBytes)}${typeof totalBytes === 'number' ? ` of ${bytes(totalBytes)}` : ''}`
+}
+
+const state: Column = {
+  title: 'STATE',
+  cell: (it) => {
+    const arrived = it.deletedAt === undefined ? arrivedOf(it) : undefined
+    return arrived === undefined ? stateOf(it) : `${stateOf(it)}, ${arrived}`
+  },
+}
 const column = (title: string, cell: Column['cell']): Column => ({ title, cell })
 
 const message = column('MESSAGE', status('message'))

@@ -1,4 +1,5 @@
 import { type Explanation, pathOf, type Resource } from './client.ts'
+import { arrivedOf } from './columns.ts'
 import { action, outputOption, type Register } from './context.ts'
 import { usage } from './failure.ts'
 import { print } from './output.ts'
@@ -17,6 +18,7 @@ function explained(label: string, it: Resource, how: Explanation): string {
     say('state', `${how.state}${how.since === undefined ? '' : ` since ${how.since}`}`)
     if (how.overdue === undefined) say('overdue', how.settleBy && `at ${how.settleBy}`)
     for (const one of reasons(how)) say('waits', one)
+    say('arrived', arrivedOf(it))
     say('next', how.queue && `looked at again at ${how.queue.at}`)
   } else if (how.advice !== undefined) {
     say('state', how.state)

@@ -641,7 +641,10 @@ async function patchGeneric(
     await account.needGrantable(context, (checked(kind, merged) as Membership['spec']).role)
   if (kind.name === serviceAccount.name)
     return await patchServiceAccount(context, it as ServiceAccount, checked(kind, merged), labels)
-  if (kind.name === diskImage.name) images.needDiskImageOwner(caller, it as DiskImage, 'image:update')
+  if (kind.name === diskImage.name) {
+    const wanted = checked(kind, merged) as DiskImage['spec']
+    return draft.edit(kind, it, { spec: images.changeDiskImage(context, it as DiskImage, wanted), labels })
+  }
   const way = await changeWay(context, kind, it, merged)
   if (way) return draft.edit(kind, way, { labels })
   const spec = await insideChange(context, kind, it, merged)

@@ -92,6 +92,7 @@ async function seed(env: Record<string, string> = {}): Promise<Seeded> {
   await create('tunnel', { workload: target.workload, protocol: 'http', hostname: `tunnel.${domain}` })
   await create('route', { vpc: ids['vpc'] ?? '', hostname: `route.${domain}`, targets: [target] })
   const vpc = ids['vpc'] ?? ''
+  await create('image', { os: 'linux', version: '1' })
   await create('network', { members: [{ vpc }] })
   await create('vpn-user', { vpc, password: aviary.plant("a seeded VPN user's password") })
   await create('integration', {

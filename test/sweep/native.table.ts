@@ -15,11 +15,12 @@ const OPERATE = [
   'POST /user',
   'POST /tenant',
 ]
-const OWN = ['credential', 'membership', 'role', 'policy', 'service-account'].flatMap((kind) => [
-  `POST /${kind}`,
-  `PATCH /${kind}/{id}`,
-  `DELETE /${kind}/{id}`,
-])
+const OWN = ['credential', 'membership', 'role', 'policy', 'service-account']
+  .flatMap((kind) => [`POST /${kind}`, `PATCH /${kind}/{id}`, `DELETE /${kind}/{id}`])
+  .concat(
+    // Also for who made it, which no key here did.
+    ['PATCH /image/{id}', 'DELETE /image/{id}'],
+  )
 
 function need({ key, method, path, security }: Operation): Need {
   if (security.length === 0) return 'open'
@@ -48,6 +49,9 @@ const ofSingleton = (name: string, there: typeof acme) => ({
 
 const spec = (name: string, it: Json): Json => ({ name, spec: it })
 const at = (known: Known, key: string): string => known[key] ?? ''
+
+const addressWith = (letters: string): string =>
+  `https://images.example/a.iso?key=${encodeURIComponent(letters)}`
 
 /** One creation of each kind. */
 const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>> = {
@@ -109,6 +113,8 @@ const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>
     }),
   'POST /volume': (_, name) => spec(name, { sizeGib: 1 }),
   'POST /snapshot': (known, name) => spec(name, { volume: at(known, 'volume id') }),
+  'POST /image': (_, name) =>
+    spec(name, { os: 'linux', version: '1', url: 'https://images.example/a.iso?key=a-key' }),
   'POST /ssh-key': (_, name) => spec(name, { publicKey: SSH_KEY }),
   'POST /network': (known, name) => spec(name, { members: [{ vpc: at(known, 'vpc id') }] }),
   'POST /scoped-variable': (known, name) =>
@@ -219,6 +225,8 @@ export const native: SweptDialect = {
   secretForms: {
     'POST /certificate spec.key': keyWith,
     'PATCH /certificate/{id} spec.key': keyWith,
+    'POST /image spec.url': addressWith,
+    'PATCH /image/{id} spec.url': addressWith,
   },
   derivedSecrets: { 'user passwordHash': 'spec.password', 'vpn-user passwordHash': 'spec.password' },
   logins: { 'POST /login': (username, password) => ({ username, password }) },

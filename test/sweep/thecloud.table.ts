@@ -29,6 +29,8 @@ export const thecloud: SweptDialect = {
     if (key === 'GET /auth/keys') return 'read'
     if (OWN.test(path)) return 'own'
     if (path.endsWith('/switch')) return 'self'
+    // Also for who made it, which no key here did.
+    if (path.startsWith('/images/{id}') && method !== 'GET') return 'own'
     return method === 'GET' ? 'read' : 'write'
   },
   statuses: { unauthenticated: 401, forbidden: 403, foreign: [404, 403, 400] },
@@ -72,6 +74,7 @@ export const thecloud: SweptDialect = {
     '/auth/keys/{id}/regenerate id': ids['credential'] ?? '',
     'instances id': ids['instance'] ?? '',
     'ssh-keys id': ids['ssh-key'] ?? '',
+    'images id': ids['image'] ?? '',
     'volumes id': ids['volume'] ?? '',
     '/volumes/{id}/detach id': ids['held-volume'] ?? '',
     'snapshots id': ids['snapshot'] ?? '',
@@ -110,6 +113,13 @@ export const thecloud: SweptDialect = {
     'POST /rbac/bindings': ({ user_identifier = '' }) => ({ user_identifier, role_name: 'viewer' }),
     'POST /instances': (_, unique) => ({ name: unique, image: 'nginx', ports: '0:80' }),
     'POST /instances/{id}/resize': () => ({ instance_type: 'basic-4' }),
+    'POST /images': (_, unique) => ({ name: unique, os: 'linux', version: '1' }),
+    'POST /images/import': (_, unique) => ({
+      name: unique,
+      os: 'linux',
+      version: '1',
+      url: 'https://images.example/a.iso',
+    }),
     'POST /ssh-keys': (_, unique) => ({ name: unique, public_key: SSH_KEY }),
     'POST /volumes': (_, unique) => ({ name: unique, size_gb: 1 }),
     'POST /volumes/{id}/attach': (known) => ({
@@ -147,6 +157,8 @@ export const thecloud: SweptDialect = {
     'POST /auth/reset-password': 400,
     // Only one that is paused can be resumed; tried in src/apis/thecloud.
     'POST /instances/{id}/resume': 400,
+    // Its body is a form and not JSON; tried in src/apis/thecloud.
+    'POST /images/{id}/upload': 400,
   },
   undeniable: ['GET /auth/me'],
   before: {

@@ -95,6 +95,7 @@ async function seedIn(
   await make('workload', { vpc: ids['vpc'], subnet: ids['subnet'], ...web }, 'web')
   await make('volume', { sizeGib: 1 })
   await make('snapshot', { volume: ids['volume'] })
+  await make('image', { os: 'linux', version: '1' })
   await make('ssh-key', { publicKey: SSH_KEY })
   await it.cloud.act(caller, 'seed', async (verbs) => {
     const held = await verbs.createVolume({ name: `held-of-${name}`, sizeGib: 1 })

@@ -10,6 +10,7 @@ import { DONE_MS_MAX } from './reads.ts'
 import { Message, NIL, Status, Text, timestamp, Timestamp, Uuid } from './schema.ts'
 
 const GIB = 1_073_741_824
+/** DISK_IMAGE_BYTES_MAX as people say it. */
 const GIB_MAX = DISK_IMAGE_BYTES_MAX / GIB
 
 const Image = Type.Object({

@@ -87,7 +87,7 @@ export type SeenContainer = {
   readonly workload: string | undefined
   readonly attempt: number
   /**
-   * - `pulling`: the image is on its way, `progress` says how far.
+   * - `pulling`: the image is on its way.
    * - `waiting`: between two starts, or its network is not there yet; `message` says why.
    * - `paused`, `off`: as its wish has it.
    * - `exited`: ended by itself and stays so.
@@ -107,6 +107,7 @@ export type SeenContainer = {
   /** Running and, when it has a health check, healthy. */
   readonly ready: boolean
   readonly message?: string
+  /** How much of its image is there, while that is on its way; of the next attempt's while one of before runs. */
   readonly progress?: { readonly doneBytes: number; readonly totalBytes: number }
   readonly runtimeId?: string
   readonly startedAt?: number

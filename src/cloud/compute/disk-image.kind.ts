@@ -5,6 +5,7 @@ import { HOST_ADVICE, statusWord } from '#cloud/states.ts'
 import { DISK_FORMATS } from './disk-images.driver.ts'
 import { Progress } from './progress.ts'
 
+/** Of the address that an image is imported from. */
 const URL_LENGTH_MAX = 2048
 
 /** An image of a disk, which virtual machines begin with; a container's image is no resource but a reference to a registry. */
@@ -40,17 +41,17 @@ export const diskImage = defineKind({
     retryAt: Type.Optional(Type.Integer()),
   }),
   initial: { state: 'pending' },
-  immutable: ['url', 'source', 'creator'],
+  immutable: ['creator'],
   secret: ['url'],
   // As long as an import may take.
   settleSecondsMax: 10_800,
   states: {
     pending: { advice: `Upload its content. ${HOST_ADVICE}`, fine: true },
     loading: {
-      advice: 'Its content is on its way; when that takes too long, delete it and import it from elsewhere',
+      advice: 'Its content is on its way; when that takes too long, delete it and import another',
     },
     active: { advice: HOST_ADVICE, fine: true },
-    error: { advice: 'Upload its content again, or delete it and import it from elsewhere' },
+    error: { advice: 'Upload its content again, or name another address (its `url`) to import it from' },
     deleting: { advice: HOST_ADVICE },
   },
   state: statusWord,

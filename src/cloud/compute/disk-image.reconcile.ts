@@ -15,7 +15,7 @@ const LOST = 'its file is gone from this machine'
 
 /** What a look at an image's content says of it, and whether a fetch is due. Pure. */
 export function planDiskImage(
-  { spec, status: had }: DiskImage,
+  { spec, status: had, observed, generation }: DiskImage,
   seen: SeenDiskImage | undefined,
   now: number,
 ): Planned {
@@ -43,6 +43,8 @@ export function planDiskImage(
     }
     case 'failed': {
       const { message, final } = seen
+      // Of before it was changed.
+      if (had.state === 'error' && observed < generation) return begin()
       if (had.retryAt !== undefined)
         return now >= had.retryAt ? begin() : { outcome: again(had.retryAt - now, message, had) }
       if (final || failures + 1 >= FETCH_TRIES_MAX) return { outcome: settled({ state: 'error', message }) }
@@ -51,11 +53,12 @@ export function planDiskImage(
       return { outcome: again(waitMs, message, status) }
     }
     case undefined:
-      // What could not be fetched is not tried again by itself, nor after a restart.
+      // What could not be had is not tried again by itself, nor after a restart.
+      if (spec.source !== undefined && (had.state !== 'error' || observed < generation)) return begin()
       if (had.state === 'error') return { outcome: settled(had) }
-      if (spec.source !== undefined) return begin()
-      if (had.state === 'active') return { outcome: settled({ state: 'error', message: LOST }) }
-      return { outcome: settled({ state: 'pending' }) }
+      return {
+        outcome: settled(had.state === 'active' ? { state: 'error', message: LOST } : { state: 'pending' }),
+      }
   }
 }
 

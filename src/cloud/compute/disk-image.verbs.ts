@@ -11,7 +11,7 @@ import {
   ownTenant,
   tenantFor,
 } from '#cloud/access.ts'
-import type { VerbContext } from '#cloud/context.ts'
+import type { Settings, VerbContext } from '#cloud/context.ts'
 import { diskImage, type DiskImage } from './disk-image.kind.ts'
 
 /** Of one tenant. */
@@ -35,6 +35,12 @@ export const MISSING_IMAGE = 'Image not found'
 export const seesDiskImage = (caller: Caller, it: DiskImage): boolean =>
   it.deletedAt === undefined && (it.spec.public || [ALL, it.tenant].includes(tenantFor(caller, diskImage)))
 
+/** What the spec says of an address to fetch from; `invalid` for one that may not be asked. */
+function fromOf({ allowedNetworks }: Settings, text: string): Pick<DiskImage['spec'], 'url' | 'source'> {
+  const { href, origin, pathname } = guardedUrl(text, closedTo(allowedNetworks))
+  return { url: href, source: origin + pathname }
+}
+
 /** Registers an image. An address that may not be asked is refused `invalid`, one too many `exhausted`, rule `quota`. */
 export async function createDiskImage(
   { draft, caller, settings }: VerbContext,
@@ -44,7 +50,6 @@ export async function createDiskImage(
   authorise(caller, 'write', 'image:create', { kind: 'image', name })
   const tenant = ownTenant(caller)
   const id = draft.id()
-  const from = url === undefined ? undefined : guardedUrl(url, closedTo(settings.allowedNetworks))
   const pool = `images:${tenant}`
   draft.pool(pool, DISK_IMAGES_MAX, tenant)
   const refusal = `A tenant has at most ${DISK_IMAGES_MAX} images; delete one first`
@@ -56,19 +61,38 @@ export async function createDiskImage(
     spec: {
       ...about,
       public: isPublic,
-      ...(from ? { url: from.href, source: from.origin + from.pathname } : {}),
+      ...(url === undefined ? {} : fromOf(settings, url)),
       ...creatorOf(caller),
     },
-    ...(from ? { status: { state: 'loading' } } : {}),
+    ...(url === undefined ? {} : { status: { state: 'loading' } }),
   })
   draft.claim({ pool, value: id, ends: 'deletion', amount: 1, refusal }, id)
   return await Promise.resolve(made)
 }
 
 /** Refused `forbidden` to all but who made it, the owners of its tenant and whom a policy allows it. */
-export function needDiskImageOwner(caller: Caller, it: DiskImage, action: string): void {
+function needDiskImageOwner(caller: Caller, it: DiskImage, action: string): void {
   if (it.spec.creator !== caller.subject && !decide(caller, 'own', action, it).allowed)
     throw new CloudError('forbidden', 'Only who made the image, or an owner of its tenant, may do this')
+}
+
+/**
+ * A changed spec: an address is new only while there is no content and none on its way (`conflict`, rule `wrong_state`),
+ * and then fetched from. Whoever may change it is as of `needDiskImageOwner`.
+ */
+export function changeDiskImage(
+  { caller, settings }: VerbContext,
+  it: DiskImage,
+  wanted: DiskImage['spec'],
+): DiskImage['spec'] {
+  needDiskImageOwner(caller, it, 'image:update')
+  if (wanted.url === it.spec.url) return wanted
+  if (wanted.url === undefined) throw new CloudError('invalid', 'cannot be taken away', { field: 'spec.url' })
+  if (it.status.state !== 'pending' && it.status.state !== 'error')
+    throw new CloudError('conflict', 'The image has content, or some is on its way; import another', {
+      rule: 'wrong_state',
+    })
+  return { ...wanted, ...fromOf(settings, wanted.url) }
 }
 
 /** An image that the caller may upload to or delete. One that others made public is `forbidden`, not unknown. */

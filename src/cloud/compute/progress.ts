@@ -31,3 +31,11 @@ export function progressWords(what: string, seen: Seen | undefined): string {
   const percent = (100 * seen.doneBytes) / seen.totalBytes
   return `${what}, ${Math.floor(percent / STEP_PERCENT) * STEP_PERCENT} %`
 }
+
+/** Of several that are on their way the one that has least; undefined for none. */
+export const behindOf = <S extends Seen>(all: readonly (S | undefined)[]): S | undefined =>
+  all
+    .filter((it) => it !== undefined)
+    .toSorted(
+      (a, b) => a.doneBytes / (a.totalBytes ?? Infinity) - b.doneBytes / (b.totalBytes ?? Infinity),
+    )[0]

@@ -4,6 +4,7 @@ import { event } from '#cloud/inside/event.kind.ts'
 import type { Resource, ResourceOf } from '#engine/resource.ts'
 import { Metered } from '#cloud/observe/usage.kind.ts'
 import { HOST_ADVICE } from '#cloud/states.ts'
+import { Progress } from './progress.ts'
 
 type Wish = { attempt: number; starts?: number; stopped?: boolean; paused?: boolean }
 type Seen = { attempt?: number; phase: string; ready: boolean }
@@ -79,6 +80,8 @@ export const replica = defineKind({
     /** When phase or ready last changed, in milliseconds since 1970. */
     changedAt: Type.Optional(Type.Integer()),
     message: Type.Optional(Type.String()),
+    /** While its image is on its way. */
+    progress: Type.Optional(Progress),
     runtimeId: Type.Optional(Type.String()),
     startedAt: Type.Optional(Type.Integer()),
     exitCode: Type.Optional(Type.Integer()),

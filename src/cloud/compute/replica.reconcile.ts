@@ -8,6 +8,7 @@ import { meter, type ReplicaClass } from '#cloud/observe/usage.kind.ts'
 import type { ComputeDriver, ContainerWish, HealthCheck, SeenContainer } from './compute.driver.ts'
 import { type Containers, registryFor, wishOf, withNames } from './containers.ts'
 import type { LastWords } from './last-words.ts'
+import { paced, type Progress, progressWords } from './progress.ts'
 import { attemptOf, isCurrent, type Replica } from './replica.kind.ts'
 import { isStable } from './state.ts'
 import { volume } from '#cloud/storage/volume.kind.ts'
@@ -20,7 +21,6 @@ const NETWORK_WAIT_MS = 1000
 const UNHEALTHY_MS = 2000
 const UNSTABLE_MS = 5000
 const FAILED_MS = 30_000
-const PROGRESS_STEP_PERCENT = 10
 
 /** What compute asks of the network: is this replica's attachment in force, does a VIP still lead to it, is it gone. */
 export type AttachmentView = {
@@ -259,7 +259,7 @@ const since = (
 /** Its container was seen gone: nothing of it is used or true any more. */
 function finished(draft: Draft, it: Replica, now: Replica['status']): Replica['status'] {
   for (const one of meter(it, it.status.metered, undefined, draft.now).records) draft.record(one)
-  const { metered: _metered, runtimeId: _id, startedAt: _at, message: _message, ...status } = now
+  const { metered: _metered, runtimeId: _id, startedAt: _at, message: _message, progress: _, ...status } = now
   return since(draft, it, { ...status, ready: false })
 }
 
@@ -279,16 +279,21 @@ export function outcomeOf(
   now: number,
 ): Outcome<Replica['status']> {
   if (!seen) return again(UNDERWAY_MS, 'its container is being made', it.status)
+  const progress = seen.progress?.totalBytes ? paced(it.status.progress, seen.progress, now) : undefined
   if (seen.attempt !== attemptOf(it)) {
-    const how = seen.message ?? (seen.state === 'running' ? 'it runs' : `it is ${seen.state}`)
-    return again(UNDERWAY_MS, `its container of before is to be replaced: ${how}`, it.status)
+    const is = seen.message ?? (seen.state === 'running' ? 'it runs' : `it is ${seen.state}`)
+    const how = progress ? progressWords(PULLING, progress) : is
+    const { progress: _, ...had } = it.status
+    const status = { ...had, ...optional('progress', progress) }
+    return again(UNDERWAY_MS, `its container of before is to be replaced: ${how}`, status)
   }
   const status: Replica['status'] = {
     phase: phaseOf(seen),
     ready: seen.state === 'running' && seen.ready,
     restarts: seen.restarts,
     attempt: seen.attempt,
-    ...optional('message', wordsOf(seen, health)),
+    ...optional('message', wordsOf(seen, health, progress)),
+    ...optional('progress', progress),
     ...optional('runtimeId', seen.runtimeId),
     ...optional('startedAt', seen.startedAt),
     ...optional('exitCode', seen.state === 'exited' ? (seen.exitCode ?? 0) : undefined),
@@ -344,10 +349,14 @@ function checkOf({ check }: HealthCheck): string {
   }
 }
 
-function wordsOf(seen: SeenContainer, health: HealthCheck | undefined): string | undefined {
+const PULLING = 'pulling the image'
+
+function wordsOf(
+  seen: SeenContainer,
+  health: HealthCheck | undefined,
+  progress: Progress | undefined,
+): string | undefined {
   if (seen.state === 'running' && !seen.ready && seen.message === undefined)
     return `it runs, but its health check does not pass${health ? `: ${checkOf(health)}` : ''}`
-  if (seen.state !== 'pulling' || !seen.progress?.totalBytes) return seen.message
-  const percent = (100 * seen.progress.doneBytes) / seen.progress.totalBytes
-  return `pulling the image, ${Math.floor(percent / PROGRESS_STEP_PERCENT) * PROGRESS_STEP_PERCENT} %`
+  return seen.state === 'pulling' && progress ? progressWords(PULLING, progress) : seen.message
 }

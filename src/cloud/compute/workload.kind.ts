@@ -3,6 +3,7 @@ import { defineKind, type KindEvent } from '#engine/kind.ts'
 import { changed, event, turnOf } from '#cloud/inside/event.kind.ts'
 import type { Resource, ResourceOf } from '#engine/resource.ts'
 import { HOST_ADVICE } from '#cloud/states.ts'
+import { Progress } from './progress.ts'
 
 export const REPLICAS_MAX = 50
 const VOLUMES_MAX = 16
@@ -229,6 +230,8 @@ export const workload = defineKind({
   status: Type.Object({
     state: Type.Enum([...WORKLOAD_STATES]),
     message: Type.Optional(Type.String()),
+    /** While its image is on its way: of the replica that has least of it. */
+    progress: Type.Optional(Progress),
     /** Replicas wanted now: spec.replicas, or what the autoscaler wants. */
     desired: Type.Integer(),
     ready: Type.Integer(),

@@ -4,6 +4,7 @@ import type { Draft } from '#engine/draft.ts'
 import { addressClosed } from '#cloud/observe/usage.kind.ts'
 import { type Recommendation, recommend, READ_EVERY_MS, stabilise } from './autoscale.ts'
 import type { ComputeDriver } from './compute.driver.ts'
+import { behindOf, paced } from './progress.ts'
 import { replica, type Replica, serves } from './replica.kind.ts'
 import type { AttachmentView } from './replica.reconcile.ts'
 import type { Samples } from './samples.ts'
@@ -75,9 +76,11 @@ async function outcomeOf(
   const live = slots.filter((slot) => slot.deletedAt === undefined).slice(0, desired)
   const state = stateOf(it.status.state, desired, live)
   const message = trouble ?? state.message
+  const behind = behindOf(live.map((slot) => slot.status.progress))
   const status: Workload['status'] = {
     state: state.state,
     ...(message === undefined ? {} : { message }),
+    ...(behind ? { progress: paced(it.status.progress, behind, draft.now) } : {}),
     desired,
     ready: live.filter((slot) => serves(slot, it.id)).length,
     replicas: slots

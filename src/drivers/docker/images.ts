@@ -10,6 +10,8 @@ import type { KeptWish } from './wishes.ts'
 /** A pull that says nothing for so long is given up. */
 const PULL_SILENCE_MS = 180_000
 const PULL_MS_MAX = 3_600_000
+/** How often it is told how far a pull is. */
+const TELL_EVERY_MS = 500
 
 export type Progress = { readonly doneBytes: number; readonly totalBytes: number }
 
@@ -130,7 +132,7 @@ export async function openImages(api: DockerApi, directory: string): Promise<Ima
       const key = [reference, wish.tenant, login ? digest(JSON.stringify(login)) : ''].join(' ')
       const pull = share(key, (it) => pullOnce(reference, holder, login, it))
       pull.waiting++
-      const tell = setInterval(() => onProgress(pull.progress), 500)
+      const tell = setInterval(() => onProgress(pull.progress), TELL_EVERY_MS)
       try {
         await untilAborted(pull.done, signal)
       } finally {

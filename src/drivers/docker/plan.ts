@@ -259,7 +259,7 @@ export function viewOf(
     state,
     ready: state === 'running' && shown?.status === 'running' && healthOf(held, shown, activity),
     ...(message === undefined ? {} : { message }),
-    ...(state === 'pulling' && activity.progress ? { progress: activity.progress } : {}),
+    ...(activity.doing === 'pulling' && activity.progress ? { progress: activity.progress } : {}),
     ...(shown ? { runtimeId: shown.runtimeId } : {}),
     ...(shown && msOf(shown.startedAt) > 0 ? { startedAt: msOf(shown.startedAt) } : {}),
     ...(ended ? { exitCode: shown.exitCode } : {}),
