@@ -17,7 +17,7 @@ or not. Everything that was answered before it began is in it, and nothing half:
 the administrator's credentials, the certificates, metrics. Whoever can read it can read every secret: it is for its owner
 alone (0600).
 
-Not in it: the persistent folders of pods (DIR/agent), images, logs of containers. Copy those apart.
+Not in it: the persistent folders of pods (DIR/agent), disk images (DIR/cloud/images), logs of containers. Copy those apart.
 
   --data DIR  a cloud that \`serve\` runs below DIR; without it the one of \`arcus up\``
 
