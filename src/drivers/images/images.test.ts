@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -124,6 +124,7 @@ test('what is written is what came, however it was cut, and zeros take no room',
       const how = { format: 'raw', onProgress() {} } as const
       const content = await write(Readable.from(chunks), part, () => whole, how, never)
       assert.equal(content.sha256, createHash('sha256').update(bytes).digest('hex'))
+      assert.ok((await readFile(whole)).equals(bytes))
       const { size, blocks, mode } = await stat(whole)
       assert.equal(size, bytes.length)
       assert.ok(blocks * 512 < MIB, `${blocks} blocks`)
