@@ -15,6 +15,7 @@ import { type Accept, openSockets } from '#drivers/inside/sockets.ts'
 import { type LocalHost, localHost } from '../../src/local-host.ts'
 import { CACHE_DEFAULT } from '../fixtures/build.ts'
 import { pushTo, startRegistry } from '../fixtures/registry.ts'
+import { startSlowRegistry } from './slow-registry.testing.ts'
 import { addressOf, ask, endBy, furnish, makeRoom, never, scratch } from './bench.ts'
 import { type Daemon, openDaemon, until } from './daemon.ts'
 
@@ -437,6 +438,29 @@ export function inside(): void {
       assert.ok(sample && sample.cpuMillicores > 30 && sample.cpuMillicores < 400, JSON.stringify(sample))
       assert.ok(sample.memoryBytes > 0)
       await remove(it)
+    })
+
+    test('an image that comes slowly says how much of it is there', async () => {
+      await using registry = await startSlowRegistry()
+      const { image, layerBytes } = registry
+      const wish = room.wish({ image, command: ['/noise'] })
+      await host.compute.apply(wish, never)
+      const progress: { doneBytes: number; totalBytes: number }[] = []
+      await until('its image is here', async () => {
+        const seen = await host.compute.observe(wish.id, never)
+        if (seen?.progress?.totalBytes) progress.push(seen.progress)
+        return seen !== undefined && seen.state !== 'pulling' && progress.length > 0
+      })
+      const sizes = new Set(progress.map((it) => it.doneBytes))
+      assert.ok(sizes.size > 2, JSON.stringify([...sizes]))
+      assert.deepEqual(
+        [...sizes],
+        [...sizes].toSorted((a, b) => a - b),
+        'it only grows',
+      )
+      for (const it of progress) assert.equal(it.totalBytes, layerBytes)
+      await remove(wish)
+      await daemon.client.getImage(image).remove()
     })
 
     test('a private image is for those who hold its login', async () => {

@@ -5,7 +5,7 @@ import { routeTable } from '#cloud/network/route-table.kind.ts'
 import { securityGroup } from '#cloud/network/security-group.kind.ts'
 import { isWithin, referenceFields, referencesOf, withValue } from './references.ts'
 
-const fields = referenceFields(['vpc', 'subnet', 'workload', 'security-group'])
+const fields = referenceFields(['vpc', 'subnet', 'workload', 'security-group', 'image'])
 const found = (kind: Parameters<typeof referencesOf>[0], spec: unknown): string[] =>
   referencesOf(kind, spec, fields).map((it) => `${it.path.join('.')} ${it.kind} ${it.text}`)
 

@@ -17,12 +17,16 @@ type Node = {
 // Where a field has not the name of its kind.
 const ALIASES: Readonly<Record<string, string>> = { group: 'security-group', peer: 'vpc' }
 
+// Names of kinds that are something else as a field: a container's image is a registry's.
+const NO_REFERENCES: ReadonlySet<string> = new Set(['image'])
+
 const camel = (kind: string): string => kind.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
 
 /** Field names that hold references, with the kind each means: a kind's name or its plural. */
 export function referenceFields(kinds: Iterable<string>): ReadonlyMap<string, string> {
   const fields = new Map<string, string>()
-  for (const kind of kinds) fields.set(camel(kind), kind).set(`${camel(kind)}s`, kind)
+  for (const kind of kinds)
+    if (!NO_REFERENCES.has(kind)) fields.set(camel(kind), kind).set(`${camel(kind)}s`, kind)
   for (const [field, kind] of Object.entries(ALIASES)) if (fields.has(camel(kind))) fields.set(field, kind)
   return fields
 }
