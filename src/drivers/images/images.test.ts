@@ -44,8 +44,8 @@ async function scene(listener: RequestListener = (_, response) => response.end('
   const server = createServer(listener).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
-  const open = async () =>
-    await openDiskImages({ folder, open: guardedOpener(['127.0.0.0/8']), log: silentLog })
+  const open = async (more: { arrivalMsMax?: number } = {}) =>
+    await openDiskImages({ folder, open: guardedOpener(['127.0.0.0/8']), log: silentLog, ...more })
   const driver = await open()
   return {
     folder,
@@ -186,6 +186,19 @@ test('an upload shows how far it is, meets no other, and ends when it is removed
   assert.deepEqual(await readdir(it.folder), [])
 })
 
+test('what takes too long is given up for good', async () => {
+  await using it = await scene((_, response) => void response.writeHead(200).write('a'))
+  const driver = await it.again({ arrivalMsMax: 50 })
+  const [id, sent] = [ids.next(), ids.next()]
+  await driver.fetch({ id, url: it.urlOf(), format: 'raw' }, never)
+  const failed = { state: 'failed', message: 'it took longer than 0.05 s', final: true }
+  assert.deepEqual(await seenAs(driver, id, 'failed'), failed)
+  const source = new Readable({ read() {} })
+  source.push('a')
+  await assert.rejects(driver.receive(sent, { format: 'raw' }, source), { code: 'unavailable' })
+  assert.deepEqual(await driver.list(never), [])
+})
+
 test('one that waits for its turn is removed at once', async () => {
   let asked = 0
   await using it = await scene(() => void asked++)
@@ -229,7 +242,7 @@ test('a fetch follows redirects and says why it failed and whether for good', as
     ['/none', /404/, true],
     ['/packed', /packed/, true],
     ['/large', /more than 10737418240 bytes/, true],
-    ['/breaks', /connection broke/, false],
+    ['/breaks', /it broke off/, false],
     ['/inside', /may not be asked/, true],
   ] as const
   for (const [path, says, final] of failing) {

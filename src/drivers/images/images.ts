@@ -20,7 +20,7 @@ import { write } from './writer.ts'
 const FETCHES_MAX = 4
 /** Uploads at once; more are refused. */
 const UPLOADS_MAX = 16
-/** From its first byte to its last. */
+/** From its first byte to its last, of one upload or fetch. */
 const ARRIVAL_MS_MAX = 10_800_000
 
 const FILE = new RegExp(`^([0-9a-f-]{36})\\.(${DISK_FORMATS.join('|')})\\.([0-9a-f]{64})$`)
@@ -31,6 +31,7 @@ type Task = {
   readonly stop: AbortController
   done: Promise<unknown>
   readonly isUpload: boolean
+  isLate: boolean
   progress?: Arrived
 }
 type Failure = { readonly message: string; readonly final: boolean }
@@ -40,6 +41,8 @@ export type DiskImagesOptions = {
   readonly folder: string
   readonly open: GuardedOpener
   readonly log: Log
+  /** ARRIVAL_MS_MAX unless told. */
+  readonly arrivalMsMax?: number
 }
 
 export type DiskImages = DiskImagesDriver & {
@@ -51,7 +54,12 @@ export type DiskImages = DiskImagesDriver & {
  * Contents of images as files of one folder. A file's name says whose it is, its format and its hash, so that one renaming
  * makes all of it true at once; what is on its way is a `.part`, which the next start removes.
  */
-export async function openDiskImages({ folder, open, log }: DiskImagesOptions): Promise<DiskImages> {
+export async function openDiskImages({
+  folder,
+  open,
+  log,
+  arrivalMsMax = ARRIVAL_MS_MAX,
+}: DiskImagesOptions): Promise<DiskImages> {
   const tasks = new Map<string, Task>()
   const failures = new Map<string, Failure>()
   const slot = slots(FETCHES_MAX)
@@ -74,54 +82,53 @@ export async function openDiskImages({ folder, open, log }: DiskImagesOptions): 
   }
 
   /** Runs one arrival; there is one of an id at a time. */
-  const begin = <T>(
-    id: string,
-    isUpload: boolean,
-    work: (task: Task, signal: AbortSignal) => Promise<T>,
-  ): Promise<T> => {
-    const stop = new AbortController()
-    const task: Task = { stop, done: Promise.resolve(), isUpload }
+  const begin = <T>(id: string, isUpload: boolean, work: (task: Task) => Promise<T>): Promise<T> => {
+    const task: Task = { stop: new AbortController(), done: Promise.resolve(), isUpload, isLate: false }
     tasks.set(id, task)
     failures.delete(id)
-    const done = work(task, AbortSignal.any([stop.signal, AbortSignal.timeout(ARRIVAL_MS_MAX)])).finally(
-      () => {
-        if (tasks.get(id) === task) tasks.delete(id)
-      },
-    )
+    const done = work(task).finally(() => {
+      if (tasks.get(id) === task) tasks.delete(id)
+    })
     task.done = done.catch(() => {})
     return done
+  }
+  /** Ends what takes too long; what waits for its turn has not begun. */
+  const inTime = async <T>(task: Task, work: () => Promise<T>): Promise<T> => {
+    const timer = setTimeout(() => {
+      task.isLate = true
+      task.stop.abort(new CloudError('unavailable', `it took longer than ${arrivalMsMax / 1000} s`))
+    }, arrivalMsMax)
+    try {
+      return await work()
+    } finally {
+      clearTimeout(timer)
+    }
   }
   const keep = async (
     id: string,
     task: Task,
     file: { format: DiskFormat; totalBytes?: number },
     source: Readable,
-    signal: AbortSignal,
   ): Promise<DiskContent> => {
     const onProgress = (progress: Arrived): void => void (task.progress = progress)
     const nameOf = ({ format, sha256 }: DiskContent): string => join(folder, `${id}.${format}.${sha256}`)
-    return await write(source, partOf(id), nameOf, { ...file, onProgress }, signal)
+    return await write(source, partOf(id), nameOf, { ...file, onProgress }, task.stop.signal)
   }
-  const fetchInTurn = async (
-    { id, url, format }: DiskImageWish,
-    task: Task,
-    signal: AbortSignal,
-  ): Promise<void> => {
+  const fetchInTurn = async ({ id, url, format }: DiskImageWish, task: Task): Promise<void> => {
+    const { signal } = task.stop
+    const take = async (): Promise<void> => {
+      signal.throwIfAborted()
+      task.progress = { doneBytes: 0 }
+      const { source, totalBytes } = await fetched(open, url, signal)
+      await keep(id, task, { format, ...(totalBytes === undefined ? {} : { totalBytes }) }, source)
+    }
     try {
-      await slot(async () => {
-        signal.throwIfAborted()
-        task.progress = { doneBytes: 0 }
-        const { source, totalBytes } = await fetched(open, url, signal)
-        await keep(id, task, { format, ...(totalBytes === undefined ? {} : { totalBytes }) }, source, signal)
-      })
+      await slot(async () => await inTime(task, take))
     } catch (error) {
-      if (task.stop.signal.aborted) return
-      const message = signal.aborted
-        ? `it took longer than ${ARRIVAL_MS_MAX / 60_000} minutes`
-        : isCloudError(error)
-          ? messageOf(error)
-          : 'the connection broke'
-      failures.set(id, { message, final: signal.aborted || isFinal(error) })
+      if (signal.aborted && !task.isLate) return
+      const code = (error as NodeJS.ErrnoException).code ?? messageOf(error)
+      const message = isCloudError(error) ? error.message : `it broke off (${code})`
+      failures.set(id, { message, final: task.isLate || isFinal(error) })
       log.warn('image not fetched', { image: id, reason: message })
     }
   }
@@ -141,15 +148,15 @@ export async function openDiskImages({ folder, open, log }: DiskImagesOptions): 
         throw new CloudError('conflict', 'Its content is on its way already', { rule: 'lost_race' })
       if (uploads >= UPLOADS_MAX)
         throw new CloudError('rate_limited', `${uploads} images are being uploaded; try again later`)
-      return await begin(id, true, async (task, limit) => {
+      return await begin(id, true, async (task) => {
         if (await presentOf(id))
           throw new CloudError('conflict', 'Its content is there already', { rule: 'lost_race' })
-        return await keep(id, task, file, source, limit)
+        return await inTime(task, async () => await keep(id, task, file, source))
       })
     },
     async fetch(wish) {
       if (tasks.has(wish.id) || (await presentOf(wish.id)) || tasks.has(wish.id)) return
-      void begin(wish.id, false, async (task, signal) => await fetchInTurn(wish, task, signal))
+      void begin(wish.id, false, async (task) => await fetchInTurn(wish, task))
     },
     async observe(id) {
       const task = tasks.get(id)
