@@ -14,7 +14,7 @@ async function vpcIn(ground: Ground): Promise<string> {
   return (await ground.act(async (verbs) => await verbs.createVpc({ name: 'production', internet: true }))).id
 }
 
-type Part = 'subnet' | 'security-group' | 'route-table'
+type Part = 'subnet' | 'security-group' | 'route-table' | 'record'
 
 async function part(ground: Ground, kind: Part, vpc: string): Promise<string> {
   return await ground.act(async (verbs) => {
@@ -22,9 +22,14 @@ async function part(ground: Ground, kind: Part, vpc: string): Promise<string> {
       subnet: { cidr: '10.9.0.0/24', gateway: '10.9.0.1' },
       'security-group': { rules: [] },
       'route-table': { subnets: [], routes: [] },
+      record: {},
     }[kind]
     const of = ground.it.cloud.kinds.get(kind)
     if (!of) throw new Error(kind)
+    if (kind === 'record') {
+      const { id } = await verbs.createZone({ vpc, name: 'corp.example' })
+      return (await verbs.createRecord({ zone: id, name: 'part', type: 'A', content: '10.9.0.9' })).id
+    }
     return (await verbs.create(of, { name: 'part', spec: { vpc, ...made } })).id
   })
 }
@@ -149,7 +154,7 @@ const VPC: readonly Case[] = [
   },
 ]
 
-const parts = (['subnet', 'security-group', 'route-table'] as const).flatMap((kind): Case[] => [
+const parts = (['subnet', 'security-group', 'route-table', 'record'] as const).flatMap((kind): Case[] => [
   {
     kind,
     state: 'pending',
@@ -200,9 +205,9 @@ const PARTS_GOING: readonly Case[] = [
   },
 ]
 
-type Way = 'elastic-ip' | 'nat-gateway' | 'peering'
+type Way = 'elastic-ip' | 'nat-gateway' | 'peering' | 'zone'
 
-/** An elastic IP of a pod, a NAT gateway or an accepted peering, in a VPC of the name that is given. */
+/** An elastic IP of a pod, a NAT gateway, an accepted peering or a zone, in a VPC of the name that is given. */
 async function way(ground: Ground, kind: Way): Promise<{ id: string; vpc: string }> {
   const { vpc, subnet } = await ground.network()
   if (kind === 'peering') {
@@ -214,6 +219,11 @@ async function way(ground: Ground, kind: Way): Promise<{ id: string; vpc: string
     })
     return { id, vpc: vpc.id }
   }
+  if (kind === 'zone')
+    return {
+      id: (await ground.act((verbs) => verbs.createZone({ vpc: vpc.id, name: 'corp.example' }))).id,
+      vpc: vpc.id,
+    }
   const of = kind === 'elastic-ip' ? await ground.pod({}, { vpc, subnet }) : undefined
   const id = await ground.act(async (verbs) => {
     const address = await verbs.createElasticIp({ name: 'address' })
@@ -226,7 +236,10 @@ async function way(ground: Ground, kind: Way): Promise<{ id: string; vpc: string
   return { id, vpc: vpc.id }
 }
 
-const WAYS: readonly Way[] = ['elastic-ip', 'nat-gateway', 'peering']
+/** What fails where it cannot be placed: the names of a zone are the edge's. */
+const placing = (kind: Way): string => (kind === 'zone' ? 'edge.apply' : 'network.apply')
+
+const WAYS: readonly Way[] = ['elastic-ip', 'nat-gateway', 'peering', 'zone']
 
 const ways = WAYS.flatMap((kind): Case[] => [
   {
@@ -235,10 +248,10 @@ const ways = WAYS.flatMap((kind): Case[] => [
     title: 'the router of its VPC cannot take it',
     async stick(ground) {
       const it = await way(ground, kind)
-      ground.fail('network.apply')
+      ground.fail(placing(kind))
       return it.id
     },
-    says: /waits for the router of VPC net0: network\.apply: no space left on device/,
+    says: /waits for the router of VPC net0: (network|edge)\.apply: no space left on device/,
     free: mend,
   },
   {
@@ -271,14 +284,14 @@ const ways = WAYS.flatMap((kind): Case[] => [
     async stick(ground) {
       const { id } = await way(ground, kind)
       await ground.settle()
-      ground.fail('network.apply')
+      ground.fail(placing(kind))
       await ground.act(async (verbs) => {
         if (kind === 'elastic-ip') await verbs.disassociateElasticIp(id)
         await verbs.remove(ground.it.cloud.kinds.get(kind) ?? assert.fail(kind), id)
       })
       return id
     },
-    says: /waits for the router of VPC net0 to let go of it: network\.apply: no space left on device/,
+    says: /waits for the router of VPC net0 to let go of it: (network|edge)\.apply: no space left on device/,
     free: mend,
   },
 ])

@@ -118,6 +118,14 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     message,
   ],
   peering: [state, inVpc, column('PEER', named('peer')), message],
+  zone: [state, inVpc, column('TTL', spec('defaultTtlSeconds')), message],
+  record: [
+    state,
+    column('ZONE', named('zone')),
+    column('TYPE', spec('type')),
+    column('CONTENT', spec('content')),
+    column('TTL', spec('ttlSeconds')),
+  ],
   volume: [
     state,
     column('GIB', spec('sizeGib')),
@@ -208,6 +216,8 @@ export const REFERRED: Readonly<Record<string, readonly string[]>> = {
   'elastic-ip': ['workload'],
   'nat-gateway': ['vpc', 'subnet'],
   peering: ['vpc'],
+  zone: ['vpc'],
+  record: ['zone'],
   credential: ['tenant'],
 }
 

@@ -104,6 +104,9 @@ import { createRouters } from './network/routers.ts'
 import { securityGroup } from './network/security-group.kind.ts'
 import { subnet } from './network/subnet.kind.ts'
 import { vpc } from './network/vpc.kind.ts'
+import { record } from './network/record.kind.ts'
+import { zone } from './network/zone.kind.ts'
+import { createZoneReads, type ZoneReads } from './network/zone-reads.ts'
 import {
   reconcileElasticIp,
   reconcilePart,
@@ -169,6 +172,8 @@ export const KINDS: readonly AnyKind[] = [
   elasticIp,
   natGateway,
   peering,
+  zone,
+  record,
   volume,
   snapshot,
   diskImage,
@@ -341,6 +346,8 @@ export type Cloud = {
     id: string,
     query: { from?: number; to?: number; after?: string; limit?: number; newestFirst?: boolean },
   ): Promise<readonly Access[]>
+  /** Records of private zones, those that are kept for instances too. */
+  readonly zones: ZoneReads
   /** How large an instance can be. */
   instanceTypes(caller: Caller): readonly InstanceType[]
   /** What a replica uses, measured now if nobody did yet; `conflict`, rule `wrong_state`, when it does not run. */
@@ -401,6 +408,8 @@ export const RECONCILED: readonly string[] = [
   elasticIp,
   natGateway,
   peering,
+  zone,
+  record,
   provider,
   volume,
   snapshot,
@@ -473,6 +482,8 @@ export function createCloud(options: CloudOptions): RunningCloud {
     { kind: elasticIp, reconcile: reconcileElasticIp(routers) },
     { kind: natGateway, reconcile: reconcilePlaced(routers) },
     { kind: peering, reconcile: reconcilePlaced(routers) },
+    { kind: zone, reconcile: reconcilePlaced(routers) },
+    { kind: record, reconcile: reconcilePart(routers) },
     { kind: volume, reconcile: reconcileVolume(drivers.compute) },
     { kind: snapshot, reconcile: reconcileSnapshot(drivers.compute) },
     { kind: diskImage, reconcile: reconcileDiskImage(drivers.images) },
@@ -872,6 +883,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
         at,
       }))
     },
+    zones: createZoneReads(engine),
     instanceTypes(caller) {
       authorise(caller, 'read', 'instance:read')
       return INSTANCE_TYPES

@@ -38,14 +38,15 @@ const stage: Stage = {
       clock: systemClock,
       log: silentLog,
     })
-    for (const { vpc, callers, suffix, names } of vpcs)
+    for (const { vpc, callers, suffix, names, zone } of vpcs)
       await edge.apply(
         {
           vpc,
           generation: 1,
           callers,
           names: Object.fromEntries(Object.entries(names).map(([name, a]) => [name, { a, aaaa: [] }])),
-          suffixes: [suffix, 'internal'],
+          ...(zone ? { records: zone.records } : {}),
+          suffixes: [...(zone ? [zone.domain] : []), suffix, 'internal'],
           nameservers: [],
           forward: false,
         },

@@ -20,6 +20,8 @@ type Order = {
   from?: string
   fromPort?: number
   key: string
+  /** Of what to resolve, unless its IPv4 addresses. */
+  type?: 'MX' | 'SRV' | 'TXT'
   ms: number
 }
 type Answer = { text?: string; error?: string }
@@ -106,10 +108,11 @@ function say({ key, ms }: Order): Promise<Answer> {
   })
 }
 
-async function resolve({ address, key, ms }: Order): Promise<Answer> {
+async function resolve({ address, key, type, ms }: Order): Promise<Answer> {
   const resolver = new Resolver({ timeout: ms, tries: 1 })
   resolver.setServers([address])
   try {
+    if (type) return { text: JSON.stringify(await resolver.resolve(key, type)) }
     return { text: (await resolver.resolve4(key)).join(' ') }
   } catch (error) {
     return { error: (error as NodeJS.ErrnoException).code ?? String(error) }

@@ -30,8 +30,8 @@ export type Machine = {
   push(): Promise<void>
   /** Who sent it a datagram since the last time this was asked. */
   heard(): Promise<string[]>
-  /** What a resolver says are a name's IPv4 addresses, with spaces between. */
-  resolve(resolver: string, name: string): Promise<Answer>
+  /** What a resolver says are a name's IPv4 addresses, with spaces between; or its records of a type, as JSON. */
+  resolve(resolver: string, name: string, type?: 'MX' | 'SRV' | 'TXT'): Promise<Answer>
   /** True when a ping is answered. */
   ping(address: string): boolean
   run(...command: string[]): string
@@ -81,7 +81,8 @@ export function machine(name: string, namespace?: string): Machine {
     say: (key, ms = ASK_MS) => order({ do: 'say', key, ms }),
     push: async () => void (await order({ do: 'push' })),
     heard: async () => ((await order({ do: 'heard' })).text ?? '').split(' ').filter(Boolean),
-    resolve: (resolver, name) => order({ do: 'resolve', address: resolver, key: name, ms: RESOLVE_MS }),
+    resolve: (resolver, name, type) =>
+      order({ do: 'resolve', address: resolver, key: name, type, ms: RESOLVE_MS }),
     ping: (address) => tryTo(...within, 'ping', '-n', '-c1', '-W1', address).includes('1 received'),
     run: (...command) => sh(...within, ...command),
     stop: () => void child.kill('SIGKILL'),

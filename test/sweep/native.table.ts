@@ -111,6 +111,9 @@ const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>
       securityGroups: [at(known, 'security-group id')],
       published: [{ host: 0, container: 80, protocol: 'tcp' }],
     }),
+  'POST /zone': (known, name) => spec(`${name}.internal`, { vpc: at(known, 'spare vpc id') }),
+  'POST /record': (known, name) =>
+    spec(name, { zone: at(known, 'zone id'), type: 'MX', content: 'mail.example', priority: 5 }),
   'POST /volume': (_, name) => spec(name, { sizeGib: 1 }),
   'POST /snapshot': (known, name) => spec(name, { volume: at(known, 'volume id') }),
   'POST /image': (_, name) =>

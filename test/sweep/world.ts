@@ -115,6 +115,8 @@ async function seedIn(
     ids['security-rule'] = rule.id ?? ''
   })
   await make('route-table', { vpc: ids['vpc'], subnets: [], routes: [] })
+  await make('zone', { vpc: ids['vpc'] }, `${name}.internal`)
+  await make('record', { zone: ids['zone'], type: 'A', content: '10.9.0.9' }, 'db')
   // Some of what a gateway or peering stands on, of which the seeded ones take their own.
   const spare = async (kind: string, spec: object): Promise<string> => {
     const seeded = ids[kind]

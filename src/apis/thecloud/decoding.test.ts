@@ -69,6 +69,10 @@ test('the client decodes every answer: JSON, ids and times in their forms, lists
   await ann.data('POST', '/internet-gateways')
   const address = await ann.data('POST', '/elastic-ips')
   await ann.data('POST', '/nat-gateways', { subnet_id: net.web, elastic_ip_id: address.id })
+  const zone = await ann.data('POST', '/dns/zones', { name: 'corp.internal', vpc_id: net.vpc })
+  // As the client sends it.
+  const record = { name: 'db', type: 'A', content: '10.60.1.9', ttl: 3600, priority: null }
+  const { id: recordId } = await ann.data('POST', `/dns/zones/${zone.id}/records`, record)
   await ann.data('POST', '/vpc-peerings', { requester_vpc_id: net.vpc, accepter_vpc_id: other.vpc })
   for (const path of [
     '/auth/me',
@@ -97,6 +101,10 @@ test('the client decodes every answer: JSON, ids and times in their forms, lists
     '/internet-gateways',
     '/elastic-ips',
     '/vpc-peerings',
+    '/dns/zones',
+    '/dns/zones/corp.internal',
+    `/dns/zones/${zone.id}/records`,
+    `/dns/records/${recordId}`,
     `/nat-gateways?vpc_id=${net.vpc}`,
     `/route-tables?vpc_id=${net.vpc}`,
   ]) {
@@ -107,7 +115,7 @@ test('the client decodes every answer: JSON, ids and times in their forms, lists
       if (value === null || typeof value !== 'object') {
         // Of an instance type and a container the id is a text of its own.
         const isText =
-          path === '/instance-types' || /^(request|resource|container|network|vxlan)_id$/.test(name)
+          path === '/instance-types' || /^(request|resource|container|network|vxlan|powerdns)_id$/.test(name)
         if (/(^|_)id$/.test(name) && !isText)
           assert.match(String(value), /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, `${path} ${name}`)
         if (/_at$|_start$|_end$/.test(name))

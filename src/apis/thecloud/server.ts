@@ -10,6 +10,7 @@ import { shapeOf } from './errors.ts'
 import { billingRoutes } from './billing.ts'
 import { commonHeaders } from './headers.ts'
 import { imageRoutes } from './images.ts'
+import { dnsRoutes } from './dns.ts'
 import { instanceTypeRoutes } from './instance-types.ts'
 import { instanceRoutes } from './instances.ts'
 import { elasticIpRoutes } from './elastic-ips.ts'
@@ -59,6 +60,7 @@ export const FAMILIES: readonly string[] = [
   'NAT gateways',
   'Route tables',
   'VPC peering',
+  'DNS',
 ]
 
 const reference: Reference = {
@@ -106,6 +108,7 @@ const ROUTES: readonly ((frame: Frame) => void)[] = [
   natGatewayRoutes,
   routeTableRoutes,
   vpcPeeringRoutes,
+  dnsRoutes,
 ]
 
 /** The dialect of users of a cloud like the big ones; its own command line and SDK work with it. */

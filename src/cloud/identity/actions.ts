@@ -37,6 +37,8 @@ const WORDS: Readonly<Record<string, Words>> = {
     arn: ['vpc', 'eip'],
   },
   peering: { word: 'vpc_peering', verbs: { update: 'accept' }, arn: ['vpc-peering', 'peering'] },
+  zone: { word: 'dns', arn: ['dns', 'zone'] },
+  record: { word: 'dns', arn: ['dns', 'record'] },
   policy: { word: 'iam' },
   role: { word: 'rbac' },
   membership: { word: 'tenant', verbs: { create: 'update', delete: 'update' } },

@@ -1,5 +1,5 @@
 import { type Replica, serves } from '#cloud/compute/replica.kind.ts'
-import { namesOf, type Workload } from '#cloud/compute/workload.kind.ts'
+import type { Workload } from '#cloud/compute/workload.kind.ts'
 import type { Settings } from '#cloud/context.ts'
 import type { Zone } from '#cloud/edge/edge.driver.ts'
 import { inRange } from '#lib/ports.ts'
@@ -19,8 +19,12 @@ import type { NatGateway } from './nat-gateway.kind.ts'
 import type { Provider } from './provider.kind.ts'
 import type { RouteTable } from './route-table.kind.ts'
 import type { SecurityGroup } from './security-group.kind.ts'
+import type { ZoneRecord } from './record.kind.ts'
 import type { Subnet } from './subnet.kind.ts'
 import type { Vpc } from './vpc.kind.ts'
+import { discoveredAs, suffixOf } from './discovery.ts'
+import { entriesOf } from './zone-entries.ts'
+import type { PrivateZone } from './zone.kind.ts'
 import { externalOf, hasWayOut, type Peered, peeringsOf, routesOf } from './ways.ts'
 
 /** Everything a VPC's router and DNS are derived from. */
@@ -35,13 +39,13 @@ export type World = {
   readonly internetGateways: readonly InternetGateway[]
   readonly elasticIps: readonly ElasticIp[]
   readonly natGateways: readonly NatGateway[]
+  /** Its private zone, if it has one that is not on its way out, and the records in it. */
+  readonly zone: PrivateZone | undefined
+  readonly records: readonly ZoneRecord[]
   /** Its accepted peerings. */
   readonly peered: readonly Peered[]
   readonly provider: Provider | undefined
 }
-
-/** The suffix of a VPC's names: `<pod>.<vpc>.internal`. */
-export const suffixOf = (vpcName: string): string => `${vpcName}.internal`
 
 /** What the VPC's router must do; the driver's generation is the caller's to add. */
 export function planVpc(world: World, settings: Settings): Omit<VpcPlan, 'generation'> {
@@ -164,7 +168,10 @@ function planGroup(it: SecurityGroup): PlannedGroup {
   }
 }
 
-/** The VPC's names: every workload under its own name and `<name>.<vpc>.internal`, both giving the VIP, or an instance's address. */
+/**
+ * The VPC's names: every workload under its own name and `<name>.<vpc>.internal`, both giving the VIP, or an instance's
+ * address; and the records of its private zone.
+ */
 export function planZone(world: World, plan: Omit<VpcPlan, 'generation'>): Omit<Zone, 'generation'> {
   const suffix = suffixOf(world.vpc.name)
   const names: Record<string, { a: string[]; aaaa: string[] }> = {}
@@ -176,20 +183,22 @@ export function planZone(world: World, plan: Omit<VpcPlan, 'generation'>): Omit<
     // An instance is known by its own address, as long as it has one.
     const own = it.spec.instance ? world.replicas.filter((one) => one.spec.workload === it.id) : []
     const leads = vip ? [vip] : own.flatMap((one) => attached.get(one.id) ?? [])
-    for (const name of leads.length ? namesOf(it) : [])
-      for (const full of [name, `${name}.${suffix}`]) {
-        const { a, aaaa } = names[full] ?? { a: [], aaaa: [] }
-        names[full] = {
-          a: [...a, ...leads.map((one) => one.address)],
-          aaaa: [...aaaa, ...leads.map((one) => one.address6)],
-        }
+    for (const name of leads.length ? discoveredAs(it, world.vpc.name) : []) {
+      const { a, aaaa } = names[name] ?? { a: [], aaaa: [] }
+      names[name] = {
+        a: [...a, ...leads.map((one) => one.address)],
+        aaaa: [...aaaa, ...leads.map((one) => one.address6)],
       }
+    }
   }
+  const { zone } = world
+  const records = zone ? entriesOf(zone, world).flatMap((it) => it.served ?? []) : []
   return {
     vpc: world.vpc.id,
     callers: plan.attachments.map((it) => it.fabric),
     names,
-    suffixes: [suffix, 'internal'],
+    ...(records.length ? { records } : {}),
+    suffixes: [...new Set([...(zone ? [zone.name] : []), suffix, 'internal'])],
     nameservers: world.provider?.spec.nameservers ?? [],
     forward: plan.internet,
   }

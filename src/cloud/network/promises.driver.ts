@@ -12,6 +12,7 @@ export const NETWORK_PROMISES = {
   unassigned: 'What is sent to an address that nobody has gets no answer and does not leave the VPC.',
   spoofing: 'What is sent under a source that is not its own is dropped, in both families.',
   names: 'The names of workloads lead to them, in their own VPC alone.',
+  zones: 'So do the records of its private zone, which nobody else is answered.',
   vip: 'A workload has one address, which balances over its ready replicas, for its ports alone.',
   'vip-refusal': 'Where no replica is ready that address refuses at once.',
   hairpin: "A replica reaches its own workload's address.",

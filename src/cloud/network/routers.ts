@@ -10,7 +10,7 @@ import type { NetworkDriver, VpcPlan } from './network.driver.ts'
 export type Routers = {
   /**
    * Applies what differs from what is in force; answers the attachments that are new in it. `parts` are the generations
-   * of what the plan was made from, by id: subnets, security groups, route tables, gateways, elastic IPs, peerings.
+   * of what the plan was made from, by id: subnets, security groups, route tables, gateways, elastic IPs, peerings, zones, records.
    */
   apply(
     plan: Omit<VpcPlan, 'generation'>,

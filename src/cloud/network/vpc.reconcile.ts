@@ -21,6 +21,8 @@ import { securityGroup, type SecurityGroup } from './security-group.kind.ts'
 import { subnet, type Subnet } from './subnet.kind.ts'
 import { vpc, type Vpc } from './vpc.kind.ts'
 import type { Peered } from './ways.ts'
+import { record, type ZoneRecord } from './record.kind.ts'
+import { type PrivateZone, zone } from './zone.kind.ts'
 
 const TEARDOWN_MS = 500
 /** The last thing in a VPC wakes it when it goes; this is for when that was missed. */
@@ -38,14 +40,16 @@ async function readWorld(draft: Draft, it: Vpc): Promise<World> {
     draft.list(routeTable, query),
     draft.list(provider, { tenant: PLATFORM }),
   ])
-  const [internetGateways, natGateways, elasticIps, peered] = await Promise.all([
+  const [internetGateways, natGateways, elasticIps, peered, zones, records] = await Promise.all([
     draft.list(internetGateway, live),
     draft.list(natGateway, live),
     draft.list(elasticIp, live),
     readPeered(draft, it),
+    draft.list(zone, live),
+    draft.list(record, live),
   ])
   const parts = { subnets, workloads, replicas, groups, routeTables }
-  const ways = { internetGateways, natGateways, elasticIps, peered }
+  const ways = { internetGateways, natGateways, elasticIps, peered, zone: zones[0], records }
   return { vpc: it, ...parts, ...ways, provider: providers[0] }
 }
 
@@ -89,6 +93,8 @@ export const reconcileVpc =
       ...world.natGateways,
       ...world.elasticIps,
       ...world.peered.map((one) => one.peering),
+      ...(world.zone ? [world.zone] : []),
+      ...world.records,
     ]
     const generations = new Map(parts.map((one) => [one.id, one.generation]))
     for (const id of await routers.apply(plan, planZone(world, plan), generations, signal))
@@ -100,9 +106,9 @@ export const reconcileVpc =
     return settled({ state: 'active' })
   }
 
-/** A subnet, security group or route table is in force when its VPC's router was made from it. */
+/** A subnet, security group, route table or record is in force when its VPC's router was made from it. */
 export const reconcilePart =
-  (routers: Routers): Reconcile<Subnet | SecurityGroup | RouteTable> =>
+  (routers: Routers): Reconcile<Subnet | SecurityGroup | RouteTable | ZoneRecord> =>
   async (it, look) => {
     if (it.deletedAt !== undefined) return gone
     const wait = await routerWait(routers, look, it, [it.spec.vpc])
@@ -143,9 +149,9 @@ async function routerLeft(
   return undefined
 }
 
-/** A NAT gateway is active, and a peering that was accepted, when every router it is in was made from it. */
+/** A NAT gateway or zone is active, and a peering that was accepted, when every router it is in was made from it. */
 export const reconcilePlaced =
-  (routers: Routers): Reconcile<NatGateway | Peering> =>
+  (routers: Routers): Reconcile<NatGateway | Peering | PrivateZone> =>
   async (it, look) => {
     const vpcs = 'peer' in it.spec ? [it.spec.vpc, it.spec.peer] : [it.spec.vpc]
     if (it.deletedAt !== undefined) {

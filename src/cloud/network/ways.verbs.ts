@@ -20,9 +20,12 @@ import * as rules from './rules.verbs.ts'
 import { type Route, routeTable, type RouteTable } from './route-table.kind.ts'
 import type { SecurityGroup, SecurityRule } from './security-group.kind.ts'
 import { subnet, type Subnet } from './subnet.kind.ts'
+import { record, type ZoneRecord } from './record.kind.ts'
+import { type PrivateZone, zone } from './zone.kind.ts'
+import * as zones from './zone.verbs.ts'
 import type { Vpc } from './vpc.kind.ts'
 
-/** Where a VPC's traffic goes and what of it passes: gateways, elastic IPs, peerings, route tables, security groups. What each refuses its function says. */
+/** Where a VPC's traffic goes and what of it passes: gateways, elastic IPs, peerings, route tables, security groups, names. What each refuses its function says. */
 export type WayVerbs = {
   /** A VPC whose ways its route tables decide: with a main one, in which nothing leads out, and no internet by itself. */
   createRoutedVpc(input: Omit<NewVpc, 'internet'>): Promise<{ vpc: Vpc; table: RouteTable }>
@@ -53,6 +56,10 @@ export type WayVerbs = {
   detachSecurityGroup(workload: string, group: string): Promise<Workload>
   associateSubnet(table: string, subnet: string): Promise<RouteTable>
   disassociateSubnet(table: string, subnet: string): Promise<RouteTable>
+  createZone(input: zones.NewZone): Promise<PrivateZone>
+  createRecord(input: zones.NewRecord): Promise<ZoneRecord>
+  updateRecord(id: string, change: zones.RecordChange): Promise<ZoneRecord>
+  deleteRecord(id: string): Promise<ZoneRecord>
 }
 
 /** These verbs bound to one commit in the making. */
@@ -84,6 +91,10 @@ export const wayVerbs = (context: VerbContext): WayVerbs => ({
   detachSecurityGroup: async (of, group) => await rules.setMembership(context, of, group, false),
   associateSubnet: async (table, id) => await routes.associateSubnet(context, table, id),
   disassociateSubnet: async (table, id) => await routes.disassociateSubnet(context, table, id),
+  createZone: async (input) => await zones.createZone(context, input),
+  createRecord: async (input) => await zones.createRecord(context, input),
+  updateRecord: async (id, change) => await zones.updateRecord(context, id, change),
+  deleteRecord: async (id) => await zones.deleteRecord(context, id),
 })
 
 async function deleteRouted(
@@ -147,9 +158,33 @@ export async function createWay(
         vpc: text(spec, 'vpc'),
         peer: text(spec, 'peer'),
       })
+    case zone.name: {
+      known(spec, ['vpc', 'defaultTtlSeconds', 'description'], ['creator'])
+      const { vpc, ...more } = shapeOf(kind, { defaultTtlSeconds: zones.TTL_SECONDS_DEFAULT, ...spec })
+      return await zones.createZone(context, { ...common, vpc: text({ vpc }, 'vpc'), ...more })
+    }
+    case record.name: {
+      known(spec, ['zone', 'type', 'content', 'ttlSeconds', 'priority'], ['vpc', 'creator'])
+      const given = { ttlSeconds: zones.TTL_SECONDS_DEFAULT, ...spec, vpc: '' }
+      const { zone: of, type, content, priority } = shapeOf<ZoneRecord['spec']>(kind, given)
+      return await zones.createRecord(context, {
+        ...common,
+        zone: of,
+        type,
+        content,
+        ...(spec['ttlSeconds'] === undefined ? {} : { ttlSeconds: given.ttlSeconds }),
+        ...(priority === undefined ? {} : { priority }),
+      })
+    }
     default:
       return undefined
   }
+}
+
+/** A spec, seen to have its kind's shape. */
+function shapeOf<S = PrivateZone['spec']>(kind: AnyKind, spec: unknown): S {
+  checkSpec(kind, spec)
+  return spec as S
 }
 
 /** What of their specs callers may change; each change is a verb of its own. */
@@ -159,6 +194,8 @@ const CHANGEABLE: Readonly<Record<string, readonly string[]>> = {
   [natGateway.name]: [],
   [peering.name]: ['decision'],
   [routeTable.name]: ['routes', 'subnets'],
+  [zone.name]: ['defaultTtlSeconds', 'description'],
+  [record.name]: ['content', 'ttlSeconds', 'priority'],
 }
 
 /** The change of a spec of one of these kinds as the native API is asked for it; undefined for another kind. */
@@ -198,6 +235,10 @@ export async function changeWay(
         })
       return await peerings.decidePeering(context, it.id, decision)
     }
+    case zone.name:
+      return context.draft.edit(zone, it as PrivateZone, { spec: spec as PrivateZone['spec'] })
+    case record.name:
+      return await zones.updateRecord(context, it.id, spec as ZoneRecord['spec'])
     default:
       return await routes.changeRoutes(context, it as RouteTable, spec as RouteTable['spec'])
   }

@@ -37,12 +37,15 @@ const zones: readonly Zone[] = [
       'web.production.internal': { a: ['10.0.1.5'], aaaa: ['fd00::5'] },
       'many.production.internal': { a: ADDRESSES, aaaa: [] },
     },
+    records: [{ name: 'out.corp.example', ttlSeconds: 60, type: 'CNAME', data: 'www.example.com' }],
+    suffixes: ['corp.example', 'production.internal'],
     nameservers: [FIRST, SECOND],
   }),
   exampleZone({
     vpc: 'vpc-b',
     callers: [CLOSED],
     names: { web: { a: ['10.0.1.6'], aaaa: [] } },
+    records: [{ name: 'out.corp.example', ttlSeconds: 60, type: 'CNAME', data: 'www.example.com' }],
     forward: false,
   }),
 ]
@@ -292,6 +295,46 @@ suite('names outside', () => {
         assert.equal((await ask('www.example.com')).rcode, 'SERVFAIL')
       },
     )
+  })
+
+  test('that an alias of the VPC leads to are answered with it', async () => {
+    let told: ReturnType<Tells> = {
+      answers: [
+        { type: 'CNAME', name: 'www.example.com', data: 'host.example.com' },
+        address('host.example.com', '192.0.2.1'),
+        { type: 'TXT', name: 'host.example.com', data: 'not asked for' },
+      ],
+    }
+    const second = (): undefined => undefined
+    await withDns(
+      () => told,
+      second,
+      async (ask, counts) => {
+        const seen = await ask('Out.corp.example')
+        assert.deepEqual(
+          [seen.rcode, seen.flag_aa, dataOf(seen)],
+          ['NOERROR', false, ['www.example.com', 'host.example.com', '192.0.2.1']],
+        )
+        assert.equal(counts().first, 1)
+        told = { rcode: 3 }
+        const closed = await ask('out.corp.example', { caller: CLOSED })
+        assert.deepEqual([closed.rcode, dataOf(closed)], ['NXDOMAIN', ['www.example.com']])
+        assert.equal(counts().first, 1, 'of a VPC without a way out nobody is asked')
+        const plain = await ask('out.corp.example', { flags: 0 })
+        assert.deepEqual([plain.rcode, dataOf(plain)], ['NOERROR', ['www.example.com']])
+      },
+    )
+    await withDns(
+      () => ({ rcode: 3 }),
+      second,
+      async (ask) => {
+        const seen = await ask('out.corp.example')
+        assert.deepEqual([seen.rcode, dataOf(seen)], ['NXDOMAIN', ['www.example.com']])
+      },
+    )
+    await withDns(second, second, async (ask) => {
+      assert.equal((await ask('out.corp.example')).rcode, 'SERVFAIL')
+    })
   })
 
   test('that do not exist are an answer', async () => {

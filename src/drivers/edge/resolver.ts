@@ -1,12 +1,15 @@
+import type { Answer } from 'dns-packet'
 import type { Clock } from '#lib/clock.ts'
 import { createCache } from './cache.ts'
 import { createForwarder } from './forward.ts'
 import type { Table } from './table.ts'
 import {
+  answersIn,
   CLASS_IN,
   ednsOf,
   FLAG,
   type Query,
+  questionOf,
   RCODE,
   readHeader,
   readMessage,
@@ -80,12 +83,40 @@ export function createResolver(options: {
   const bare = (query: Query, rcode: number, more: Partial<Reply> = {}): Buffer =>
     writeReply(query, { ...nothing, rcode, ...more })
 
-  const forward = async (caller: string, query: Query, nameservers: readonly string[]): Promise<Buffer> => {
-    if (!(query.flags & FLAG.RD)) return bare(query, RCODE.REFUSED, { recursive: true })
+  const ask = async (
+    caller: string,
+    query: Query,
+    nameservers: readonly string[],
+  ): Promise<Buffer | undefined> => {
     const given = nameservers.length ? nameservers : options.hostNameservers()
     const others = given.filter((it) => it !== options.self)
-    const answer = await forwarder.ask(caller, query, others)
-    return answer ?? bare(query, RCODE.SERVFAIL, { recursive: true })
+    return await forwarder.ask(caller, query, others)
+  }
+
+  const forward = async (caller: string, query: Query, nameservers: readonly string[]): Promise<Buffer> => {
+    if (!(query.flags & FLAG.RD)) return bare(query, RCODE.REFUSED, { recursive: true })
+    return (await ask(caller, query, nameservers)) ?? bare(query, RCODE.SERVFAIL, { recursive: true })
+  }
+
+  /** The answer to a name of the VPC that is another's by aliases: a C library does not ask for that itself. */
+  const forwardAlias = async (
+    caller: string,
+    query: Query,
+    nameservers: readonly string[],
+    { name, aliases }: { readonly name: string; readonly aliases: readonly Answer[] },
+  ): Promise<Buffer> => {
+    if (!(query.flags & FLAG.RD)) return bare(query, RCODE.NOERROR, { recursive: true, answers: aliases })
+    const { type } = query.question
+    const aliased = {
+      ...query,
+      question: questionOf(name, type),
+      edns: undefined,
+      sizeMax: sizeMaxOf(undefined, 'tcp'),
+    }
+    const answer = await ask(caller, aliased, nameservers)
+    const told = answer && answersIn(answer, type)
+    if (!told) return bare(query, RCODE.SERVFAIL, { recursive: true })
+    return bare(query, told.rcode, { recursive: true, answers: [...aliases, ...told.answers] })
   }
 
   return {
@@ -105,7 +136,9 @@ export function createResolver(options: {
       // A VPC without internet: names outside do not exist for it. REFUSED would be a fault of the server to a C library,
       // which then waits, asks again and reports a failure that may pass. Without a SOA nobody keeps it, so that
       // switching internet on works at once.
-      if (!zone.forward) return bare(query, RCODE.NXDOMAIN)
+      const { aliases } = found
+      if (!zone.forward) return bare(query, RCODE.NXDOMAIN, { answers: aliases })
+      if (aliases.length) return forwardAlias(caller, query, zone.nameservers, found)
       return forward(caller, query, zone.nameservers)
     },
     close: () => forwarder.close(),

@@ -1,4 +1,4 @@
-import { type Answer, encode } from 'dns-packet'
+import { type Answer, decode, encode } from 'dns-packet'
 
 // A strict reader of our own, since every byte it sees comes from tenants: it allocates nothing on the word of a
 // header, follows no compression pointer and keeps the question's bytes as they are. Answers are written by dns-packet.
@@ -6,9 +6,13 @@ import { type Answer, encode } from 'dns-packet'
 export const TYPE = {
   A: 1,
   NS: 2,
+  CNAME: 5,
   SOA: 6,
   PTR: 12,
+  MX: 15,
+  TXT: 16,
   AAAA: 28,
+  SRV: 33,
   OPT: 41,
   AXFR: 252,
   IXFR: 251,
@@ -52,6 +56,15 @@ export type Question = {
   readonly class: number
   /** The section as it was sent. */
   readonly bytes: Buffer
+}
+
+/** A question of class IN about a name in plain characters. */
+export function questionOf(name: string, type: number): Question {
+  const labels = name.split('.').flatMap((it) => [Buffer.from([it.length]), Buffer.from(it, 'latin1')])
+  const end = Buffer.alloc(5)
+  end.writeUInt16BE(type, 1)
+  end.writeUInt16BE(CLASS_IN, 3)
+  return { name, type, class: CLASS_IN, bytes: Buffer.concat([...labels, end]) }
 }
 
 export type WireRecord = {
@@ -257,6 +270,21 @@ const lower = (bytes: Buffer): string => bytes.toString('latin1').toLowerCase()
 /** Whether two question sections ask the same; case does not count. */
 export const sameQuestion = (a: Question, b: Question): boolean =>
   a.type === b.type && a.class === b.class && lower(a.bytes) === lower(b.bytes)
+
+/** Of another resolver's answer its code, and the records that are aliases or of this type; undefined when it cannot be read. */
+export function answersIn(
+  answer: Buffer,
+  type: number,
+): { readonly rcode: number; readonly answers: readonly Answer[] } | undefined {
+  try {
+    const wanted = (decode(answer).answers ?? []).filter(
+      (it) => it.type === 'CNAME' || TYPE[it.type as keyof typeof TYPE] === type,
+    )
+    return { rcode: answer.readUInt16BE(2) & 0xf, answers: wanted }
+  } catch {
+    return undefined
+  }
+}
 
 /** Another resolver's answer as the answer to this query: its id, the spelling of its question, cut to its size. */
 export function adopt(query: Query, answer: Buffer): Buffer {

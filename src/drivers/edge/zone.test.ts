@@ -15,6 +15,72 @@ const served = serveZone(
   }),
 )
 
+const at = (name: string) => ({ name: name ? `${name}.corp.example` : 'corp.example', ttlSeconds: 600 })
+const zoned = serveZone(
+  exampleZone({
+    suffixes: ['corp.example', 'production.internal', 'internal'],
+    records: [
+      { ...at('db'), type: 'A', data: '10.9.0.1' },
+      { ...at('db'), type: 'A', data: '10.9.0.2' },
+      { ...at('db'), type: 'TXT', data: ['the', 'database'] },
+      { ...at('six'), type: 'AAAA', data: 'fd00::9' },
+      { ...at('alias'), type: 'CNAME', data: 'first.corp.example' },
+      { ...at('first'), type: 'CNAME', data: 'db.corp.example' },
+      { ...at('pod'), type: 'CNAME', data: 'web' },
+      { ...at('gone'), type: 'CNAME', data: 'nothing.corp.example' },
+      { ...at('out'), type: 'CNAME', data: 'www.example.com' },
+      { ...at('round'), type: 'CNAME', data: 'about.corp.example' },
+      { ...at('about'), type: 'CNAME', data: 'round.corp.example' },
+      { ...at('a.deep'), type: 'A', data: '10.9.0.3' },
+      { ...at(''), type: 'MX', data: { preference: 10, exchange: 'mail.corp.example' } },
+      { name: 'web.production.internal', ttlSeconds: 60, type: 'TXT', data: ['of web'] },
+    ],
+  }),
+)
+
+const found = (name: string, type: number): unknown => {
+  const it = lookUp(zoned, name, type)
+  if (it.do === 'forward') return ['ask', it.name, ...it.aliases.map((one) => one.name)]
+  return [it.rcode, ...it.answers.map((one) => ('data' in one ? one.data : undefined))]
+}
+
+const MX = { preference: 10, exchange: 'mail.corp.example' }
+for (const [name, type, expected] of [
+  ['db.corp.example', TYPE.A, [RCODE.NOERROR, '10.9.0.1', '10.9.0.2']],
+  ['db.corp.example', TYPE.TXT, [RCODE.NOERROR, ['the', 'database']]],
+  ['db.corp.example', TYPE.AAAA, [RCODE.NOERROR]],
+  ['db.corp.example', TYPE.ANY, [RCODE.NOERROR, '10.9.0.1', '10.9.0.2', ['the', 'database']]],
+  ['six.corp.example', TYPE.AAAA, [RCODE.NOERROR, 'fd00::9']],
+  ['corp.example', TYPE.MX, [RCODE.NOERROR, MX]],
+  ['corp.example', TYPE.A, [RCODE.NOERROR]],
+  ['deep.corp.example', TYPE.A, [RCODE.NOERROR]],
+  ['none.corp.example', TYPE.A, [RCODE.NXDOMAIN]],
+  ['10.9.0.1', TYPE.A, ['ask', '10.9.0.1']],
+  ['1.0.9.10.in-addr.arpa', TYPE.PTR, [RCODE.NXDOMAIN]],
+  ['web.production.internal', TYPE.TXT, [RCODE.NOERROR, ['of web']]],
+  ['web.production.internal', TYPE.A, [RCODE.NOERROR, '10.0.1.5']],
+  ['alias.corp.example', TYPE.CNAME, [RCODE.NOERROR, 'first.corp.example']],
+  [
+    'alias.corp.example',
+    TYPE.A,
+    [RCODE.NOERROR, 'first.corp.example', 'db.corp.example', '10.9.0.1', '10.9.0.2'],
+  ],
+  ['pod.corp.example', TYPE.A, [RCODE.NOERROR, 'web', '10.0.1.5']],
+  ['gone.corp.example', TYPE.A, [RCODE.NXDOMAIN, 'nothing.corp.example']],
+  ['out.corp.example', TYPE.A, ['ask', 'www.example.com', 'out.corp.example']],
+  ['round.corp.example', TYPE.A, [RCODE.SERVFAIL]],
+] as const)
+  test(`the record ${name} of type ${type}`, () => assert.deepEqual(found(name, type), expected))
+
+test('an answer may be kept as long as its record says', () => {
+  const it = lookUp(zoned, 'db.corp.example', TYPE.A)
+  assert.ok(it.do === 'answer')
+  assert.deepEqual(
+    it.answers.map((one) => ('ttl' in one ? one.ttl : undefined)),
+    [600, 600],
+  )
+})
+
 const brief = (name: string, type: number): unknown => {
   const found = lookUp(served, name, type)
   if (found.do === 'forward') return 'forward'
@@ -71,6 +137,10 @@ for (const [what, broken] of [
   ['a name in upper case', exampleZone({ names: { Web: { a: [], aaaa: [] } } })],
   ['an empty label', exampleZone({ names: { 'a..b': { a: [], aaaa: [] } } })],
   ['the wrong family', exampleZone({ names: { web: { a: ['fd00::1'], aaaa: [] } } })],
+  ['a record of the wrong family', exampleZone({ records: [{ ...at('x'), type: 'A', data: 'fd00::1' }] })],
+  ['a record of no type', exampleZone({ records: [{ ...at('x'), type: 'NS' as 'A', data: 'x.example' }] })],
+  ['a text of lines', exampleZone({ records: [{ ...at('x'), type: 'TXT', data: ['a\nb'] }] })],
+  ['an alias of no name', exampleZone({ records: [{ ...at('x'), type: 'CNAME', data: 'a b' }] })],
   ['no address', exampleZone({ callers: ['somewhere'] })],
   ['a host for a nameserver', exampleZone({ nameservers: ['dns.example'] })],
   ['an unknown field', { ...exampleZone(), color: 'red' }],

@@ -1,4 +1,4 @@
-import type { Answer } from 'dns-packet'
+import type { Answer, StringAnswer } from 'dns-packet'
 import { isIPv4, isIPv6 } from 'node:net'
 import Type from 'typebox'
 import { Compile } from 'typebox/compile'
@@ -9,6 +9,9 @@ import { RCODE, TYPE } from './wire.ts'
 /** How long anybody may keep an answer about a name of a VPC: names follow deploys within seconds. */
 export const ZONE_TTL_SECONDS = 5
 const NAMES_MAX = 20_000
+const RECORDS_MAX = 20_000
+/** Aliases that one answer follows, one after the other. */
+const ALIASES_MAX = 8
 const CALLERS_MAX = 65_536
 const ADDRESSES_MAX = 256
 const NAMESERVERS_MAX = 16
@@ -19,6 +22,37 @@ const LABEL = '[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?'
 const NAME = new RegExp(`^${LABEL}(\\.${LABEL})*$`)
 const NAME_CHARS_MAX = 253
 const Name = Type.String({ pattern: NAME.source, maxLength: NAME_CHARS_MAX })
+const Number16 = Type.Integer({ minimum: 0, maximum: 65_535 })
+const closed = { additionalProperties: false }
+const common = { name: Name, ttlSeconds: Type.Integer({ minimum: 0, maximum: 86_400 }) }
+const RecordSchema = Type.Union([
+  Type.Object({ ...common, type: Type.Enum(['A', 'AAAA']), data: Type.String({ maxLength: 45 }) }, closed),
+  Type.Object({ ...common, type: Type.Literal('CNAME'), data: Name }, closed),
+  Type.Object(
+    {
+      ...common,
+      type: Type.Literal('MX'),
+      data: Type.Object({ preference: Number16, exchange: Name }, closed),
+    },
+    closed,
+  ),
+  Type.Object(
+    {
+      ...common,
+      type: Type.Literal('SRV'),
+      data: Type.Object({ priority: Number16, weight: Number16, port: Number16, target: Name }, closed),
+    },
+    closed,
+  ),
+  Type.Object(
+    {
+      ...common,
+      type: Type.Literal('TXT'),
+      data: Type.Array(Type.String({ maxLength: 255, pattern: '^[\\x20-\\x7e]*$' }), { maxItems: 16 }),
+    },
+    closed,
+  ),
+])
 const Addresses = Type.Array(Type.String({ maxLength: 45 }), { maxItems: ADDRESSES_MAX })
 const ZoneSchema = Type.Object(
   {
@@ -29,6 +63,7 @@ const ZoneSchema = Type.Object(
       Type.String(),
       Type.Object({ a: Addresses, aaaa: Addresses }, { additionalProperties: false }),
     ),
+    records: Type.Optional(Type.Array(RecordSchema, { maxItems: RECORDS_MAX })),
     suffixes: Type.Array(Name, { maxItems: SUFFIXES_MAX }),
     nameservers: Type.Array(Type.String({ maxLength: 45 }), { maxItems: NAMESERVERS_MAX }),
     forward: Type.Boolean(),
@@ -55,6 +90,9 @@ export function parseZone(value: unknown): Zone {
     if (!a.every(isIPv4) || !aaaa.every(isIPv6))
       throw invalid(`${name} has an address of the wrong family`, 'names')
   }
+  for (const { name, type, data } of value.records ?? [])
+    if ((type === 'A' && !isIPv4(data)) || (type === 'AAAA' && !isIPv6(data)))
+      throw invalid(`${name} has an address of the wrong family`, 'records')
   if (!value.callers.every(isAddress)) throw invalid('a caller is not an address', 'callers')
   if (!value.nameservers.every(isAddress)) throw invalid('a nameserver is not an address', 'nameservers')
   return value
@@ -82,6 +120,8 @@ const PRIVATE_POINTERS = new RegExp(
 /** A zone made ready to answer from. */
 export type ServedZone = {
   readonly zone: Zone
+  /** Answers from its records, by name. */
+  readonly records: ReadonlyMap<string, readonly Answer[]>
   /** Names that exist only because others are below them: known, but without records. */
   readonly between: ReadonlySet<string>
   /** Name for looking backwards → name. */
@@ -94,8 +134,13 @@ function* above(name: string): Generator<string> {
 }
 
 export function serveZone(zone: Zone): ServedZone {
+  const records = new Map<string, Answer[]>()
+  for (const { ttlSeconds, ...it } of zone.records ?? []) {
+    const here = records.get(it.name) ?? []
+    records.set(it.name, [...here, { ...it, ttl: ttlSeconds } as Answer])
+  }
   const between = new Set(zone.suffixes)
-  for (const name of [...Object.keys(zone.names), ...zone.suffixes])
+  for (const name of [...Object.keys(zone.names), ...records.keys(), ...zone.suffixes])
     for (const it of above(name)) between.add(it)
   const pointers = new Map<string, string>()
   for (const [name, { a, aaaa }] of Object.entries(zone.names)) {
@@ -105,7 +150,7 @@ export function serveZone(zone: Zone): ServedZone {
       if (name.length > (pointers.get(pointer)?.length ?? 0)) pointers.set(pointer, name)
     }
   }
-  return { zone, between, pointers }
+  return { zone, records, between, pointers }
 }
 
 export type Found =
@@ -115,8 +160,8 @@ export type Found =
       readonly answers: readonly Answer[]
       readonly authorities: readonly Answer[]
     }
-  /** The VPC knows nothing of this name: ask outside, if it may. */
-  | { readonly do: 'forward' }
+  /** The VPC knows nothing of this name, which these aliases led to: ask outside, if it may. */
+  | { readonly do: 'forward'; readonly name: string; readonly aliases: readonly Answer[] }
 
 const ttl = ZONE_TTL_SECONDS
 
@@ -148,19 +193,37 @@ const positive = (answers: readonly Answer[]): Found => ({
 
 /**
  * What a VPC's own names say to a question of class IN. `name` is in lower case without a final dot.
- * A name of the zone is answered; one of a single label or below a suffix that is not there does not exist; any other
+ * A name of the zone is answered, an alias with what it leads to; one of a single label or below a suffix that is not there does not exist; any other
  * is somebody else's.
  */
 export function lookUp(served: ServedZone, name: string, type: number): Found {
+  return followed(served, name, type, [])
+}
+
+/** The answer to a name that `aliases` led to. */
+function followed(served: ServedZone, name: string, type: number, aliases: readonly Answer[]): Found {
+  const records = served.records.get(name) ?? []
+  const alias = records.find((it): it is StringAnswer => it.type === 'CNAME')
+  if (alias && type !== TYPE.CNAME && type !== TYPE.ANY) {
+    const led = [...aliases, alias]
+    if (led.length <= ALIASES_MAX) return followed(served, alias.data, type, led)
+    return { do: 'answer', rcode: RCODE.SERVFAIL, answers: [], authorities: [] }
+  }
+  const found = recorded(served, name, type, records)
+  if (found.do === 'forward') return { ...found, aliases }
+  return { ...found, answers: [...aliases, ...found.answers] }
+}
+
+function recorded(served: ServedZone, name: string, type: number, records: readonly Answer[]): Found {
   const { zone } = served
   const suffix = zone.suffixes.find((it) => name === it || name.endsWith(`.${it}`))
   const known = Object.hasOwn(zone.names, name) ? zone.names[name] : undefined
-  if (known) {
-    const answers: Answer[] = []
+  if (known || records.length) {
+    const answers = records.filter((it) => type === TYPE.ANY || TYPE[it.type as keyof typeof TYPE] === type)
     if (type === TYPE.A || type === TYPE.ANY)
-      answers.push(...known.a.map((data) => ({ type: 'A', name, ttl, data }) as const))
+      answers.push(...(known?.a ?? []).map((data) => ({ type: 'A', name, ttl, data }) as const))
     if (type === TYPE.AAAA || type === TYPE.ANY)
-      answers.push(...known.aaaa.map((data) => ({ type: 'AAAA', name, ttl, data }) as const))
+      answers.push(...(known?.aaaa ?? []).map((data) => ({ type: 'AAAA', name, ttl, data }) as const))
     return answers.length ? positive(answers) : negative(served, suffix ?? '', RCODE.NOERROR)
   }
   const pointer = served.pointers.get(name)
@@ -172,5 +235,7 @@ export function lookUp(served: ServedZone, name: string, type: number): Found {
     const exists = served.between.has(name)
     return negative(served, suffix ?? '', exists ? RCODE.NOERROR : RCODE.NXDOMAIN)
   }
-  return PRIVATE_POINTERS.test(name) ? negative(served, '', RCODE.NXDOMAIN) : { do: 'forward' }
+  return PRIVATE_POINTERS.test(name)
+    ? negative(served, '', RCODE.NXDOMAIN)
+    : { do: 'forward', name, aliases: [] }
 }

@@ -70,4 +70,50 @@ const names: Prove = (scene, check) => {
   })
 }
 
-export const NAMING = { names } satisfies Partial<Record<string, Prove>>
+const zones: Prove = (scene, check) => {
+  const { a3, b2 } = scene.machines
+  const ttlSeconds = 300
+  const at = (name: string) => ({ name: `${name}corp.example`, ttlSeconds })
+  const records = [
+    { ...at('db.'), type: 'A', data: scene.machines.a1.at.address },
+    { ...at('alias.'), type: 'CNAME', data: 'db.corp.example' },
+    { ...at('short.'), type: 'CNAME', data: 'client' },
+    { ...at(''), type: 'MX', data: { preference: 10, exchange: 'db.corp.example' } },
+    {
+      ...at('_sip._tcp.'),
+      type: 'SRV',
+      data: { priority: 1, weight: 5, port: 5060, target: 'db.corp.example' },
+    },
+    { ...at(''), type: 'TXT', data: ['one', 'two'] },
+  ] as const
+  const served = () => {
+    const [one, ...others] = zonesOf(scene)
+    return one ? [{ ...one, zone: { domain: 'corp.example', records } }, ...others] : []
+  }
+  check('of each type, and by an alias', async () => {
+    await using _ = await scene.serveNames(served())
+    for (const name of ['db', 'alias', 'DB']) {
+      const { text = '' } = await a3.resolve(scene.resolver, `${name}.corp.example`)
+      assert.match((await a3.ask(text, 80)).text ?? `nobody at ${text}`, /^a1 /)
+    }
+    const client = await a3.resolve(scene.resolver, 'short.corp.example')
+    assert.equal(client.text, a3.at.address, 'an alias of a workload')
+    const told = async (name: string, type: 'MX' | 'SRV' | 'TXT'): Promise<unknown> =>
+      JSON.parse((await a3.resolve(scene.resolver, name, type)).text ?? 'null')
+    assert.deepEqual(await told('corp.example', 'MX'), [{ exchange: 'db.corp.example', priority: 10 }])
+    assert.deepEqual(await told('_sip._tcp.corp.example', 'SRV'), [
+      { name: 'db.corp.example', port: 5060, priority: 1, weight: 5 },
+    ])
+    assert.deepEqual(await told('corp.example', 'TXT'), [['one', 'two']])
+  })
+  check('to nobody else, and none that is not there', async () => {
+    await using _ = await scene.serveNames(served())
+    await refused(
+      b2.resolve(scene.resolver, 'db.corp.example'),
+      b2.resolve(scene.resolver, 'alias.corp.example'),
+      a3.resolve(scene.resolver, 'other.corp.example'),
+    )
+  })
+}
+
+export const NAMING = { names, zones } satisfies Partial<Record<string, Prove>>

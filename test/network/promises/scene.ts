@@ -1,3 +1,4 @@
+import type { ServedRecord } from '#cloud/edge/edge.driver.ts'
 import type { Attachment, NetworkDriver, VpcPlan } from '#cloud/network/network.driver.ts'
 import type { NetworkPromise } from '#cloud/network/promises.driver.ts'
 import { planner, uuid, type Machine, type Planner } from '../world.ts'
@@ -36,6 +37,8 @@ export type VpcNames = {
   readonly callers: readonly string[]
   readonly suffix: string
   readonly names: Readonly<Record<string, readonly string[]>>
+  /** Its private zone. */
+  readonly zone?: { readonly domain: string; readonly records: readonly ServedRecord[] }
 }
 
 /** What the host of the sandbox has around it. */
