@@ -24,7 +24,14 @@ export async function localEdge({ directory, dns, http, https, clock, log }: Loc
   const seal = createKeyring(await openMasterKey(join(directory, 'seal.key'), randomBytes))
   const shared = { clock, log }
   const edge = await localZones({ ...shared, directory: join(directory, 'zones'), listen: dns })
-  const front = await localFront({ ...shared, directory: join(directory, 'front'), http, https, seal })
+  const front = await localFront({
+    ...shared,
+    directory: join(directory, 'front'),
+    http,
+    https,
+    seal,
+    inside: dns?.address,
+  })
   const connector = await openConnector({
     ...shared,
     program: 'cloudflared',

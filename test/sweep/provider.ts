@@ -29,10 +29,10 @@ export async function withoutRoute({ native, settle }: Hands, { tenant, ids }: S
   await settle()
 }
 
-/** The same, and what keeps a VPC or subnet from going beside them: its peering and NAT gateway. */
+/** The same, and what keeps a VPC or subnet from going beside them: its peering, NAT gateway and zone. */
 export async function withoutWays(hands: Hands, of: Seeded): Promise<void> {
   await withoutRoute(hands, of)
-  for (const kind of ['peering', 'nat-gateway']) {
+  for (const kind of ['peering', 'nat-gateway', 'zone']) {
     const { status } = await hands.native('DELETE', `/${kind}/${of.ids[kind]}`, { tenant: of.tenant.id })
     assert.ok([200, 202].includes(status), `the ${kind} answered ${status}`)
   }

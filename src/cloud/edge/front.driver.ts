@@ -5,8 +5,10 @@
  * - `passthrough`: the TLS connection itself, chosen by SNI, to the origin; the edge needs no certificate.
  * - `stream`: a WebSocket on the hostname whose binary frames are the bytes of one TCP connection to the origin.
  * - `datagram`: UDP datagrams that arrive at the route's own port, with a session for each client.
+ * - `tcp`: TCP connections that arrive at the route's own port, at the address by which VPCs reach the edge. Its origins are
+ *   looked at by a connection every few seconds, and those that cannot be connected to get none.
  */
-export type Carry = 'http' | 'https' | 'passthrough' | 'stream' | 'datagram'
+export type Carry = 'http' | 'https' | 'passthrough' | 'stream' | 'datagram' | 'tcp'
 
 /** One replica (or other server) that a route leads to. */
 export type Origin = {
@@ -33,8 +35,10 @@ export type FrontRoute = {
   readonly plain: boolean
   /** Id of the certificate for the hostname; a handshake without one is refused, never answered with another. */
   readonly certificate?: string
-  /** UDP port to listen on; for `datagram`. */
+  /** Port to listen on; for `datagram` and `tcp`. */
   readonly port?: number
+  /** A new connection goes to the origin that has the fewest, by weight; for `tcp`. Absent: in turns by weight. */
+  readonly least?: true
   /** Those ready; none: 503 to HTTP, a closed connection to the rest. */
   readonly origins: readonly Origin[]
 }
@@ -127,6 +131,8 @@ export interface FrontDriver {
   traffic(signal: AbortSignal): Promise<readonly RouteTraffic[]>
   /** Connections and requests open now by origin, those whose origin left the table too: what draining waits for. */
   open(signal: AbortSignal): Promise<Readonly<Record<string, number>>>
+  /** Of each `tcp` route by id what was last seen of its origins by id, as far as they were looked at: whether they can be connected to. */
+  health(signal: AbortSignal): Promise<Readonly<Record<string, Readonly<Record<string, boolean>>>>>
   /**
    * Access log entries after a cursor, oldest first; the edge keeps a bounded number. Undefined: those that no cursor was
    * given back for yet, so that a cloud that was started anew reads none twice that it had asked beyond.

@@ -133,6 +133,8 @@ function remoteFront(ask: Ask): FrontDriver {
       (await get<{ traffic: readonly RouteTraffic[] }>('/front/traffic', signal)).traffic,
     open: async (signal) =>
       (await get<{ open: Readonly<Record<string, number>> }>('/front/open', signal)).open,
+    health: async (signal) =>
+      (await get<{ health: Awaited<ReturnType<FrontDriver['health']>> }>('/front/health', signal)).health,
     async accesses(after, limit, signal) {
       const asked = new URLSearchParams({ limit: String(limit), ...(after === undefined ? {} : { after }) })
       return await get<{ entries: readonly Access[]; cursor: string }>(`/front/accesses?${asked}`, signal)

@@ -1,7 +1,7 @@
 import { CloudError, ERROR_CODES, type ErrorCode, type ErrorDetails } from '#lib/errors.ts'
 
 /** Grows when a verb changes; a neighbour one apart is served, so that the two processes can be upgraded in any order. */
-export const PROTOCOL = 2
+export const PROTOCOL = 3
 export const PROTOCOL_HEADER = 'arcus-protocol'
 export const BODY_BYTES_MAX = 16 * 1024 * 1024
 

@@ -78,6 +78,7 @@ const handlersOf = ({ edge, front, connector }: Served): Readonly<Record<string,
   },
   'GET front/missing': async (_, __, signal) => ({ missing: await front.missing(signal) }),
   'GET front/traffic': async (_, __, signal) => ({ traffic: await front.traffic(signal) }),
+  'GET front/health': async (_, __, signal) => ({ health: await front.health(signal) }),
   'GET front/open': async (_, __, signal) => ({ open: await front.open(signal) }),
   'GET front/accesses': async (_, { url = '' }, signal) => {
     const asked = new URL(url, 'http://edge').searchParams

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { simulatedClock } from '#lib/clock.ts'
 import type { Origin } from '#cloud/edge/front.driver.ts'
-import { createHealth, createTurns, placeOf } from './balance.ts'
+import { createHealth, createTurns, leastBusy, placeOf } from './balance.ts'
 import { FRONT_LIMITS } from './limits.ts'
 
 const origin = (id: string, weight = 1): Origin => ({ id, address: '10.0.0.1', port: Number(id), weight })
@@ -30,6 +30,45 @@ test('turns are shared by weight over each whole round', () => {
       )
       if (total === 0) assert.equal(turns.next(origins, health), undefined)
     }),
+  )
+})
+
+test('of connections that stay each goes where there are fewest for the weight', () => {
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 5 }), (weights) => {
+      const { health, turns } = fresh()
+      const origins = weights.map((weight, at) => origin(String(at + 1), weight))
+      const held = new Map<string, number>()
+      const heldBy = (id: string): number => held.get(id) ?? 0
+      for (let it = 0; it < 40; it++) {
+        const next = turns.next(
+          leastBusy(origins, heldBy, () => false),
+          health,
+        )
+        assert.ok(next)
+        const busy = heldBy(next.id) / next.weight
+        assert.ok(origins.every((one) => busy <= heldBy(one.id) / one.weight))
+        held.set(next.id, heldBy(next.id) + 1)
+      }
+    }),
+  )
+  const [a, b] = [origin('1'), origin('2', 0)] as const
+  assert.deepEqual(
+    leastBusy(
+      [a, b],
+      () => 9,
+      () => false,
+    ),
+    [a],
+  )
+  assert.deepEqual(
+    leastBusy(
+      [a, b],
+      () => 0,
+      () => true,
+    ),
+    [a, b],
+    'who is out is left to the turns',
   )
 })
 

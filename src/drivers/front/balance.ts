@@ -60,6 +60,25 @@ export function createHealth(clock: Clock, limits: FrontLimits): Health {
   }
 }
 
+/** Those of origins that have the fewest connections for their weight; the ones to leave out last are left out here too. */
+export function leastBusy(
+  origins: readonly Origin[],
+  heldBy: (origin: string) => number,
+  isOut: (it: Origin) => boolean,
+): readonly Origin[] {
+  let least = Infinity
+  let found: Origin[] = []
+  for (const it of origins) {
+    if (it.weight === 0 || isOut(it)) continue
+    const busy = heldBy(it.id) / it.weight
+    if (busy > least) continue
+    if (busy < least) found = []
+    least = busy
+    found.push(it)
+  }
+  return found.length ? found : origins
+}
+
 /** Turns of the origins of one route: smooth weighted round robin, so that shares hold over short runs too. */
 export type Turns = {
   /**

@@ -81,6 +81,7 @@ export async function stage(
     directory,
     http: { address: '127.0.0.1', port: 0 },
     https: { address: '127.0.0.1', port: 0 },
+    inside: '127.0.0.1',
     seal: SEAL,
     clock: systemClock,
     log: how.log ?? silentLog,

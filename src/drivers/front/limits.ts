@@ -51,6 +51,10 @@ export const FRONT_LIMITS = {
   messageBytesMax: 1_048_576,
   /** What may wait in memory for one side of a tunnelled stream that reads slowly. */
   waitingBytesMax: 1_048_576,
+  /** Between two looks at an origin of a load balancer, and how long one may take to be connected to. */
+  checkEveryMs: 5000,
+  checkMsMax: 2000,
+  checksAtOnceMax: 64,
   sessionIdleMsMax: 60_000,
   /** A session whose origin left takes its last answers for so long. */
   sessionLingerMsMax: 2000,

@@ -5,6 +5,8 @@ import type { Clock } from '#lib/clock.ts'
 import type { Log } from '#lib/log.ts'
 import type { FrontDriver } from '#cloud/edge/front.driver.ts'
 import { createWatch } from './body.ts'
+import { createBalancers } from './balancer.ts'
+import { createChecks } from './checks.ts'
 import { createDatagrams } from './datagram.ts'
 import { type Asked, type Exchange, http1Asked, isEnded, say } from './exchange.ts'
 import { forward } from './forward.ts'
@@ -35,6 +37,8 @@ export type FrontOptions = {
   /** Where plain HTTP is served: challenges, redirects, and routes that want it. */
   readonly http: Listen
   readonly https: Listen
+  /** The address by which VPCs reach the edge; none where they do not, and then nothing of load balancers is served. */
+  readonly inside?: string | undefined
   readonly seal: Seal
   readonly clock: Clock
   readonly log: Log
@@ -74,6 +78,7 @@ export async function localFront(options: FrontOptions): Promise<LocalFront> {
       }),
     traffic: async () => await Promise.resolve(door.traffic.counted()),
     open: async () => await Promise.resolve(door.traffic.open()),
+    health: async () => await Promise.resolve(door.checks.told()),
     accesses: async (after, limit) => await Promise.resolve(door.traffic.accesses.after(after, limit)),
     close: () => door.close(),
   }
@@ -85,7 +90,8 @@ function openDoor(
 ) {
   const { limits, table, clock, log } = options
   const traffic = createTraffic(clock, limits)
-  const origins = createOrigins({ table, clock, limits })
+  const checks = createChecks({ table, clock, limits })
+  const origins = createOrigins({ table, checks, traffic, clock, limits })
   const watch = createWatch(clock, limits)
   const streams = createStreams({ origins, clock, limits })
   const gate = createGate(limits)
@@ -98,6 +104,10 @@ function openDoor(
     log,
     address: options.https.address,
   })
+  const balancers =
+    options.inside === undefined
+      ? undefined
+      : createBalancers({ table, traffic, origins, gate, limits, clock, log, address: options.inside })
   const forwarding = { table, origins, watch, clock, limits }
 
   const httpsPort = (): number => https.bound()?.port ?? options.https.port
@@ -172,15 +182,21 @@ function openDoor(
 
   return {
     traffic,
+    checks,
     bound: () => ({ http: http.bound(), https: https.bound() }),
-    missing: () => [http.lacks(), https.lacks(), ...datagrams.lacks()].filter((it) => it !== undefined),
+    missing: () =>
+      [http.lacks(), https.lacks(), ...datagrams.lacks(), ...(balancers?.lacks() ?? [])].filter(
+        (it) => it !== undefined,
+      ),
     keep(current: FrontTable): void {
       traffic.keep(current)
       origins.keep(current)
       datagrams.keep(current)
+      balancers?.keep(current)
+      checks.keep(current)
     },
     async close(): Promise<void> {
-      await Promise.all([http.close(), https.close(), datagrams.close()])
+      await Promise.all([http.close(), https.close(), datagrams.close(), balancers?.close(), checks.close()])
       streams.close()
       servers.drain()
       for (

@@ -2,12 +2,13 @@ import { connect as connectTcp, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { Clock } from '#lib/clock.ts'
 import type { Origin } from '#cloud/edge/front.driver.ts'
-import { createHealth, type Health, placeOf } from './balance.ts'
+import { createHealth, type Health, leastBusy, placeOf } from './balance.ts'
+import type { Checks } from './checks.ts'
 import { lateError } from './connection.ts'
 import type { FrontLimits } from './limits.ts'
 import { createPool, type Pool } from './pool.ts'
 import type { FrontTable, ServedRoute } from './table.ts'
-import type { Visit } from './traffic.ts'
+import type { Traffic, Visit } from './traffic.ts'
 
 /** Connections to origins: kept ones for requests, one of its own for everything else. */
 export type Origins = {
@@ -33,10 +34,12 @@ const keyOf = (served: ServedRoute, origin: Origin): string =>
 
 export function createOrigins(options: {
   readonly table: () => FrontTable
+  readonly checks: Pick<Checks, 'isDown'>
+  readonly traffic: Pick<Traffic, 'held'>
   readonly clock: Clock
   readonly limits: FrontLimits
 }): Origins {
-  const { table, clock, limits } = options
+  const { table, checks, traffic, clock, limits } = options
   const health = createHealth(clock, limits)
   const pools = new Map<string, Pool>()
   // Asked for each request: by the object in the table rather than by a string made anew.
@@ -110,6 +113,15 @@ export function createOrigins(options: {
     }
   }, limits.sweepMs).unref()
 
+  /** Those that a new connection may go to. */
+  const usable = ({ route }: ServedRoute, tried: ReadonlySet<string>): readonly Origin[] => {
+    if (route.carry !== 'tcp') return route.origins
+    const up = route.origins.filter((it) => !checks.isDown(it))
+    if (!route.least) return up
+    const isOut = (it: Origin): boolean => tried.has(it.id) || health.pausedUntil(placeOf(it)) > 0
+    return leastBusy(up, (origin) => traffic.held(route.id, origin), isOut)
+  }
+
   return {
     health,
     pool(served, origin) {
@@ -126,8 +138,9 @@ export function createOrigins(options: {
       const until = clock.now() + limits.originWaitMsMax
       do {
         const served = table().routes.get(routeId)
-        const origin = served?.turns.next(served.route.origins, health, tried)
-        if (!served?.route.origins.length) return undefined
+        const origins = served ? usable(served, tried) : []
+        const origin = served?.turns.next(origins, health, tried)
+        if (!served || !origins.length) return undefined
         if (!origin) {
           tried.clear()
           await clock.sleep(limits.tryAgainMs, stop.signal).catch(() => {})

@@ -36,11 +36,12 @@ const RouteSchema = Type.Object(
     pathPrefix: Type.String({ pattern: '^/([^/?#\\s%]+(/[^/?#\\s%]+)*)?$', maxLength: 1024 }),
     stripPrefix: Type.Boolean(),
     carry: Type.Union(
-      (['http', 'https', 'passthrough', 'stream', 'datagram'] as const).map((it) => Type.Literal(it)),
+      (['http', 'https', 'passthrough', 'stream', 'datagram', 'tcp'] as const).map((it) => Type.Literal(it)),
     ),
     plain: Type.Boolean(),
     certificate: Type.Optional(Id),
     port: Type.Optional(Port),
+    least: Type.Optional(Type.Literal(true)),
     origins: Type.Array(OriginSchema, { maxItems: ORIGINS_MAX }),
   },
   closed,
@@ -94,11 +95,12 @@ export function parseFront(value: unknown): Front {
   checkShape(checkFront, value, 'front')
   const front = value as Front
   const ids = new Set<string>()
-  for (const { id, carry, port, pathPrefix, origins } of front.routes) {
+  for (const { id, carry, port, least, pathPrefix, origins } of front.routes) {
     if (ids.has(id)) throw invalid(`two routes have the id ${id}`, 'routes')
     ids.add(id)
-    if ((carry === 'datagram') !== (port !== undefined))
-      throw invalid(`route ${id}: a port is for datagrams, and for them alone`, 'port')
+    if ((carry === 'datagram' || carry === 'tcp') !== (port !== undefined))
+      throw invalid(`route ${id}: a port is for datagrams and TCP, and for them alone`, 'port')
+    if (least && carry !== 'tcp') throw invalid(`route ${id}: only TCP goes to the least busy`, 'least')
     const isHttp = carry === 'http' || carry === 'https'
     if (!isHttp && pathPrefix !== '/') throw invalid(`route ${id}: only HTTP has paths`, 'pathPrefix')
     for (const it of origins)

@@ -28,9 +28,9 @@ export type FrontStore = {
   removeCertificate(id: string): Promise<void>
 }
 
-/** What a route holds against others: its hostname, or its UDP port. */
-export const holdingOf = (route: Front['routes'][number]): string =>
-  route.carry === 'datagram' ? `udp:${route.port}` : route.hostname
+/** What a route holds against others: its hostname, or its port. */
+export const holdingOf = ({ carry, port, hostname }: Front['routes'][number]): string =>
+  carry === 'datagram' ? `udp:${port}` : carry === 'tcp' ? `tcp:${port}` : hostname
 
 function refuseOlder(what: string, generation: number, held: number | undefined): void {
   if (held === undefined || held <= generation) return

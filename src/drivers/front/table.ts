@@ -24,6 +24,8 @@ export type FrontTable = {
   readonly routes: ReadonlyMap<string, ServedRoute>
   /** By UDP port. */
   readonly datagrams: ReadonlyMap<number, ServedRoute>
+  /** By TCP port. */
+  readonly balancers: ReadonlyMap<number, ServedRoute>
   /** Why routes are left out, each a sentence that was said. */
   readonly refused: ReadonlySet<string>
   /** Whether anything is served under the name. */
@@ -79,7 +81,7 @@ function settle(holding: string, candidates: Candidate[], refuse: Refuse): Serve
   for (const { served, vpc } of others) {
     const { route, tenant } = served
     const isForeign = tenant !== first.served.tenant
-    const isTaken = route.carry === 'datagram' || kept.some((it) => it.route.pathPrefix === route.pathPrefix)
+    const isTaken = route.port !== undefined || kept.some((it) => it.route.pathPrefix === route.pathPrefix)
     if (isForeign || isTaken) {
       const why = isForeign ? 'another tenant holds it' : 'another route has it'
       refuse({ route: route.id, vpc, tenant, holding, why })
@@ -121,6 +123,7 @@ export function buildTable(options: {
   const { store, contexts, before, log } = options
   const routes = new Map<string, ServedRoute>()
   const datagrams = new Map<number, ServedRoute>()
+  const balancers = new Map<number, ServedRoute>()
   const sites = new Map<string, Site>()
   const refused = new Set<string>()
   const refuse: Refuse = (fields) => {
@@ -132,7 +135,8 @@ export function buildTable(options: {
     const kept = settle(holding, candidates, refuse)
     for (const it of kept) {
       routes.set(it.route.id, it)
-      if (it.route.port !== undefined) datagrams.set(it.route.port, it)
+      const { port, carry } = it.route
+      if (port !== undefined) (carry === 'tcp' ? balancers : datagrams).set(port, it)
     }
     if (kept[0]?.route.port !== undefined) continue
     const longest = kept.toSorted((a, b) => b.route.pathPrefix.length - a.route.pathPrefix.length)
@@ -150,6 +154,7 @@ export function buildTable(options: {
   return {
     routes,
     datagrams,
+    balancers,
     refused,
     has: (hostname) => siteOf(hostname) !== undefined,
     find: (hostname, path) => siteOf(hostname)?.routes.find((it) => fits(path, it.route.pathPrefix)),

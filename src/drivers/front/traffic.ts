@@ -41,6 +41,8 @@ export type Traffic = {
   keep(table: FrontTable): void
   counted(): readonly RouteTraffic[]
   open(): Readonly<Record<string, number>>
+  /** How many visits of a route are at an origin. */
+  held(route: string, origin: string): number
   readonly accesses: Accesses
 }
 
@@ -51,16 +53,17 @@ const bucketOf = (ms: number): number => {
 }
 
 export function createTraffic(clock: Clock, limits: FrontLimits): Traffic {
-  const startedAt = Math.round(clock.now())
+  const since = Math.round(clock.now())
   const counters = new Map<string, Counters>()
   const open = new Map<string, number>()
-  const accesses = createAccesses(startedAt.toString(36), limits.accessesMax)
+  const held = new Map<string, number>()
+  const accesses = createAccesses(since.toString(36), limits.accessesMax)
 
   const countersOf = (route: string): Counters => {
     let it = counters.get(route)
     if (!it) {
       it = {
-        since: startedAt,
+        since,
         requests: 0,
         statuses: { '1': 0, '2': 0, '3': 0, '4': 0, '5': 0 },
         receivedBytes: 0,
@@ -73,10 +76,15 @@ export function createTraffic(clock: Clock, limits: FrontLimits): Traffic {
     }
     return it
   }
-  const leave = (origin: string): void => {
-    const left = (open.get(origin) ?? 1) - 1
-    if (left > 0) open.set(origin, left)
-    else open.delete(origin)
+  const one = (counts: Map<string, number>, key: string, more: 1 | -1): void => {
+    const now = (counts.get(key) ?? 0) + more
+    if (now > 0) counts.set(key, now)
+    else counts.delete(key)
+  }
+  const at = (route: string, origin: string): string => `${route} ${origin}`
+  const count = (route: string, origin: string, more: 1 | -1): void => {
+    one(open, origin, more)
+    one(held, at(route, origin), more)
   }
   const cut = (text: string): string =>
     text.length > limits.accessCharsMax ? text.slice(0, limits.accessCharsMax) : text
@@ -84,9 +92,9 @@ export function createTraffic(clock: Clock, limits: FrontLimits): Traffic {
   return {
     accesses,
     begin({ route, tenant }, { client, hostname, method, path, userAgent }) {
-      const at = clock.now()
-      const count = countersOf(route.id)
-      count.active++
+      const startedAt = clock.now()
+      const counted = countersOf(route.id)
+      counted.active++
       let origin: string | undefined
       let ended = false
       return {
@@ -94,31 +102,31 @@ export function createTraffic(clock: Clock, limits: FrontLimits): Traffic {
         sentBytes: 0,
         goTo(next) {
           if (ended) return
-          if (origin !== undefined) leave(origin)
-          if (next) open.set(next.id, (open.get(next.id) ?? 0) + 1)
+          if (origin !== undefined) count(route.id, origin, -1)
+          if (next) count(route.id, next.id, 1)
           origin = next?.id
         },
         end({ status, fault }) {
           if (ended) return
           ended = true
-          const durationMs = Math.max(0, clock.now() - at)
+          const durationMs = Math.max(0, clock.now() - startedAt)
           const { receivedBytes, sentBytes } = this
-          count.active--
-          count.requests++
-          count.receivedBytes += receivedBytes
-          count.sentBytes += sentBytes
+          counted.active--
+          counted.requests++
+          counted.receivedBytes += receivedBytes
+          counted.sentBytes += sentBytes
           if (status !== undefined) {
             const group = String(status)[0] as keyof Counters['statuses']
-            if (group in count.statuses) count.statuses[group]++
+            if (group in counted.statuses) counted.statuses[group]++
             const bucket = bucketOf(durationMs)
-            count.latency[bucket] = (count.latency[bucket] ?? 0) + 1
-            count.latencySumMs += durationMs
+            counted.latency[bucket] = (counted.latency[bucket] ?? 0) + 1
+            counted.latencySumMs += durationMs
           }
-          if (origin !== undefined) leave(origin)
+          if (origin !== undefined) count(route.id, origin, -1)
           accesses.add({
             route: route.id,
             tenant,
-            at: Math.round(at),
+            at: Math.round(startedAt),
             client,
             hostname,
             method,
@@ -146,5 +154,6 @@ export function createTraffic(clock: Clock, limits: FrontLimits): Traffic {
         latency: [...it.latency],
       })),
     open: () => Object.fromEntries(open),
+    held: (route, origin) => held.get(at(route, origin)) ?? 0,
   }
 }

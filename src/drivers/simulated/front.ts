@@ -19,6 +19,8 @@ export type SimulatedFront = FrontDriver & {
   readonly counted: Map<string, RouteTraffic>
   /** Says how many connections an origin has open; 0 ends it. */
   occupy(origin: string, connections: number): void
+  /** What a test makes of the origins of load balancers: those that cannot be connected to, by id. */
+  readonly down: Set<string>
   /** What the host lacks, as a test sets it. */
   readonly lacks: string[]
   /** Logs an access; its cursor is given here. */
@@ -61,12 +63,14 @@ export function simulatedFront(fault: Fault = () => {}): SimulatedFront {
   let taken = 0
   const occupied = new Map<string, number>()
   const lacks: string[] = []
+  const down = new Set<string>()
   const visits: Access[] = []
   let last = 0
   return {
     fronts,
     certificates,
     counted,
+    down,
     lacks,
     occupy(origin, connections) {
       if (connections > 0) occupied.set(origin, connections)
@@ -114,6 +118,13 @@ export function simulatedFront(fault: Fault = () => {}): SimulatedFront {
     async open() {
       await fault('open', '')
       return Object.fromEntries(occupied)
+    },
+    async health() {
+      await fault('health', '')
+      const routes = [...fronts.values()].flatMap((it) => it.routes).filter((it) => it.carry === 'tcp')
+      return Object.fromEntries(
+        routes.map((it) => [it.id, Object.fromEntries(it.origins.map(({ id }) => [id, !down.has(id)]))]),
+      )
     },
     async accesses(after, limit) {
       await fault('accesses', '')
