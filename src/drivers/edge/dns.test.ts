@@ -37,7 +37,10 @@ const zones: readonly Zone[] = [
       'web.production.internal': { a: ['10.0.1.5'], aaaa: ['fd00::5'] },
       'many.production.internal': { a: ADDRESSES, aaaa: [] },
     },
-    records: [{ name: 'out.corp.example', ttlSeconds: 60, type: 'CNAME', data: 'www.example.com' }],
+    records: [
+      { name: 'out.corp.example', ttlSeconds: 60, type: 'CNAME', data: 'www.example.com' },
+      { name: 'text.corp.example', ttlSeconds: 60, type: 'TXT', data: ['one', 'two'] },
+    ],
     suffixes: ['corp.example', 'production.internal'],
     nameservers: [FIRST, SECOND],
   }),
@@ -137,6 +140,14 @@ suite('names of a VPC', () => {
     const [answer] = seen.answers ?? []
     assert.ok(answer?.type === 'A' && answer.ttl === 5)
     assert.deepEqual(dataOf(await ask('web', 'AAAA')), ['fd00::5'])
+  })
+
+  test('answering leaves the zone as it was', async () => {
+    for (const _ of [1, 2])
+      assert.deepEqual(dataOf(await ask('text.corp.example', 'TXT')), [
+        [Buffer.from('one'), Buffer.from('two')],
+      ])
+    assert.deepEqual(zones[0]?.records?.[1]?.data, ['one', 'two'])
   })
 
   test('differ per caller, and a stranger gets nothing', async () => {

@@ -41,7 +41,8 @@ const zoned = serveZone(
 const found = (name: string, type: number): unknown => {
   const it = lookUp(zoned, name, type)
   if (it.do === 'forward') return ['ask', it.name, ...it.aliases.map((one) => one.name)]
-  return [it.rcode, ...it.answers.map((one) => ('data' in one ? one.data : undefined))]
+  const text = (data: unknown): unknown => (Array.isArray(data) ? data.map(String) : data)
+  return [it.rcode, ...it.answers.map((one) => ('data' in one ? text(one.data) : undefined))]
 }
 
 const MX = { preference: 10, exchange: 'mail.corp.example' }

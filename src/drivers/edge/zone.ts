@@ -137,7 +137,9 @@ export function serveZone(zone: Zone): ServedZone {
   const records = new Map<string, Answer[]>()
   for (const { ttlSeconds, ...it } of zone.records ?? []) {
     const here = records.get(it.name) ?? []
-    records.set(it.name, [...here, { ...it, ttl: ttlSeconds } as Answer])
+    // dns-packet turns the texts of an array into bytes where they are.
+    const data = it.type === 'TXT' ? it.data.map((text) => Buffer.from(text)) : it.data
+    records.set(it.name, [...here, { ...it, data, ttl: ttlSeconds } as Answer])
   }
   const between = new Set(zone.suffixes)
   for (const name of [...Object.keys(zone.names), ...records.keys(), ...zone.suffixes])

@@ -100,8 +100,10 @@ const zones: Prove = (scene, check) => {
     assert.equal(client.text, a3.at.address, 'an alias of a workload')
     const told = async (name: string, type: 'MX' | 'SRV' | 'TXT'): Promise<unknown> =>
       JSON.parse((await a3.resolve(scene.resolver, name, type)).text ?? 'null')
-    assert.deepEqual(await told('corp.example', 'MX'), [{ exchange: 'db.corp.example', priority: 10 }])
-    assert.deepEqual(await told('_sip._tcp.corp.example', 'SRV'), [
+    assert.partialDeepStrictEqual(await told('corp.example', 'MX'), [
+      { exchange: 'db.corp.example', priority: 10 },
+    ])
+    assert.partialDeepStrictEqual(await told('_sip._tcp.corp.example', 'SRV'), [
       { name: 'db.corp.example', port: 5060, priority: 1, weight: 5 },
     ])
     assert.deepEqual(await told('corp.example', 'TXT'), [['one', 'two']])
