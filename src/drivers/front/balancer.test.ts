@@ -7,7 +7,8 @@ import type { FrontRoute } from '#cloud/edge/front.driver.ts'
 import { signal, stage, tcpBackend, textOf, until } from './front.testing.ts'
 
 const CHECK_MS = 20
-const LIMITS = { checkEveryMs: CHECK_MS, bindAgainMs: 20, tryAgainMs: 10 }
+/** Whom no origin can be had for waits for longer than a test does, unless it is known that there is none. */
+const LIMITS = { checkEveryMs: CHECK_MS, bindAgainMs: 20, tryAgainMs: 10, originWaitMsMax: 60_000 }
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
@@ -37,15 +38,15 @@ async function balanced() {
     socket.on('error', () => {})
     return socket
   }
-  /** Who answered; `nobody` when the connection was refused or cut. */
+  /** Who answered; `nobody` when the connection was refused or cut, `waits` when nothing came of it. */
   const who = async (): Promise<string> => {
     try {
       const socket = await dial()
       const [data] = (await once(socket, 'data', { signal: signal() })) as [Buffer]
       socket.destroy()
       return data.toString()
-    } catch {
-      return 'nobody'
+    } catch (error) {
+      return (error as Error).name === 'AbortError' ? 'waits' : 'nobody'
     }
   }
   const shares = async (times: number): Promise<Record<string, number>> => {
@@ -118,7 +119,10 @@ test('one that cannot be connected to gets none until it can, and none is refuse
   await until('both were looked at', async () => Object.keys((await at.health()) ?? {}).length === 2)
   assert.deepEqual(await at.health(), { a: true, late: false })
   assert.deepEqual(await at.shares(6), { a: 6 })
-  const server = createServer((socket) => void socket.on('error', () => {}).end('late')).listen(port, '127.0.0.1')
+  const server = createServer((socket) => void socket.on('error', () => {}).end('late')).listen(
+    port,
+    '127.0.0.1',
+  )
   try {
     await until('it is seen', async () => (await at.health())?.['late'])
     await until('it gets its share', async () => (await at.who()) === 'late')

@@ -2,9 +2,9 @@ import type { Socket } from 'node:net'
 import type { Clock } from '#lib/clock.ts'
 import type { Log } from '#lib/log.ts'
 import type { FrontLimits } from './limits.ts'
-import { clientOf, type Gate, type Listener, listenTcp } from './listener.ts'
+import { type Gate, keepPorts, listenTcp } from './listener.ts'
 import type { Origins } from './origins.ts'
-import { splice } from './splice.ts'
+import { carry } from './splice.ts'
 import type { FrontTable } from './table.ts'
 import type { Traffic } from './traffic.ts'
 
@@ -27,47 +27,20 @@ export function createBalancers(options: {
   readonly clock: Clock
   readonly log: Log
 }): Balancers {
-  const { address, table, traffic, origins, limits } = options
-  const ports = new Map<number, Listener>()
-  const closing = new Set<Promise<void>>()
-
+  const { address, table } = options
   const onConnection = (port: number, client: Socket): void => {
     const served = table().balancers.get(port)
     // Refused at once, as by a port that nobody listens on.
-    if (!served) return void client.resetAndDestroy()
-    const visit = traffic.begin(served, { client: clientOf(client), hostname: served.route.hostname })
-    void origins.reach(served.route.id, visit).then((reached) => {
-      if (reached && !client.destroyed)
-        return splice({ client, origin: reached.socket, visit, idleMsMax: limits.idleMsMax })
-      visit.end({ fault: reached ? 'the client left' : 'no target is healthy' })
-      reached?.socket.destroy()
-      client.resetAndDestroy()
-    })
+    if (served)
+      carry({ ...options, served, client, hostname: served.route.hostname, none: 'no target is healthy' })
+    else client.resetAndDestroy()
   }
-
-  return {
-    keep(current) {
-      for (const port of current.balancers.keys())
-        if (!ports.has(port))
-          ports.set(
-            port,
-            listenTcp({
-              ...options,
-              listen: { address, port },
-              onConnection: (socket) => onConnection(port, socket),
-            }),
-          )
-      for (const [port, listener] of ports) {
-        if (current.balancers.has(port)) continue
-        ports.delete(port)
-        const closed = listener.close()
-        closing.add(closed)
-        void closed.then(() => closing.delete(closed))
-      }
-    },
-    lacks: () => [...ports.values()].flatMap((it) => it.lacks() ?? []),
-    async close() {
-      await Promise.all([...[...ports.values()].map((it) => it.close()), ...closing])
-    },
-  }
+  const ports = keepPorts((port) =>
+    listenTcp({
+      ...options,
+      listen: { address, port },
+      onConnection: (socket) => onConnection(port, socket),
+    }),
+  )
+  return { ...ports, keep: (current) => ports.keep(current.balancers) }
 }

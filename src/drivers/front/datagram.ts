@@ -6,7 +6,7 @@ import type { Log } from '#lib/log.ts'
 import type { Origin } from '#cloud/edge/front.driver.ts'
 import { placeOf } from './balance.ts'
 import type { FrontLimits } from './limits.ts'
-import { keepBound } from './listener.ts'
+import { keepBound, keepPorts } from './listener.ts'
 import type { Origins } from './origins.ts'
 import type { FrontTable, ServedRoute } from './table.ts'
 import type { Traffic, Visit } from './traffic.ts'
@@ -162,24 +162,11 @@ function openPort(port: number, address: string, context: Context & { readonly l
 export function createDatagrams(
   options: Context & { readonly address: string; readonly log: Log },
 ): Datagrams {
-  const ports = new Map<number, Port>()
-  const closing = new Set<Promise<void>>()
+  const ports = keepPorts((port) => openPort(port, options.address, options))
   return {
-    keep(table) {
-      for (const port of table.datagrams.keys())
-        if (!ports.has(port)) ports.set(port, openPort(port, options.address, options))
-      for (const [port, open] of ports) {
-        if (table.datagrams.has(port)) continue
-        ports.delete(port)
-        const closed = open.close()
-        closing.add(closed)
-        void closed.then(() => closing.delete(closed))
-      }
-    },
-    bound: (port) => ports.get(port)?.bound() !== undefined,
-    lacks: () => [...ports.values()].flatMap((it) => it.lacks() ?? []),
-    async close() {
-      await Promise.all([...[...ports.values()].map((it) => it.close()), ...closing])
-    },
+    keep: (table) => ports.keep(table.datagrams),
+    bound: (port) => ports.at(port)?.bound() !== undefined,
+    lacks: ports.lacks,
+    close: ports.close,
   }
 }

@@ -137,3 +137,30 @@ export function listenTcp(options: {
   const what = `${listen.address}:${listen.port}`
   return keepBound({ what, clock, log, againMs: limits.bindAgainMs, serve })
 }
+
+type Port = { lacks(): string | undefined; close(): Promise<void> }
+
+/** Ports that come and go with a table, each opened and closed by itself. */
+export function keepPorts<P extends Port>(open: (port: number) => P) {
+  const ports = new Map<number, P>()
+  const closing = new Set<Promise<void>>()
+  return {
+    at: (port: number): P | undefined => ports.get(port),
+    /** Those are open from now on and no others. */
+    keep(wanted: ReadonlyMap<number, unknown>): void {
+      for (const port of wanted.keys()) if (!ports.has(port)) ports.set(port, open(port))
+      for (const [port, it] of ports) {
+        if (wanted.has(port)) continue
+        ports.delete(port)
+        const closed = it.close()
+        closing.add(closed)
+        void closed.then(() => closing.delete(closed))
+      }
+    },
+    /** A sentence for each that cannot be listened on. */
+    lacks: (): readonly string[] => [...ports.values()].flatMap((it) => it.lacks() ?? []),
+    async close(): Promise<void> {
+      await Promise.all([...[...ports.values()].map((it) => it.close()), ...closing])
+    },
+  }
+}

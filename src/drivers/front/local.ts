@@ -13,10 +13,10 @@ import { forward } from './forward.ts'
 import { headerOf } from './headers.ts'
 import { createHttpServers, judge } from './http.ts'
 import { FRONT_LIMITS, type FrontLimits } from './limits.ts'
-import { clientOf, createGate, type Listen, listenTcp } from './listener.ts'
+import { createGate, type Listen, listenTcp } from './listener.ts'
 import { createOrigins } from './origins.ts'
 import { parseCertificate, parseFront } from './schema.ts'
-import { splice } from './splice.ts'
+import { carry } from './splice.ts'
 import { openFrontStore, type Seal } from './store.ts'
 import { createStreams } from './stream.ts'
 import { buildTable, type Contexts, type FrontTable, type ServedRoute } from './table.ts'
@@ -161,14 +161,7 @@ function openDoor(
   const onPassthrough = (client: Socket, hostname: string): void => {
     const served = table().passthrough(hostname)
     if (!served) return void client.destroy()
-    const visit = traffic.begin(served, { client: clientOf(client), hostname })
-    void origins.reach(served.route.id, visit).then((reached) => {
-      if (reached && !client.destroyed)
-        return splice({ client, origin: reached.socket, visit, idleMsMax: limits.idleMsMax })
-      visit.end({ fault: reached ? 'the client left' : 'no origin is ready' })
-      reached?.socket.destroy()
-      client.destroy()
-    })
+    carry({ served, client, hostname, none: 'no origin is ready', origins, traffic, limits })
   }
   const acceptTls = createTls({
     table,

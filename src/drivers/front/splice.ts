@@ -1,6 +1,10 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { Visit } from './traffic.ts'
+import type { FrontLimits } from './limits.ts'
+import { clientOf } from './listener.ts'
+import type { Origins } from './origins.ts'
+import type { ServedRoute } from './table.ts'
+import type { Traffic, Visit } from './traffic.ts'
 
 /**
  * Joins two connections: what one sends the other gets, at the pace of the slower, and each side may end its own half.
@@ -40,4 +44,25 @@ export function splice(options: {
   origin.setTimeout(idleMsMax, idle)
   client.pipe(origin)
   origin.pipe(client)
+}
+
+/** Carries a connection to an origin of a route; one for which there is none is reset, and `none` says why in the log. */
+export function carry(options: {
+  readonly served: ServedRoute
+  readonly client: Socket
+  readonly hostname: string
+  readonly none: string
+  readonly origins: Pick<Origins, 'reach'>
+  readonly traffic: Pick<Traffic, 'begin'>
+  readonly limits: Pick<FrontLimits, 'idleMsMax'>
+}): void {
+  const { served, client, hostname, none, origins, traffic, limits } = options
+  const visit = traffic.begin(served, { client: clientOf(client), hostname })
+  void origins.reach(served.route.id, visit).then((reached) => {
+    if (reached && !client.destroyed)
+      return splice({ client, origin: reached.socket, visit, idleMsMax: limits.idleMsMax })
+    visit.end({ fault: reached ? 'the client left' : none })
+    reached?.socket.destroy()
+    client.resetAndDestroy()
+  })
 }
