@@ -157,6 +157,8 @@ test('what is outside of a range that became narrower stays closed', async () =>
     elasticIps: [],
     natGateways: [],
     peered: [],
+    zone: undefined,
+    records: [],
     provider: undefined,
   }
   assert.deepEqual(
