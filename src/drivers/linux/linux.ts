@@ -187,6 +187,8 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
       await bringWhole(it, setting)
       it.shape = shape
     }
+    // Ports that lead to another machine, or to none, are the host's too.
+    await lane(HOST_LANE, () => host.keepShared(shared(), signal))
     await sweep(it, setting, allowed)
     it.brought = true
     it.suspect = false
@@ -213,7 +215,6 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
 
   /** Looks at a router and makes it what the held plan says, whatever was there before. */
   async function bringWhole(it: Held, setting: Setting): Promise<void> {
-    const { signal } = setting
     // Drift that a look has shown is told already.
     const before = it.suspect ? undefined : it.inForce
     it.inForce = undefined
@@ -229,7 +230,6 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     if (it.suspect) it.swept = undefined
     // A router that has just been made has no flows yet.
     if (made) it.swept = it.plan
-    await lane(HOST_LANE, () => host.keepShared(shared(), signal))
   }
 
   const plans = (): VpcPlan[] => held.all().map((it) => it.plan)
