@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { CloudError } from '#lib/errors.ts'
+import { loadBalancer } from '#cloud/network/load-balancer.kind.ts'
 import { PROVIDER } from '#cloud/cloud.testing.ts'
 import { AGENT_AWAY, type Case, EDGE_AWAY, type Ground } from './stuck.testing.ts'
 
@@ -296,6 +297,78 @@ const ways = WAYS.flatMap((kind): Case[] => [
   },
 ])
 
+async function balancer(ground: Ground): Promise<string> {
+  const { vpc } = await ground.network()
+  const given = { name: 'front', port: 80, algorithm: 'round-robin' } as const
+  return (await ground.act((verbs) => verbs.createBalancer({ ...given, vpc: vpc.id }))).id
+}
+
+const BALANCERS: readonly Case[] = [
+  {
+    kind: 'load-balancer',
+    state: 'pending',
+    title: 'the edge does not take it',
+    async stick(ground) {
+      const id = await balancer(ground)
+      ground.fail('front.apply')
+      return id
+    },
+    says: /waits for the edge and the router of VPC net0: front\.apply: no space left on device/,
+    free: mend,
+  },
+  {
+    kind: 'load-balancer',
+    state: 'pending',
+    title: 'the router of its VPC cannot lead to the edge',
+    async stick(ground) {
+      const id = await balancer(ground)
+      ground.fail('network.apply')
+      return id
+    },
+    says: /network\.apply: no space left on device/,
+    free: mend,
+  },
+  {
+    kind: 'load-balancer',
+    state: 'active',
+    title: 'it is not in force any more',
+    async stick(ground) {
+      const id = await balancer(ground)
+      await ground.settle()
+      ground.fail('network.apply', NEWER)
+      await balancerOfSame(ground, id)
+      await ground.settle()
+      await ground.it.engine.wake(`load-balancer/${id}`)
+      return id
+    },
+    says: /waits for the edge and the router of VPC net0/,
+    free: mend,
+  },
+  {
+    kind: 'load-balancer',
+    state: 'deleting',
+    title: 'the edge does not let go of it',
+    async stick(ground) {
+      const id = await balancer(ground)
+      await ground.settle()
+      ground.fail('front')
+      await ground.act(async (verbs) => {
+        await verbs.remove(ground.it.cloud.kinds.get('load-balancer') ?? assert.fail('no kind'), id)
+      })
+      return id
+    },
+    says: /to let go of it: front: no space left on device/,
+    free: mend,
+  },
+]
+
+/** Another one in the VPC of this one, so that the VPC's plan changes. */
+async function balancerOfSame(ground: Ground, id: string): Promise<void> {
+  const { spec } = await ground.it.cloud.get(ground.caller, loadBalancer, id)
+  const given = { name: 'other', port: 81, algorithm: 'least-conn', vpc: spec.vpc } as const
+  await ground.act((verbs) => verbs.createBalancer(given))
+}
+
 const ELASTIC_IPS: readonly Case[] = [
   {
     kind: 'elastic-ip',
@@ -373,5 +446,6 @@ export const NETWORK_CASES: readonly Case[] = [
   ...PARTS_GOING,
   ...ways,
   ...ELASTIC_IPS,
+  ...BALANCERS,
   ...PLATFORM,
 ]

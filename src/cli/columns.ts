@@ -118,6 +118,14 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     message,
   ],
   peering: [state, inVpc, column('PEER', named('peer')), message],
+  'load-balancer': [
+    state,
+    inVpc,
+    column('ADDRESS', spec('address')),
+    column('PORT', spec('port')),
+    column('ALGORITHM', spec('algorithm')),
+    column('TARGETS', count('targets')),
+  ],
   zone: [state, inVpc, column('TTL', spec('defaultTtlSeconds')), message],
   record: [
     state,
@@ -216,6 +224,7 @@ export const REFERRED: Readonly<Record<string, readonly string[]>> = {
   'elastic-ip': ['workload'],
   'nat-gateway': ['vpc', 'subnet'],
   peering: ['vpc'],
+  'load-balancer': ['vpc'],
   zone: ['vpc'],
   record: ['zone'],
   credential: ['tenant'],

@@ -13,6 +13,7 @@ const ALIASES: Readonly<Record<string, string>> = {
   igw: 'internet-gateway',
   nat: 'nat-gateway',
   eip: 'elastic-ip',
+  lb: 'load-balancer',
   net: 'vpc',
 }
 

@@ -1,7 +1,9 @@
+import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { openAuthority } from '#lib/authority.ts'
 import { simulatedClock, type SimulatedClock } from '#lib/clock.ts'
 import { createIds } from '#lib/ids.ts'
@@ -146,5 +148,25 @@ export async function testCloud(
       await store[Symbol.asyncDispose]()
       await rm(directory, { recursive: true, force: true })
     },
+  }
+}
+
+/** Runs the cloud, with what it does on a timer, until something is so. */
+export async function patrolled(
+  it: Pick<TestCloud, 'cloud' | 'clock'>,
+  isSo: () => Promise<boolean>,
+): Promise<void> {
+  const stop = new AbortController()
+  const running = it.cloud.run(stop.signal)
+  try {
+    for (let tries = 0; !(await isSo()); tries++) {
+      assert.ok(tries < 400, 'not in time')
+      await it.clock.advance(1000)
+      // The store writes in a thread of its own.
+      await sleep(5)
+    }
+  } finally {
+    stop.abort()
+    await running
   }
 }

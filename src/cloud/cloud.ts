@@ -93,8 +93,10 @@ import { scopedVariable } from './inside/scoped-variable.kind.ts'
 import { METRICS, metricOf, SNAPSHOTS, snapshotOf, TOLD, toldOf } from './inside/telemetry.ts'
 import { LOGINS, loginOf } from './inside/vpn.ts'
 import { vpnUser } from './inside/vpn-user.kind.ts'
+import { createTargetHealth, reconcileBalancer } from './edge/balancer.reconcile.ts'
 import { elasticIp } from './network/elastic-ip.kind.ts'
 import { internetGateway } from './network/internet-gateway.kind.ts'
+import { loadBalancer } from './network/load-balancer.kind.ts'
 import { natGateway } from './network/nat-gateway.kind.ts'
 import { peering } from './network/peering.kind.ts'
 import { planHost } from './network/plan.ts'
@@ -174,6 +176,7 @@ export const KINDS: readonly AnyKind[] = [
   peering,
   zone,
   record,
+  loadBalancer,
   volume,
   snapshot,
   diskImage,
@@ -198,6 +201,8 @@ const SAMPLE_KEPT_EVERY_MS = 60_000
 const SAMPLES_KEPT_MS = 15 * 86_400_000
 const TRAFFIC_EVERY_MS = 5_000
 const TRAFFIC_TOLD_EVERY_MS = 60_000
+/** How soon what the edge sees of the targets of load balancers is known. */
+const TARGETS_EVERY_MS = 2_000
 const ACCESSES_EVERY_MS = 1_000
 const ACCESSES_PAGE = 1_000
 /** Pages of one second; what is beyond waits at the edge for the next. */
@@ -410,6 +415,7 @@ export const RECONCILED: readonly string[] = [
   peering,
   zone,
   record,
+  loadBalancer,
   provider,
   volume,
   snapshot,
@@ -453,6 +459,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
   const fronts = createFronts(drivers.front)
   const handover = createHandover(drivers.front)
   const traffic = createTraffic(drivers.front)
+  const targets = createTargetHealth(drivers.front)
   const remote = createRemoteTunnels({ ...drivers, edgePort: settings.edgePort })
   const containers = createContainers(drivers.compute)
   const samples = createSamples()
@@ -484,6 +491,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
     { kind: peering, reconcile: reconcilePlaced(routers) },
     { kind: zone, reconcile: reconcilePlaced(routers) },
     { kind: record, reconcile: reconcilePart(routers) },
+    { kind: loadBalancer, reconcile: reconcileBalancer(fronts, routers, targets) },
     { kind: volume, reconcile: reconcileVolume(drivers.compute) },
     { kind: snapshot, reconcile: reconcileSnapshot(drivers.compute) },
     { kind: diskImage, reconcile: reconcileDiskImage(drivers.images) },
@@ -597,6 +605,14 @@ export function createCloud(options: CloudOptions): RunningCloud {
         const told = await Promise.all([...moved].map(async (id) => await engine.store.get(id)))
         moved.clear()
         return told.flatMap((it) => (it ? [keyOf(it)] : []))
+      },
+    },
+    {
+      name: 'targets',
+      everyMs: TARGETS_EVERY_MS,
+      async run(signal) {
+        if (!(await engine.list(loadBalancer, { tenant: ALL, limit: 1 })).items.length) return []
+        return (await targets.pull(signal)).map((id) => `${loadBalancer.name}/${id}` as const)
       },
     },
     {

@@ -40,6 +40,7 @@ import * as network from './network/network.verbs.ts'
 import { provider, type Provider } from './network/provider.kind.ts'
 import { routeTable, type RouteTable } from './network/route-table.kind.ts'
 import { checkPeered } from './network/peering.verbs.ts'
+import { leaveBalancers } from './network/balancer.verbs.ts'
 import { freeElasticIps } from './network/gateway.verbs.ts'
 import * as rules from './network/rules.verbs.ts'
 import { securityGroup, type SecurityGroup } from './network/security-group.kind.ts'
@@ -246,6 +247,7 @@ export function createVerbs(context: VerbContext): Verbs {
     createWorkload: async (input) => await compute.createWorkload(context, input, pickExternal),
     async deleteWorkload(id) {
       await freeElasticIps(context, { workload: id })
+      await leaveBalancers(context, id)
       return await compute.deleteWorkload(context, id)
     },
     scaleWorkload: async (id, by, max) => await compute.scaleWorkload(context, id, by, max),

@@ -170,7 +170,7 @@ test('a chain is closed by its policy or by its last rule', () => {
   assert.equal(isClosed(chain, listing('drop', 'tcp dport 22 drop')), false, 'only the last rule is judged')
   assert.match(
     mendInput(chain, 'arcus'),
-    /^nft insert rule inet filter input iifname '"arcus-u\*"' .*dport 53 accept$/,
+    /^nft insert rule inet filter input iifname '"arcus-u\*"' .*dport '\{ 53, 20000-28191 \}' accept$/,
   )
   const old = { family: 'ip', table: 'filter', name: 'FORWARD', hook: 'forward', policy: 'drop' }
   assert.equal(

@@ -1,4 +1,5 @@
 import { type Check, type Finding, missing, ok, unseen } from './check.ts'
+import { BALANCER_RANGE } from '#drivers/linux/host.ts'
 import { type Host, isRoot } from './host.ts'
 
 type Chain = {
@@ -37,13 +38,13 @@ export function isClosed(chain: Chain, listing: string): boolean {
 
 const isIptables = (it: Chain): boolean => it.family === 'ip' && it.name === IPTABLES_CHAINS[it.hook ?? '']
 
-/** The commands that let the VPCs' questions for names in. */
+/** The commands that let the VPCs' questions for names, and what goes to their load balancers, in. */
 export function mendInput(it: Chain, prefix: string): string {
   if (isIptables(it))
-    return ['udp', 'tcp']
-      .map((protocol) => `iptables -I ${it.name} -i ${prefix}-u+ -p ${protocol} --dport 53 -j ACCEPT`)
+    return ['udp --dport 53', 'tcp --dport 53', `tcp --dport ${BALANCER_RANGE.replace('-', ':')}`]
+      .map((what) => `iptables -I ${it.name} -i ${prefix}-u+ -p ${what} -j ACCEPT`)
       .join(' && ')
-  return `nft insert rule ${it.family} ${it.table} ${it.name} iifname '"${prefix}-u*"' meta l4proto '{ tcp, udp }' th dport 53 accept`
+  return `nft insert rule ${it.family} ${it.table} ${it.name} iifname '"${prefix}-u*"' meta l4proto '{ tcp, udp }' th dport '{ 53, ${BALANCER_RANGE} }' accept`
 }
 
 /** The commands that let what goes to and from VPCs through. */

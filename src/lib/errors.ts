@@ -31,6 +31,8 @@ export type ErrorRule =
   | 'port_format'
   | 'too_many'
   | 'port_taken'
+  | 'other_vpc'
+  | 'no_target'
 
 export type ErrorDetails = {
   /** The field of the request that is wrong, dotted: `spec.cidr`. */

@@ -1,7 +1,11 @@
 // What the network of a Linux host promises, with real packets.
 import { after } from 'node:test'
 import { VPC_DNS_ADDRESS } from '#cloud/network/network.driver.ts'
+import type { Zone } from '#cloud/edge/edge.driver.ts'
 import { localEdge } from '#drivers/edge/local.ts'
+import { FRONT_LIMITS } from '#drivers/front/limits.ts'
+import { localFront } from '#drivers/front/local.ts'
+import { createKeyring } from '#engine/secrets.ts'
 import { linuxNetwork } from '#drivers/linux/linux.ts'
 import { namesFor } from '#drivers/linux/names.ts'
 import { systemClock } from '#lib/clock.ts'
@@ -38,21 +42,45 @@ const stage: Stage = {
       clock: systemClock,
       log: silentLog,
     })
+    const apply = (it: Zone): Promise<void> =>
+      edge.apply(it, signal).catch(async (error: unknown) => {
+        await edge.close()
+        throw error
+      })
     for (const { vpc, callers, suffix, names, zone } of vpcs)
-      await edge.apply(
-        {
-          vpc,
-          generation: 1,
-          callers,
-          names: Object.fromEntries(Object.entries(names).map(([name, a]) => [name, { a, aaaa: [] }])),
-          ...(zone ? { records: zone.records } : {}),
-          suffixes: [...(zone ? [zone.domain] : []), suffix, 'internal'],
-          nameservers: [],
-          forward: false,
-        },
-        signal,
-      )
+      await apply({
+        vpc,
+        generation: 1,
+        callers,
+        names: Object.fromEntries(Object.entries(names).map(([name, a]) => [name, { a, aaaa: [] }])),
+        ...(zone ? { records: zone.records } : {}),
+        suffixes: [...(zone ? [zone.domain] : []), suffix, 'internal'],
+        nameservers: [],
+        forward: false,
+      })
+    // It listens when it can.
+    while (!edge.resolver()) await systemClock.sleep(5, signal)
     return { [Symbol.asyncDispose]: () => edge.close() }
+  },
+  async balance({ id, at: port }, targets, least) {
+    const front = await localFront({
+      directory: folder(),
+      http: { address: '127.0.0.1', port: 0 },
+      https: { address: '127.0.0.1', port: 0 },
+      inside: HOST.resolver,
+      seal: createKeyring(Buffer.alloc(32, 7)),
+      clock: systemClock,
+      log: silentLog,
+      limits: { ...FRONT_LIMITS, checkEveryMs: 20, tryAgainMs: 10, stopMsMax: 100 },
+    })
+    let generation = 0
+    const change = async (origins: typeof targets): Promise<void> => {
+      const how = { pathPrefix: '/', stripPrefix: false, plain: false, ...(least ? { least } : {}) }
+      const route = { id, hostname: 'balancer', carry: 'tcp', port, origins, ...how } as const
+      await front.apply({ vpc: 'vpc', tenant: 'tenant', generation: ++generation, routes: [route] }, signal)
+    }
+    await change(targets)
+    return { change, [Symbol.asyncDispose]: () => front.close() }
   },
   addressesOf: ({ at }) => [at.address, at.address6, at.fabric],
   routers: {

@@ -111,6 +111,12 @@ const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>
       securityGroups: [at(known, 'security-group id')],
       published: [{ host: 0, container: 80, protocol: 'tcp' }],
     }),
+  'POST /load-balancer': (known, name) =>
+    spec(name, {
+      vpc: at(known, 'vpc id'),
+      port: 8080,
+      targets: [{ workload: at(known, 'workload id'), port: 80 }],
+    }),
   'POST /zone': (known, name) => spec(`${name}.internal`, { vpc: at(known, 'spare vpc id') }),
   'POST /record': (known, name) =>
     spec(name, { zone: at(known, 'zone id'), type: 'MX', content: 'mail.example', priority: 5 }),

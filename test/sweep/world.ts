@@ -12,6 +12,7 @@ import { serviceAccount } from '#cloud/identity/service-account.kind.ts'
 import { type Role, user } from '#cloud/identity/user.kind.ts'
 import { hashToken, newKey, newToken } from '#cloud/identity/secrets.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
+import { workload } from '#cloud/compute/workload.kind.ts'
 import { vpnUser } from '#cloud/inside/vpn-user.kind.ts'
 import { ALL, type AnyKind, PLATFORM } from '#engine/resource.ts'
 import { createIds } from '#lib/ids.ts'
@@ -115,6 +116,15 @@ async function seedIn(
     ids['security-rule'] = rule.id ?? ''
   })
   await make('route-table', { vpc: ids['vpc'], subnets: [], routes: [] })
+  // In a VPC that is not the one that others are tried on, since it keeps its own from going.
+  await it.cloud.act(caller, 'seed', async (verbs) => {
+    const machine = await verbs.get(workload, ids['instance'] ?? '')
+    const given = { name: unique(), port: 80, algorithm: 'round-robin' } as const
+    const lb = await verbs.createBalancer({ ...given, vpc: machine.spec.vpc })
+    ids['load-balancer'] = (await verbs.addTarget(lb.id, { workload: machine.id, port: 80, weight: 1 })).id
+    const second = await verbs.launchInstance({ name: 'second', image: 'nginx', vpc: machine.spec.vpc })
+    ids['no-target'] = second.id
+  })
   await make('zone', { vpc: ids['vpc'] }, `${name}.internal`)
   await make('record', { zone: ids['zone'], type: 'A', content: '10.9.0.9' }, 'db')
   // Some of what a gateway or peering stands on, of which the seeded ones take their own.

@@ -18,7 +18,7 @@ import {
 } from './schema.ts'
 
 /** What a VPC may have that this dialect cannot show: it is not taken along unseen. */
-const UNSEEN = ['internet-gateway', 'nat-gateway', 'peering', 'zone']
+const UNSEEN = ['internet-gateway', 'nat-gateway', 'peering', 'zone', 'load-balancer']
 
 export const NetworkStatus = Type.Enum(['pending', 'active', 'error', 'deleting'])
 

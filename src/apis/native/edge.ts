@@ -5,6 +5,7 @@ import type { Cloud } from '#cloud/cloud.ts'
 import { latencyBuckets } from '#cloud/edge/front.driver.ts'
 import { route } from '#cloud/edge/route.kind.ts'
 import { serviceTunnel } from '#cloud/edge/service-tunnel.kind.ts'
+import { loadBalancer } from '#cloud/network/load-balancer.kind.ts'
 import { LatencyBucket, tunnel } from '#cloud/edge/tunnel.kind.ts'
 import { callerOf } from './caller.ts'
 import { REFUSALS } from './errors.ts'
@@ -53,9 +54,9 @@ const Accesses = Type.Object({
   ),
 })
 
-/** What went through each tunnel and route, and the authority whose certificates they have unless told otherwise. */
+/** What went through each tunnel, route and load balancer, and the authority whose certificates they have unless told otherwise. */
 export function edgeRoutes(app: FastifyInstance, cloud: Cloud): void {
-  for (const kind of [tunnel, route, serviceTunnel] as unknown as AnyKind[]) {
+  for (const kind of [tunnel, route, loadBalancer, serviceTunnel] as unknown as AnyKind[]) {
     trafficRoute(app, cloud, kind)
     accessRoute(app, cloud, kind)
   }

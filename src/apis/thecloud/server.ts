@@ -15,6 +15,7 @@ import { instanceTypeRoutes } from './instance-types.ts'
 import { instanceRoutes } from './instances.ts'
 import { elasticIpRoutes } from './elastic-ips.ts'
 import { internetGatewayRoutes } from './internet-gateways.ts'
+import { loadBalancerRoutes } from './load-balancers.ts'
 import { natGatewayRoutes } from './nat-gateways.ts'
 import { routeTableRoutes } from './route-tables.ts'
 import { vpcPeeringRoutes } from './vpc-peerings.ts'
@@ -61,6 +62,7 @@ export const FAMILIES: readonly string[] = [
   'Route tables',
   'VPC peering',
   'DNS',
+  'Load balancers',
 ]
 
 const reference: Reference = {
@@ -109,6 +111,7 @@ const ROUTES: readonly ((frame: Frame) => void)[] = [
   routeTableRoutes,
   vpcPeeringRoutes,
   dnsRoutes,
+  loadBalancerRoutes,
 ]
 
 /** The dialect of users of a cloud like the big ones; its own command line and SDK work with it. */

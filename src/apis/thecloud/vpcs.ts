@@ -120,7 +120,7 @@ export function vpcRoutes(frame: Frame): void {
     id: 'deleteVpc',
     summary: 'Delete a VPC with its subnets, groups, tables and NAT gateways',
     description:
-      'Refused while instances or peerings are in it. An internet gateway is detached and stays, and so do elastic IPs.',
+      'Refused while instances, load balancers or peerings are in it. An internet gateway is detached and stays, and so do elastic IPs.',
     query: {
       force: Type.Optional(
         Type.String({ description: '`true` takes scaling groups and load balancers along; nothing else.' }),
@@ -128,9 +128,10 @@ export function vpcRoutes(frame: Frame): void {
     },
     answer: Message('vpc deleted'),
     refuses: [404, 409],
-    async run({ caller, params }) {
+    async run({ caller, params, query: { force } }) {
       const { id } = await named(caller, params.id)
-      await cloud.act(caller, 'vpc.delete', (verbs) => verbs.deleteVpc(id, { hold: ['workload'] }))
+      const hold = force === 'true' ? ['workload'] : ['workload', 'load-balancer']
+      await cloud.act(caller, 'vpc.delete', (verbs) => verbs.deleteVpc(id, { hold }))
       return { message: 'vpc deleted' as const }
     },
   })

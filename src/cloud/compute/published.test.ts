@@ -159,6 +159,7 @@ test('what is outside of a range that became narrower stays closed', async () =>
     peered: [],
     zone: undefined,
     records: [],
+    balancers: [],
     provider: undefined,
   }
   assert.deepEqual(

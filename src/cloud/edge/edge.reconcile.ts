@@ -1,6 +1,6 @@
 import { isCloudError } from '#lib/errors.ts'
 import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
-import { type Key, PLATFORM } from '#engine/resource.ts'
+import { type Key, PLATFORM, type Resource } from '#engine/resource.ts'
 import type { Settings } from '#cloud/context.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
 import { certificate } from './certificate.kind.ts'
@@ -22,7 +22,7 @@ const REMOTE_RETRY_SECONDS = 15
 
 type Status = Tunnel['status']
 
-/** Keeps the front of a VPC like its tunnels and routes, and wakes those that are new or gone in it. */
+/** Keeps the front of a VPC like its tunnels, routes and load balancers, and wakes those that are new or gone in it. */
 export const createFrontage = (fronts: Fronts) => ({
   async apply(
     world: Omit<FrontWorld, 'tunnels' | 'routes' | 'certificates'>,
@@ -31,8 +31,9 @@ export const createFrontage = (fronts: Fronts) => ({
     const { id, tenant } = world.vpc
     const query = { tenant, terms: [`vpc:${id}`] }
     const [tunnels, routes] = await Promise.all([draft.list(tunnel, query), draft.list(route, query)])
-    const parts = [...tunnels, ...routes]
-    const certificates = parts.length ? await draft.list(certificate, { tenant, deleted: false }) : []
+    const parts = [...tunnels, ...routes, ...world.balancers]
+    const certificates =
+      tunnels.length + routes.length ? await draft.list(certificate, { tenant, deleted: false }) : []
     const front = planFront({ ...world, tunnels, routes, certificates })
     const moved = new Set(await fronts.apply(front, generationsOf(parts), signal))
     for (const it of parts)
@@ -41,7 +42,7 @@ export const createFrontage = (fronts: Fronts) => ({
   remove: async (vpcId: string, signal: AbortSignal): Promise<void> => await fronts.remove(vpcId, signal),
 })
 
-const generationsOf = (all: readonly (Tunnel | Route | ServiceTunnel)[]): ReadonlyMap<string, number> =>
+const generationsOf = (all: readonly Resource[]): ReadonlyMap<string, number> =>
   new Map(all.map((it) => [it.id, it.generation]))
 
 /** A tunnel is there when the front in force has it, with a certificate where it needs one. */

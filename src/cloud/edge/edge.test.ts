@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { CloudError, isCloudError } from '#lib/errors.ts'
-import { PROVIDER, testCloud } from '#cloud/cloud.testing.ts'
+import { patrolled, PROVIDER, testCloud } from '#cloud/cloud.testing.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import { workload } from '#cloud/compute/workload.kind.ts'
 import { EVERY_PROMISE } from '#cloud/network/promises.driver.ts'
@@ -17,23 +16,6 @@ import { CLOUDFLARE, routesOf, tunnelTo, type World, world } from './edge.testin
 const DAY_MS = 86_400_000
 
 type Accesses = Awaited<ReturnType<World['cloud']['accesses']>>
-
-/** Runs the cloud, with what it does on a timer, until something is so. */
-async function patrolled(it: World, isSo: () => Promise<boolean>): Promise<void> {
-  const stop = new AbortController()
-  const running = it.cloud.run(stop.signal)
-  try {
-    for (let tries = 0; !(await isSo()); tries++) {
-      assert.ok(tries < 400, 'not in time')
-      await it.clock.advance(1000)
-      // The store writes in a thread of its own.
-      await sleep(5)
-    }
-  } finally {
-    stop.abort()
-    await running
-  }
-}
 
 test('a tunnel leads to every ready replica, with a certificate of its own', async () => {
   await using it = await world()

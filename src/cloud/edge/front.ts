@@ -1,6 +1,7 @@
 import { PLATFORM } from '#engine/resource.ts'
 import { type Replica, serves } from '#cloud/compute/replica.kind.ts'
 import type { Workload } from '#cloud/compute/workload.kind.ts'
+import type { LoadBalancer } from '#cloud/network/load-balancer.kind.ts'
 import type { Provider } from '#cloud/network/provider.kind.ts'
 import type { Vpc } from '#cloud/network/vpc.kind.ts'
 import type { Certificate } from './certificate.kind.ts'
@@ -17,6 +18,7 @@ export type FrontWorld = {
   readonly tunnels: readonly Tunnel[]
   readonly routes: readonly Route[]
   readonly certificates: readonly Certificate[]
+  readonly balancers: readonly LoadBalancer[]
 }
 
 const CARRY: Readonly<Record<TunnelProtocol, Carry>> = {
@@ -50,7 +52,7 @@ export const hasCloudflare = (provider: Provider | undefined): boolean =>
   provider.spec.cloudflareToken !== ''
 
 const originsOf = (
-  { replicas }: FrontWorld,
+  { replicas }: Pick<FrontWorld, 'replicas'>,
   { workload, port, weight }: Route['spec']['targets'][number],
 ): Origin[] => {
   const ready = replicas.filter((it) => serves(it, workload))
@@ -92,7 +94,19 @@ const planRoute = (it: Route, world: FrontWorld): FrontRoute => ({
   origins: it.spec.targets.flatMap((target) => originsOf(world, target)),
 })
 
-/** What leads into a VPC from outside; the driver's generation is the caller's to add. */
+const planBalancer = ({ id, spec }: LoadBalancer, world: FrontWorld): FrontRoute => ({
+  id,
+  hostname: spec.address ?? 'balancer',
+  pathPrefix: '/',
+  stripPrefix: false,
+  carry: 'tcp',
+  plain: false,
+  port: spec.at,
+  ...(spec.algorithm === 'least-conn' ? { least: true as const } : {}),
+  origins: spec.targets.flatMap((target) => originsOf(world, target)),
+})
+
+/** What leads into a VPC from outside, and its load balancers; the driver's generation is the caller's to add. */
 export function planFront(world: FrontWorld): Omit<Front, 'generation'> {
   const live = <R extends { readonly deletedAt?: number }>(all: readonly R[]): R[] =>
     all.filter((it) => it.deletedAt === undefined)
@@ -106,6 +120,7 @@ export function planFront(world: FrontWorld): Omit<Front, 'generation'> {
       : [
           ...live(world.tunnels).map((it) => planTunnel(it, world)),
           ...live(world.routes).map((it) => planRoute(it, world)),
+          ...live(world.balancers).map((it) => planBalancer(it, world)),
         ],
   }
 }

@@ -37,6 +37,7 @@ const WORDS: Readonly<Record<string, Words>> = {
     arn: ['vpc', 'eip'],
   },
   peering: { word: 'vpc_peering', verbs: { update: 'accept' }, arn: ['vpc-peering', 'peering'] },
+  'load-balancer': { word: 'lb' },
   zone: { word: 'dns', arn: ['dns', 'zone'] },
   record: { word: 'dns', arn: ['dns', 'record'] },
   policy: { word: 'iam' },

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { isCloudError } from '#lib/errors.ts'
-import type { HostPlan, NetworkDriver, VpcPlan } from './network.driver.ts'
+import type { HostPlan, NetworkDriver, PlannedBalancer, VpcPlan } from './network.driver.ts'
 import { EVERY_PROMISE, type NetworkPromise } from './promises.driver.ts'
 
 /** A driver without VPCs, on a host where it may do what it likes; it is disposed of after each test. */
@@ -62,6 +62,15 @@ export function plannedVpc(number: number, more: Partial<VpcPlan> = {}): VpcPlan
   }
 }
 
+/** A load balancer of `plannedVpc(1)`, which has none. */
+export const plannedBalancer: PlannedBalancer = {
+  id: idOf('8', 1),
+  subnet: idOf('5', 1),
+  address: '10.0.1.110',
+  port: 8080,
+  at: 20_001,
+}
+
 /** A plan without what needs promises that are not made. */
 function within(plan: VpcPlan, number: number, promises: ReadonlySet<NetworkPromise>): VpcPlan {
   const { vips, groups, attachments, ...rest } = promises.has('same-ranges')
@@ -98,6 +107,10 @@ const needing = (planOf: (number: number) => VpcPlan): readonly [NetworkPromise,
         ...plan,
         published: [{ id: idOf('7', 1), protocol: 'tcp', host: 30_080, container: 80, backends: [] }],
       },
+    ],
+    [
+      'balancers',
+      { ...plan, balancers: [{ ...plannedBalancer, address: subnet.gateway.replace(/1$/, '110') }] },
     ],
     ['peering', { ...plan, peerings: [{ id: idOf('9', 1), vpc: idOf('1', 2), ranges: ['10.98.0.0/24'] }] }],
   ]

@@ -84,6 +84,19 @@ export type PlannedPort = {
   readonly backends: readonly string[]
 }
 
+/** Ports of the edge for load balancers, at the resolver's address: each has one. */
+export const BALANCER_PORTS = { from: 20_000, to: 28_191 } as const
+
+/** A load balancer: TCP to `address:port` goes to the edge, which balances. Who calls is let by its own security groups, to this address. */
+export type PlannedBalancer = {
+  readonly id: string
+  readonly subnet: string
+  readonly address: string
+  readonly port: number
+  /** Port of the edge, within BALANCER_PORTS. */
+  readonly at: number
+}
+
 export type PlannedRule = {
   readonly direction: 'ingress' | 'egress'
   readonly protocol: 'tcp' | 'udp' | 'icmp' | 'any'
@@ -112,6 +125,8 @@ export type VpcPlan = {
   readonly peerings?: readonly PlannedPeering[]
   /** Absent: none. */
   readonly published?: readonly PlannedPort[]
+  /** Absent: none. */
+  readonly balancers?: readonly PlannedBalancer[]
 }
 
 /** What all VPCs of a host share. */

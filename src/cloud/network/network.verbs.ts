@@ -82,7 +82,15 @@ export async function renameVpc(context: VerbContext, id: string, name: string):
 }
 
 /** Kinds that go with a VPC although they keep other things from going. */
-const FOLLOW = ['workload', 'replica', 'subnet', 'security-group', 'route-table', 'nat-gateway']
+const FOLLOW = [
+  'workload',
+  'replica',
+  'subnet',
+  'security-group',
+  'route-table',
+  'nat-gateway',
+  'load-balancer',
+]
 
 export async function deleteVpc(
   { draft, caller }: VerbContext,

@@ -7,6 +7,7 @@ import { address6Of, cidr6Of, macOf, uplinkOf } from './addresses.driver.ts'
 import type {
   Attachment,
   HostPlan,
+  PlannedBalancer,
   PlannedGroup,
   PlannedPort,
   PlannedSubnet,
@@ -15,6 +16,7 @@ import type {
 } from './network.driver.ts'
 import type { ElasticIp } from './elastic-ip.kind.ts'
 import type { InternetGateway } from './internet-gateway.kind.ts'
+import type { LoadBalancer } from './load-balancer.kind.ts'
 import type { NatGateway } from './nat-gateway.kind.ts'
 import type { Provider } from './provider.kind.ts'
 import type { RouteTable } from './route-table.kind.ts'
@@ -42,6 +44,8 @@ export type World = {
   /** Its private zone, if it has one that is not on its way out, and the records in it. */
   readonly zone: PrivateZone | undefined
   readonly records: readonly ZoneRecord[]
+  /** Those that are not on their way out. */
+  readonly balancers: readonly LoadBalancer[]
   /** Its accepted peerings. */
   readonly peered: readonly Peered[]
   readonly provider: Provider | undefined
@@ -63,6 +67,7 @@ export function planVpc(world: World, settings: Settings): Omit<VpcPlan, 'genera
   const published = world.workloads
     .filter((it) => places.has(it.spec.subnet) && !isOver(it, world.replicas))
     .flatMap((it) => planPublished(it, world.replicas, settings))
+  const balancers = balancersOf(world, places)
   return {
     vpc: vpc.id,
     tenant: vpc.tenant,
@@ -80,8 +85,16 @@ export function planVpc(world: World, settings: Settings): Omit<VpcPlan, 'genera
     groups: world.groups.filter((it) => it.deletedAt === undefined).map(planGroup),
     ...(peerings.length ? { peerings } : {}),
     ...(published.length ? { published } : {}),
+    ...(balancers.length ? { balancers } : {}),
   }
 }
+
+const balancersOf = ({ balancers }: World, places: ReadonlyMap<string, unknown>): PlannedBalancer[] =>
+  balancers.flatMap(({ id, spec: { subnet, address, port, at } }) =>
+    subnet !== undefined && address !== undefined && places.has(subnet)
+      ? [{ id, subnet, address, port, at }]
+      : [],
+  )
 
 function planSubnet(it: Subnet, world: World): PlannedSubnet {
   const routes = routesOf(it, world)

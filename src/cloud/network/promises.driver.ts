@@ -14,6 +14,8 @@ export const NETWORK_PROMISES = {
   names: 'The names of workloads lead to them, in their own VPC alone.',
   zones: 'So do the records of its private zone, which nobody else is answered.',
   vip: 'A workload has one address, which balances over its ready replicas, for its ports alone.',
+  balancers:
+    'A load balancer has an address that leads to its targets, for who may call it and its port alone.',
   'vip-refusal': 'Where no replica is ready that address refuses at once.',
   hairpin: "A replica reaches its own workload's address.",
   'way-out': 'Who is given a way out reaches the outside.',

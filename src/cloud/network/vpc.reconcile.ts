@@ -9,6 +9,7 @@ import { tunnel } from '#cloud/edge/tunnel.kind.ts'
 import { addressClosed } from '#cloud/observe/usage.kind.ts'
 import { elasticIp, type ElasticIp } from './elastic-ip.kind.ts'
 import { internetGateway } from './internet-gateway.kind.ts'
+import { loadBalancer } from './load-balancer.kind.ts'
 import { natGateway, type NatGateway } from './nat-gateway.kind.ts'
 import type { NetworkDriver } from './network.driver.ts'
 import { otherOf, peering, type Peering } from './peering.kind.ts'
@@ -40,16 +41,17 @@ async function readWorld(draft: Draft, it: Vpc): Promise<World> {
     draft.list(routeTable, query),
     draft.list(provider, { tenant: PLATFORM }),
   ])
-  const [internetGateways, natGateways, elasticIps, peered, zones, records] = await Promise.all([
+  const [internetGateways, natGateways, elasticIps, peered, zones, records, balancers] = await Promise.all([
     draft.list(internetGateway, live),
     draft.list(natGateway, live),
     draft.list(elasticIp, live),
     readPeered(draft, it),
     draft.list(zone, live),
     draft.list(record, live),
+    draft.list(loadBalancer, live),
   ])
   const parts = { subnets, workloads, replicas, groups, routeTables }
-  const ways = { internetGateways, natGateways, elasticIps, peered, zone: zones[0], records }
+  const ways = { internetGateways, natGateways, elasticIps, peered, zone: zones[0], records, balancers }
   return { vpc: it, ...parts, ...ways, provider: providers[0] }
 }
 
@@ -67,7 +69,7 @@ async function readPeered(draft: Draft, it: Vpc): Promise<Peered[]> {
 
 /** What leads into a VPC from outside, and follows the same resources as its router. */
 export type Frontage = {
-  apply(world: Pick<World, 'vpc' | 'workloads' | 'replicas'>, look: Look): Promise<void>
+  apply(world: Pick<World, 'vpc' | 'workloads' | 'replicas' | 'balancers'>, look: Look): Promise<void>
   remove(vpc: string, signal: AbortSignal): Promise<void>
 }
 
@@ -95,6 +97,7 @@ export const reconcileVpc =
       ...world.peered.map((one) => one.peering),
       ...(world.zone ? [world.zone] : []),
       ...world.records,
+      ...world.balancers,
     ]
     const generations = new Map(parts.map((one) => [one.id, one.generation]))
     for (const id of await routers.apply(plan, planZone(world, plan), generations, signal))

@@ -10,6 +10,7 @@ import type { Workload } from '#cloud/compute/workload.kind.ts'
 import { elasticIp, type ElasticIp } from './elastic-ip.kind.ts'
 import type { Named } from './gateway.verbs.ts'
 import * as gateway from './gateway.verbs.ts'
+import { BALANCER_PORTS } from './network.driver.ts'
 import { internetGateway, type InternetGateway } from './internet-gateway.kind.ts'
 import { natGateway, type NatGateway } from './nat-gateway.kind.ts'
 import { createVpc, deleteVpc, existingVpc, type NewVpc } from './network.verbs.ts'
@@ -20,6 +21,8 @@ import * as rules from './rules.verbs.ts'
 import { type Route, routeTable, type RouteTable } from './route-table.kind.ts'
 import type { SecurityGroup, SecurityRule } from './security-group.kind.ts'
 import { subnet, type Subnet } from './subnet.kind.ts'
+import * as balancers from './balancer.verbs.ts'
+import { type LoadBalancer, loadBalancer } from './load-balancer.kind.ts'
 import { record, type ZoneRecord } from './record.kind.ts'
 import { type PrivateZone, zone } from './zone.kind.ts'
 import * as zones from './zone.verbs.ts'
@@ -56,6 +59,9 @@ export type WayVerbs = {
   detachSecurityGroup(workload: string, group: string): Promise<Workload>
   associateSubnet(table: string, subnet: string): Promise<RouteTable>
   disassociateSubnet(table: string, subnet: string): Promise<RouteTable>
+  createBalancer(input: balancers.NewBalancer): Promise<LoadBalancer>
+  addTarget(balancer: string, target: balancers.NewTarget): Promise<LoadBalancer>
+  removeTarget(balancer: string, workload: string): Promise<LoadBalancer>
   createZone(input: zones.NewZone): Promise<PrivateZone>
   createRecord(input: zones.NewRecord): Promise<ZoneRecord>
   updateRecord(id: string, change: zones.RecordChange): Promise<ZoneRecord>
@@ -91,6 +97,9 @@ export const wayVerbs = (context: VerbContext): WayVerbs => ({
   detachSecurityGroup: async (of, group) => await rules.setMembership(context, of, group, false),
   associateSubnet: async (table, id) => await routes.associateSubnet(context, table, id),
   disassociateSubnet: async (table, id) => await routes.disassociateSubnet(context, table, id),
+  createBalancer: async (input) => await balancers.createBalancer(context, input),
+  addTarget: async (id, target) => await balancers.addTarget(context, id, target),
+  removeTarget: async (id, of) => await balancers.removeTarget(context, id, of),
   createZone: async (input) => await zones.createZone(context, input),
   createRecord: async (input) => await zones.createRecord(context, input),
   updateRecord: async (id, change) => await zones.updateRecord(context, id, change),
@@ -158,6 +167,18 @@ export async function createWay(
         vpc: text(spec, 'vpc'),
         peer: text(spec, 'peer'),
       })
+    case loadBalancer.name: {
+      known(spec, ['vpc', 'port', 'algorithm', 'targets'], ['subnet', 'address', 'at', 'creator'])
+      const given = {
+        algorithm: 'round-robin',
+        ...spec,
+        targets: withIds(spec['targets'] ?? []),
+        at: BALANCER_PORTS.from,
+      }
+      const { vpc, port, algorithm, targets } = shapeOf<LoadBalancer['spec']>(kind, given)
+      const made = await balancers.createBalancer(context, { ...common, vpc, port, algorithm })
+      return await balancers.setTargets(context, made, targets)
+    }
     case zone.name: {
       known(spec, ['vpc', 'defaultTtlSeconds', 'description'], ['creator'])
       const { vpc, ...more } = shapeOf(kind, { defaultTtlSeconds: zones.TTL_SECONDS_DEFAULT, ...spec })
@@ -181,6 +202,12 @@ export async function createWay(
   }
 }
 
+/** Targets as a caller names them, in the form that they are kept in. */
+const withIds = (targets: unknown): unknown =>
+  Array.isArray(targets)
+    ? targets.map((it: unknown) => (typeof it === 'object' ? { id: '', weight: 1, ...it } : it))
+    : targets
+
 /** A spec, seen to have its kind's shape. */
 function shapeOf<S = PrivateZone['spec']>(kind: AnyKind, spec: unknown): S {
   checkSpec(kind, spec)
@@ -194,6 +221,7 @@ const CHANGEABLE: Readonly<Record<string, readonly string[]>> = {
   [natGateway.name]: [],
   [peering.name]: ['decision'],
   [routeTable.name]: ['routes', 'subnets'],
+  [loadBalancer.name]: ['algorithm', 'targets'],
   [zone.name]: ['defaultTtlSeconds', 'description'],
   [record.name]: ['content', 'ttlSeconds', 'priority'],
 }
@@ -203,10 +231,14 @@ export async function changeWay(
   context: VerbContext,
   kind: AnyKind,
   it: Resource,
-  spec: unknown,
+  given: unknown,
 ): Promise<Resource | undefined> {
   const changeable = CHANGEABLE[it.kind]
   if (!changeable) return undefined
+  const spec =
+    it.kind === loadBalancer.name
+      ? { ...(given as Given), targets: withIds((given as Given)['targets']) }
+      : given
   checkSpec(kind, spec)
   const [had, wanted] = [it.spec, spec] as Record<string, unknown>[]
   const changed = Object.keys({ ...had, ...wanted }).filter(
@@ -234,6 +266,11 @@ export async function changeWay(
           rule: 'wrong_state',
         })
       return await peerings.decidePeering(context, it.id, decision)
+    }
+    case loadBalancer.name: {
+      const { algorithm, targets } = spec as LoadBalancer['spec']
+      const now = await balancers.setTargets(context, it as LoadBalancer, targets)
+      return context.draft.edit(loadBalancer, now, { spec: { ...now.spec, algorithm } })
     }
     case zone.name:
       return context.draft.edit(zone, it as PrivateZone, { spec: spec as PrivateZone['spec'] })

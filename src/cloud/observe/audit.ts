@@ -15,6 +15,7 @@ import type { NamesDriver } from '#cloud/edge/names.driver.ts'
 import { route } from '#cloud/edge/route.kind.ts'
 import { serviceTunnel } from '#cloud/edge/service-tunnel.kind.ts'
 import { tunnel } from '#cloud/edge/tunnel.kind.ts'
+import { loadBalancer } from '#cloud/network/load-balancer.kind.ts'
 import { tenant } from '#cloud/identity/tenant.kind.ts'
 import type { FrontDriver } from '#cloud/edge/front.driver.ts'
 import type { SocketsDriver } from '#cloud/inside/sockets.driver.ts'
@@ -238,6 +239,7 @@ async function readRecords(engine: Engine): Promise<Records> {
     tenants: await everything(engine, tenant),
     tunnels: await everything(engine, tunnel),
     routes: await everything(engine, route),
+    balancers: await everything(engine, loadBalancer),
     serviceTunnels: await everything(engine, serviceTunnel),
     certificates: await everything(engine, certificate),
   }

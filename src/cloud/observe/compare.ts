@@ -6,6 +6,7 @@ import type { Certificate } from '#cloud/edge/certificate.kind.ts'
 import type { Route } from '#cloud/edge/route.kind.ts'
 import type { ServiceTunnel } from '#cloud/edge/service-tunnel.kind.ts'
 import type { Tunnel } from '#cloud/edge/tunnel.kind.ts'
+import type { LoadBalancer } from '#cloud/network/load-balancer.kind.ts'
 import type { SeenVpc } from '#cloud/network/network.driver.ts'
 import type { Difference, Finding } from './finding.driver.ts'
 
@@ -57,6 +58,7 @@ export type Records = {
   readonly tenants: ReadonlyMap<string, Resource>
   readonly tunnels: ReadonlyMap<string, Resource>
   readonly routes: ReadonlyMap<string, Resource>
+  readonly balancers: ReadonlyMap<string, Resource>
   readonly serviceTunnels: ReadonlyMap<string, Resource>
   readonly certificates: ReadonlyMap<string, Resource>
 }
@@ -83,6 +85,7 @@ export const NO_RECORDS: Records = {
   tenants: NOTHING,
   tunnels: NOTHING,
   routes: NOTHING,
+  balancers: NOTHING,
   serviceTunnels: NOTHING,
   certificates: NOTHING,
 }
@@ -95,18 +98,19 @@ export const leakKey = (it: Leak): string => [it.what, it.thing, it.kind, it.id,
 /** True when a record says that its thing is as wished by now. */
 const isReal = (it: Resource): boolean => it.deletedAt === undefined && it.observed === it.generation
 
-/** Of a tunnel, route or certificate: it was seen at the edge, and is to be there. */
-const isServed = (it: Tunnel | Route | ServiceTunnel | Certificate): boolean =>
+/** Of a tunnel, route, load balancer or certificate: it was seen at the edge, and is to be there. */
+const isServed = (it: Tunnel | Route | LoadBalancer | ServiceTunnel | Certificate): boolean =>
   isReal(it) && (it.status.state === 'active' || it.status.state === 'issued')
 
 /** What leads into each VPC, and into the platform; `served` where it was seen in force. */
-function leadingInto({ tunnels, routes, serviceTunnels }: Records) {
+function leadingInto({ tunnels, routes, balancers, serviceTunnels }: Records) {
   const all = new Map<string, { served: Resource | undefined }>()
-  const add = (vpc: string, it: Tunnel | Route | ServiceTunnel): void => {
+  const add = (vpc: string, it: Tunnel | Route | LoadBalancer | ServiceTunnel): void => {
     const before = all.get(vpc)?.served
     all.set(vpc, { served: before ?? (isServed(it) ? it : undefined) })
   }
-  for (const it of [...tunnels.values(), ...routes.values()] as (Tunnel | Route)[]) add(it.spec.vpc, it)
+  const inVpcs = [...tunnels.values(), ...routes.values(), ...balancers.values()]
+  for (const it of inVpcs as (Tunnel | Route | LoadBalancer)[]) add(it.spec.vpc, it)
   for (const it of serviceTunnels.values()) add(PLATFORM, it as ServiceTunnel)
   return all
 }
@@ -181,7 +185,7 @@ export function compare(real: Reality, records: Records): Leak[] {
   for (const { vpc } of real.fronts) {
     if (leading.has(vpc)) continue
     const record = vpcs.get(vpc)
-    const [thing, detail] = ['front', 'hostnames that no tunnel or route has'] as const
+    const [thing, detail] = ['front', 'what no tunnel, route or load balancer has'] as const
     if (!record) leaks.push(orphan('front', vpc, thing, detail))
     else if (isReal(record)) leaks.push(off(record, { what: 'orphan', thing, detail }))
   }

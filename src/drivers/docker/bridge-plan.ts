@@ -76,6 +76,7 @@ export function beyondBridges(plan: VpcPlan, others: readonly VpcPlan[], fabric:
   if (plan.subnets.some((it) => it.routes)) return 'there are no route tables: Docker has none'
   if (plan.attachments.some((it) => it.groups.length))
     return 'there are no security groups: they need rules in the kernel'
+  if (plan.balancers?.length) return 'there are no load balancers: they need rules in the kernel'
   if (plan.peerings?.length) return 'there are no peerings: Docker does not route between its networks'
   if (plan.published?.length) return 'there are no published ports: they need rules of the host'
   if (

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { isCloudError } from '#lib/errors.ts'
-import { plannedHost, plannedVpc } from '#cloud/network/network.conformance.ts'
+import { plannedBalancer, plannedHost, plannedVpc } from '#cloud/network/network.conformance.ts'
 import type { HostPlan, PlannedPort, VpcPlan } from '#cloud/network/network.driver.ts'
 import { checkHostPlan, checkVpcPlan } from './check.ts'
 
@@ -23,6 +23,7 @@ const published: PlannedPort = {
 const whole: VpcPlan = {
   ...base,
   published: [published],
+  balancers: [plannedBalancer],
   subnets: [
     {
       ...subnet,
@@ -113,6 +114,17 @@ describe('a plan that contradicts itself is refused:', () => {
     'the address of the gateway for a machine': { attachments: [{ ...attachment, address: subnet.gateway }] },
     'two machines with one id': { attachments: [attachment, { ...attachment, address: '10.0.1.77' }] },
     'a backend that is no attachment': { vips: [{ ...vip, backends: ['nobody'] }] },
+    'a load balancer at the address of a VIP': {
+      vips: [{ ...vip, backends: [] }],
+      balancers: [{ ...plannedBalancer, address: vip.address }],
+    },
+    'a load balancer outside its subnet': { balancers: [{ ...plannedBalancer, address: '10.0.9.5' }] },
+    'a load balancer at a port of the edge that is for something else': {
+      balancers: [{ ...plannedBalancer, at: 53 }],
+    },
+    'two load balancers at one port of the edge': {
+      balancers: [plannedBalancer, { ...plannedBalancer, id: 'other', address: '10.0.1.111' }],
+    },
     'a port twice': { vips: [{ ...vip, ports: [...vip.ports, ...vip.ports] }] },
     'subnets that overlap': { subnets: [subnet, { ...subnet, id: 'other', cidr: '10.0.0.0/16' }] },
     'a subnet in the fabric': {

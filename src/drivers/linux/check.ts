@@ -1,5 +1,10 @@
 import { isIPv6 } from 'node:net'
-import type { HostPlan, PlannedRoute, VpcPlan } from '#cloud/network/network.driver.ts'
+import {
+  BALANCER_PORTS,
+  type HostPlan,
+  type PlannedRoute,
+  type VpcPlan,
+} from '#cloud/network/network.driver.ts'
 import { cidr, contains, overlaps, parseCidr, parseIpv4, type Cidr } from '#lib/cidr.ts'
 import { CloudError } from '#lib/errors.ts'
 import { isUuid } from '#lib/ids.ts'
@@ -139,7 +144,12 @@ function checkAttachments(plan: VpcPlan, host: HostPlan): void {
     'id',
     plan.attachments.map((it) => it.id),
   )
-  unique('address', [...all.map((it) => it.address), ...new Set(plan.subnets.map((it) => it.gateway))])
+  const balancers = (plan.balancers ?? []).map((it) => it.address)
+  unique('address', [
+    ...all.map((it) => it.address),
+    ...balancers,
+    ...new Set(plan.subnets.map((it) => it.gateway)),
+  ])
   unique(
     'address',
     all.map((it) => six('address', it.address6)),
@@ -172,6 +182,27 @@ function checkVips(plan: VpcPlan): void {
     [...plan.vips.map((it) => it.external), ...plan.attachments.map((it) => it.elastic)].filter(
       (it) => it !== undefined,
     ),
+  )
+}
+
+function checkBalancers(plan: VpcPlan): void {
+  const subnets = new Map(plan.subnets.map((it) => [it.id, network('subnet', it.cidr)]))
+  const all = plan.balancers ?? []
+  for (const it of all) {
+    id('load balancer', it.id)
+    inside('load balancer', subnets.get(it.subnet) ?? refuse('unknown subnet', it.subnet), it.address)
+    port('load balancer', it.port)
+    port('port of the edge', it.at)
+    if (it.at < BALANCER_PORTS.from || it.at > BALANCER_PORTS.to)
+      refuse('port of the edge that is not for load balancers', it.at)
+  }
+  unique(
+    'load balancer',
+    all.map((it) => it.id),
+  )
+  unique(
+    'port of the edge',
+    all.map((it) => it.at),
   )
 }
 
@@ -237,6 +268,7 @@ export function checkVpcPlan(
   checkSubnets(plan, host)
   checkAttachments(plan, host)
   checkVips(plan)
+  checkBalancers(plan)
   checkGroups(plan)
   checkPeerings(plan, host)
   checkPublished(plan, range)

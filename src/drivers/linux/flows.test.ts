@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { plannedHost, plannedVpc } from '#cloud/network/network.conformance.ts'
+import { plannedBalancer, plannedHost, plannedVpc } from '#cloud/network/network.conformance.ts'
 import { VPC_DNS_ADDRESS, type PlannedRule, type VpcPlan } from '#cloud/network/network.driver.ts'
 import { flowsToCut, mayRevoke, parseFlows } from './flows.ts'
 
@@ -230,6 +230,49 @@ describe('of the flows of a VPC', () => {
   test('one from an address that nobody has is cut', () => {
     const stranger = line('tcp', '10.0.1.200', first.address, 80)
     assert.deepEqual(cut([stranger], open), [stranger])
+  })
+})
+
+describe('a flow to a load balancer', () => {
+  const it = plannedBalancer
+  const balanced: VpcPlan = { ...open, balancers: [it] }
+  const to = (client: string, by: string, at: number = it.at): string =>
+    `tcp 6 99 ESTABLISHED src=${client} dst=${it.address} sport=4000 dport=${it.port} ` +
+    `src=${plannedHost.resolver} dst=${by} sport=${at} dport=4000 [ASSURED] mark=0 use=1`
+  const own = to(first.address, first.fabric)
+
+  test('of a machine stays, and goes with the load balancer', () => {
+    assert.deepEqual(cut([own, ...all], balanced, balanced), [])
+    assert.deepEqual(cut([own, ...all], open, balanced), [own])
+    assert.equal(mayRevoke(balanced, open), true)
+    assert.equal(mayRevoke(open, balanced), false)
+  })
+
+  test('to another port of the edge, under another address or of a stranger goes', () => {
+    const strange = [
+      to(first.address, first.fabric, 20_002),
+      to(first.address, second.fabric),
+      to('10.9.1.5', '10.9.1.5'),
+    ]
+    assert.deepEqual(cut(strange, balanced, balanced), strange)
+  })
+
+  test('stays while a security group of its machine lets it to that address and port', () => {
+    const grouped = (peer: string, port: number): VpcPlan => ({
+      ...balanced,
+      attachments: [{ ...first, groups: ['clients'] }, second],
+      groups: [
+        {
+          id: 'clients',
+          rules: [
+            { direction: 'egress', protocol: 'tcp', ports: { from: port, to: port }, peer: { cidr: peer } },
+          ],
+        },
+      ],
+    })
+    assert.deepEqual(cut([own], grouped('10.0.1.0/24', it.port), balanced), [])
+    assert.deepEqual(cut([own], grouped('10.0.1.0/24', it.at), balanced), [own])
+    assert.deepEqual(cut([own], grouped(`${plannedHost.resolver}/32`, it.port), balanced), [own])
   })
 })
 

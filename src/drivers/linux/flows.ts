@@ -5,6 +5,7 @@ import {
   type Attachment,
   type HostPlan,
   type PlannedGroup,
+  type PlannedBalancer,
   type PlannedRoute,
   type PlannedPort,
   type PlannedRule,
@@ -71,7 +72,8 @@ type Index = {
   readonly services: ReadonlyMap<string, PlannedVip>
   /** By the router's address for it. */
   readonly published: ReadonlyMap<string, PlannedPort>
-  /** VIPs and gateways: the router's own. */
+  readonly balancers: ReadonlyMap<string, PlannedBalancer>
+  /** VIPs, load balancers and gateways: the router's own. */
   readonly own: ReadonlySet<string>
   readonly egress: ReadonlyMap<string, string>
   readonly rules: ReadonlyMap<string, readonly (PlannedRule & { readonly network?: Network })[]>
@@ -128,7 +130,9 @@ function indexOf(plan: VpcPlan, host: HostPlan): Index {
     published: new Map(
       (plan.published ?? []).map((it) => [serviceKey(plan.uplink.vpc, it.protocol, it.host), it]),
     ),
+    balancers: new Map((plan.balancers ?? []).map((it) => [serviceKey(it.address, 'tcp', it.port), it])),
     own: new Set([
+      ...(plan.balancers ?? []).map((it) => it.address),
       ...plan.vips.flatMap((it) => [it.address, canonical(it.address6)]),
       ...plan.subnets.map((it) => it.gateway),
     ]),
@@ -266,6 +270,12 @@ function isAllowed(index: Index, flow: Flow): boolean {
     return isServed(service) && groups()
   }
   if (published) return flow.replyPort === published.container && isServed(published) && groups()
+  const balancer = index.balancers.get(serviceKey(destination, protocol, flow.port))
+  if (balancer) {
+    const isThere = replySource === host.resolver && flow.replyPort === balancer.at
+    if (!client || flow.replyDestination !== client.fabric || !isThere) return false
+    return groupsAllow(index, client, 'egress', destination, protocol, flow.port)
+  }
   const elastic = index.byElastic.get(destination)
   if (elastic) return replySource === elastic.address && groups()
   if (replySource !== destination) return false
@@ -287,6 +297,7 @@ const holders = (plan: VpcPlan): Map<string, string> =>
         (at) => [at, it.id] as const,
       ),
     ),
+    ...(plan.balancers ?? []).map((it) => [it.address, it.id] as const),
   ])
 
 /** Rules that security groups with members in `before` have and those of `plan` do not, as groups; empty when none was taken away. */
@@ -314,8 +325,13 @@ function letBy(groups: readonly PlannedGroup[], plan: VpcPlan, host: HostPlan): 
     member !== undefined &&
     member.groups.length > 0 &&
     groupsAllow(index, member, direction, peer, flow.protocol, flow.replyPort)
+  // What goes to a load balancer is judged by its address and port.
+  const called = (flow: Flow): Flow =>
+    index.balancers.has(serviceKey(flow.destination, flow.protocol, flow.port))
+      ? { ...flow, replySource: flow.destination, replyPort: flow.port }
+      : flow
   return (flow) =>
-    isLet(index.byAddress.get(flow.source), 'egress', flow.replySource, flow) ||
+    isLet(index.byAddress.get(flow.source), 'egress', called(flow).replySource, called(flow)) ||
     isLet(index.byAddress.get(flow.replySource), 'ingress', flow.source, flow)
 }
 
@@ -355,6 +371,7 @@ export function mayRevoke(before: VpcPlan, plan: VpcPlan): boolean {
     !kept(before.attachments, plan.attachments) ||
     !kept(before.vips, plan.vips) ||
     revokedRules(before, plan).length > 0 ||
+    !kept(before.balancers ?? [], plan.balancers ?? []) ||
     !kept(before.peerings ?? [], plan.peerings ?? []) ||
     !(before.published ?? []).every((it) => plan.published?.some((other) => isDeepStrictEqual(it, other)))
   )

@@ -150,8 +150,9 @@ const combinationOf = (groups: readonly string[]): string =>
 
 /**
  * Security groups: the chains `groups_egress` and `groups_ingress`, through which every new flow goes in that order, and what they
- * lead to. An address is looked up once per direction and leads to the chain of its combination of groups, whose rules are
- * sets: the cost of a packet is that of its own groups, however many rules, groups and machines there are.
+ * lead to; and `groups_balanced` for what goes to load balancers. An address is looked up once per direction and leads to
+ * the chain of its combination of groups, whose rules are sets: the cost of a packet is that of its own groups, however
+ * many rules, groups and machines there are.
  */
 export function groupChains(plan: VpcPlan): Part[] {
   const known = new Set(plan.groups.map((it) => it.id))
@@ -207,5 +208,40 @@ export function groupChains(plan: VpcPlan): Part[] {
         ),
       ]
     }),
+    ...(plan.balancers?.length ? balancedChains(plan, of, combinations) : []),
   ]
 }
+
+/**
+ * A rule of egress for load balancers, by the address and port that were called, which the packet has no more and which
+ * cannot be looked up together: none where it is for another group, IPv6 or something else than TCP.
+ */
+function balancedLine({ direction, protocol, ports, peer }: PlannedRule): string[] {
+  const other = typeof peer === 'object' && ('group' in peer || peer.cidr.includes(':'))
+  if (direction !== 'egress' || other || (protocol !== 'any' && protocol !== 'tcp')) return []
+  const to = peer === 'any' ? '' : `ct original ip daddr ${peer.cidr} `
+  const range =
+    protocol === 'tcp' && ports ? `meta l4proto tcp ct original proto-dst ${ports.from}-${ports.to} ` : ''
+  return [`${to}${range}accept`]
+}
+
+/** What leads to the rules of egress for load balancers; who is in no group may call all. */
+const balancedChains = (
+  { attachments, groups: all }: VpcPlan,
+  of: ReadonlyMap<string, string>,
+  combinations: ReadonlyMap<string, readonly string[]>,
+): Part[] => [
+  ...all.map(({ id, rules }) => nftChain(`balanced_${id}`, rules.flatMap(balancedLine))),
+  ...[...combinations].map(([name, groups]) =>
+    nftChain(`balanced_of_${name}`, [...groups.map((id) => `jump balanced_${id}`), 'drop']),
+  ),
+  nftSet(
+    'balanced_of',
+    'ipv4_addr : verdict',
+    attachments.flatMap((it) => {
+      const name = of.get(it.id)
+      return name === undefined ? [] : [[it.address, `goto balanced_of_${name}`] as const]
+    }),
+  ),
+  nftChain('groups_balanced', ['ip saddr vmap @balanced_of', 'accept']),
+]

@@ -1,4 +1,4 @@
-import type { HostPlan } from '#cloud/network/network.driver.ts'
+import { BALANCER_PORTS, type HostPlan } from '#cloud/network/network.driver.ts'
 import { contains, overlaps, parseCidr, parseIpv4 } from '#lib/cidr.ts'
 import type { RouteJson } from './links.ts'
 import { nftChain, nftReplace, nftSet, type Part } from './nft.ts'
@@ -10,6 +10,9 @@ import {
   exposingChains,
   PUBLISHED_SETS,
 } from './exposed.ts'
+
+/** TCP ports that the host offers to VPCs beside DNS: load balancers; as nftables writes a range. */
+export const BALANCER_RANGE = `${BALANCER_PORTS.from}-${BALANCER_PORTS.to}`
 
 /** What the host's own routes say about where its networks are. */
 export type Surroundings = {
@@ -212,6 +215,7 @@ export function hostRules(prefix: string, plan: HostPlan, flowsMax: number): str
     nftChain('from_vpc_in', [
       'ct state established,related accept',
       `ip daddr ${plan.resolver} meta l4proto { tcp, udp } th dport 53 accept`,
+      `ip daddr ${plan.resolver} tcp dport ${BALANCER_RANGE} accept`,
       'drop',
     ]),
     nftChain('postrouting', [

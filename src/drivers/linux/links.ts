@@ -183,6 +183,7 @@ export function itemsInside(plan: VpcPlan, host: HostPlan, links: ReadonlySet<st
       address('lo', `${it.address}/32`),
       address('lo', `${canonical(it.address6)}/128`, undefined, ' nodad'),
     ]),
+    ...(plan.balancers ?? []).map((it) => address('lo', `${it.address}/32`)),
     address(UPLINK, `${plan.uplink.vpc}/31`),
     // Without these, proxy ARP answers for addresses that nobody has and their packets leave by the uplink.
     ...plan.subnets.map((it) => route(it.cidr, 'unreachable')),

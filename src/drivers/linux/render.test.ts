@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { BlockList, isIPv6 } from 'node:net'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { plannedHost, plannedVpc } from '#cloud/network/network.conformance.ts'
+import { plannedBalancer, plannedHost, plannedVpc } from '#cloud/network/network.conformance.ts'
 import type { Attachment, PlannedRoute, PlannedRule, VpcPlan } from '#cloud/network/network.driver.ts'
 import { allows, routeTo } from './flows.ts'
 import { peeringLink, routerLink, UPLINK } from './names.ts'
@@ -233,6 +233,17 @@ describe('the text of a VPC', () => {
     assert.deepEqual([...(sets.get('vips') ?? [])], [['100.72.0.101 . tcp . 80', `goto vip_${vip.id}`]])
     assert.deepEqual(chains.get(`vip_${vip.id}`)?.lines, ['dnat ip to 10.0.1.100'])
     assert.deepEqual([...(sets.get('vips6') ?? [])], [])
+  })
+
+  test('leads to the edge what is for a load balancer, and nothing where there is none', () => {
+    const { sets, chains } = parseTable(
+      vpcRules(plannedVpc(1, { balancers: [plannedBalancer] }), plannedHost, routerLink),
+    )
+    assert.equal(sets.get('vips')?.get('10.0.1.110 . tcp . 8080'), 'goto edge20001')
+    assert.deepEqual(chains.get('edge20001')?.lines, [
+      `meta l4proto tcp dnat ip to ${plannedHost.resolver}:20001`,
+    ])
+    assert.doesNotMatch(text, /20000|groups_balanced/)
   })
 
   test('lets nobody out when there is no internet, whatever else the plan says', () => {

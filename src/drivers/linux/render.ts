@@ -8,7 +8,7 @@ import {
 } from '#cloud/network/network.driver.ts'
 import { cidr } from '#lib/cidr.ts'
 import { groupChains } from './groups.ts'
-import { widest } from './host.ts'
+import { BALANCER_RANGE, widest } from './host.ts'
 import { canonical } from './links.ts'
 import { peeringLink, UPLINK } from './names.ts'
 import { nftChain, nftReplace, nftSet, type Element, type Part } from './nft.ts'
@@ -60,7 +60,7 @@ function spoofing(plan: VpcPlan, host: HostPlan, linkOf: (id: string) => string)
 }
 
 /** VIPs: each a chain that picks a backend, reached by address, protocol and port. */
-function balancing(plan: VpcPlan): Part[] {
+function balancing(plan: VpcPlan, host: HostPlan): Part[] {
   const byId = new Map(plan.attachments.map((it) => [it.id, it]))
   const four: Element[] = []
   const six: Element[] = []
@@ -99,6 +99,10 @@ function balancing(plan: VpcPlan): Part[] {
       const six0 = canonical(backend.address6)
       hairpins6.set(`${six0} . ${six0}`, canonical(vip.address6))
     }
+  }
+  for (const it of plan.balancers ?? []) {
+    four.push([`${it.address} . tcp . ${it.port}`, `goto edge${it.at}`])
+    chains.push(nftChain(`edge${it.at}`, [`meta l4proto tcp dnat ip to ${host.resolver}:${it.at}`]))
   }
   for (const it of plan.attachments) {
     const self = `${it.address} . ${it.address}`
@@ -168,7 +172,16 @@ const OWN_WAY = nftChain('own_way', [
 ])
 const OWN_SOURCE = nftChain('own_source', ['snat ip to ip saddr map @egress_by'])
 
-const filter = (host: HostPlan): Part[] => [
+/** What goes to the edge to be balanced. Who comes by a peering has no address that the host knows. */
+const toBalancers = ({ balancers, peerings = [] }: VpcPlan, { resolver }: HostPlan): string[] =>
+  balancers?.length
+    ? [
+        ...peerings.map(({ id }) => `iifname "${peeringLink(id)}" reject with icmpx admin-prohibited`),
+        `ip daddr ${resolver} tcp dport ${BALANCER_RANGE} ct status dnat goto groups_balanced`,
+      ]
+    : []
+
+const filter = (plan: VpcPlan, host: HostPlan): Part[] => [
   nftChain('forward', [
     'type filter hook forward priority filter; policy drop;',
     'ct state established,related accept',
@@ -187,6 +200,7 @@ const filter = (host: HostPlan): Part[] => [
   nftChain('to_uplink', [
     'meta nfproto ipv6 reject with icmpx admin-prohibited',
     `ip daddr ${host.resolver} meta l4proto { tcp, udp } th dport 53 ct status dnat accept`,
+    ...toBalancers(plan, host),
     `ip daddr { ${host.fabric}, 169.254.0.0/16 } reject with icmpx admin-prohibited`,
     'ip saddr vmap @ways',
     'goto own_way',
@@ -253,14 +267,14 @@ export function vpcParts(plan: VpcPlan, host: HostPlan, linkOf: (attachment: str
       'ipv4_addr : ipv4_addr',
       plan.internet ? all.flatMap((it) => (it.elastic === undefined ? [] : [[it.elastic, it.address]])) : [],
     ),
-    ...balancing(plan),
+    ...balancing(plan, host),
     ...groupChains(plan),
     OWN_WAY,
     OWN_SOURCE,
     ...natWays(plan),
     ...publishing(plan).parts,
     spoofing(plan, host, linkOf),
-    ...filter(host),
+    ...filter(plan, host),
     ...translation(plan, host),
   ]
 }

@@ -108,4 +108,61 @@ export function instanceScenarios(cloud: () => TestCloud, outside: () => Outside
     assert.match(files, /changed\s+saved/)
     await t.remove()
   })
+
+  test('instances: names of a private zone, and a load balancer before them', async () => {
+    const { data, launch, shell: say, t } = await cloudTenant(cloud())
+    const vpc = await data<{ id: string }>('POST', '/vpcs', { name: 'shop' })
+    await data('POST', `/vpcs/${vpc.id}/subnets`, { name: 'web', cidr_block: '10.0.1.0/24' })
+    const serving = (text: string): object => ({
+      ...MACHINE,
+      vpc_id: vpc.id,
+      cmd: [
+        'sh',
+        '-c',
+        `mkdir /tmp/www && echo ${text} > /tmp/www/index.html && httpd -f -p 8000 -h /tmp/www`,
+      ],
+    })
+    const [one, two, client] = await Promise.all([
+      launch('one', serving('first')),
+      launch('two', serving('second')),
+      launch('client', { ...MACHINE, vpc_id: vpc.id }),
+    ])
+    const zone = await data<{ id: string }>('POST', '/dns/zones', { name: 'shop.example', vpc_id: vpc.id })
+    const lb = await data<{ id: string; ip: string }>('POST', '/lb', {
+      name: 'front',
+      vpc_id: vpc.id,
+      port: 80,
+    })
+    const record = { name: 'www', type: 'A', content: lb.ip }
+    await data('POST', `/dns/zones/${zone.id}/records`, record)
+    const alias = { name: 'alias', type: 'CNAME', content: 'one.shop.example' }
+    await data('POST', `/dns/zones/${zone.id}/records`, alias)
+    assert.match(await say(client.id, 'wget -qO- http://alias.shop.example:8000/'), /^first/m)
+    const add = { instance_id: one.id, port: 8000, weight: 2 }
+    await data('POST', `/lb/${lb.id}/targets`, add)
+    await data('POST', `/lb/${lb.id}/targets`, { ...add, instance_id: two.id, weight: 1 })
+    const healthy = async (count: number): Promise<void> => {
+      await eventually(
+        `${count} targets are healthy`,
+        async () => {
+          const targets = await data<{ health: string }[]>('GET', `/lb/${lb.id}/targets`)
+          return targets.filter((it) => it.health === 'healthy').length === count
+        },
+        SETTLES_MS,
+      )
+    }
+    const asked = async (): Promise<string[]> => {
+      const said = await say(client.id, 'for i in 1 2 3 4 5 6; do wget -qO- http://www.shop.example/; done')
+      return said.match(/^(first|second)/gm)?.toSorted() ?? [said]
+    }
+    await healthy(2)
+    assert.deepEqual(await asked(), ['first', 'first', 'first', 'first', 'second', 'second'])
+    await data('POST', `/instances/${one.id}/stop`)
+    await healthy(1)
+    assert.deepEqual(
+      await asked(),
+      Array.from({ length: 6 }, () => 'second'),
+    )
+    await t.remove()
+  })
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import type { PlannedRoute, PlannedRule, VpcPlan } from '#cloud/network/network.driver.ts'
 import { peeringLink } from '#drivers/linux/names.ts'
 import { INTERNET, refused, uuid } from '../world.ts'
+import { answers, balancerOf, targetOf } from './balancers.ts'
 import type { Placed, Scene } from './scene.ts'
 import type { Prove } from './suite.ts'
 
@@ -138,6 +139,7 @@ const peering: Prove = (scene, check) => {
     routesThere: readonly PlannedRoute[],
     routesHere: readonly PlannedRoute[],
     accepted = true,
+    more: Partial<VpcPlan> = {},
   ): Promise<void> => {
     const link = (vpc: string, ranges: string[]) =>
       accepted ? { peerings: [{ id: PEERING, vpc, ranges }] } : {}
@@ -153,7 +155,7 @@ const peering: Prove = (scene, check) => {
       },
       signal,
     )
-    await routed(scene, routesHere, routesHere)(link(base.vpc, [THERE]))
+    await routed(scene, routesHere, routesHere)({ ...link(base.vpc, [THERE]), ...more })
   }
   const drifts = async (): Promise<unknown[]> =>
     await Promise.all(
@@ -178,6 +180,12 @@ const peering: Prove = (scene, check) => {
     // A workload's address there leads to it as it does inside.
     assert.deepEqual(await d1.ask('10.0.1.102', 80), { text: `a1 ${at.address}` })
     assert.deepEqual(await drifts(), [[], []])
+    // A load balancer's does not: it is for the VPC's own.
+    const balancer = balancerOf(scene)
+    await using _ = await scene.balance?.(balancer, [targetOf(a1, 80)])
+    await peered(to(...here), to(THERE), true, { balancers: [balancer] })
+    await answers(a3, balancer, 'a1')
+    await refused(d1.ask(balancer.address, balancer.port))
   })
 
   check('and nothing else: other VPCs, the outside, the platform, IPv6, a foreign source', async () => {

@@ -1,5 +1,6 @@
 import type { ServedRecord } from '#cloud/edge/edge.driver.ts'
-import type { Attachment, NetworkDriver, VpcPlan } from '#cloud/network/network.driver.ts'
+import type { Origin } from '#cloud/edge/front.driver.ts'
+import type { Attachment, NetworkDriver, PlannedBalancer, VpcPlan } from '#cloud/network/network.driver.ts'
 import type { NetworkPromise } from '#cloud/network/promises.driver.ts'
 import { planner, uuid, type Machine, type Planner } from '../world.ts'
 
@@ -18,6 +19,8 @@ export type Stage = {
   readonly resolver: string
   /** Answers for names, from now until it is disposed of: name to addresses for each VPC. */
   serveNames(vpcs: readonly VpcNames[]): Promise<AsyncDisposable>
+  /** Balances from now until it is disposed of, looking at targets many times a second. Of a driver that has load balancers. */
+  balance?(it: PlannedBalancer, targets: readonly Origin[], least?: true): Promise<Balanced>
   /** Every address by which somebody elsewhere might try to reach it. */
   addressesOf(placed: Placed): readonly string[]
   /** Of a driver that has a router for each VPC in a namespace of its own. */
@@ -31,6 +34,8 @@ export type Stage = {
     unplug(attachment: string): Promise<void>
   }
 }
+
+export type Balanced = AsyncDisposable & { change(targets: readonly Origin[]): Promise<void> }
 
 export type VpcNames = {
   readonly vpc: string

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, describe, test } from 'node:test'
 import { EVERY_PROMISE, NETWORK_PROMISES, type NetworkPromise } from '#cloud/network/promises.driver.ts'
+import { BALANCERS } from './balancers.ts'
 import { GATEWAYS } from './gateways.ts'
 import { GROUPS } from './groups.ts'
 import { INSIDE } from './inside.ts'
@@ -20,6 +21,7 @@ export type Prove = (scene: Scene, check: Check) => void
 const PROOFS: Readonly<Record<NetworkPromise, Prove>> = {
   ...INSIDE,
   ...VIPS,
+  ...BALANCERS,
   ...NAMING,
   ...OUTSIDE,
   ...GROUPS,
