@@ -14,8 +14,6 @@ export const NETWORK_PROMISES = {
   names: 'The names of workloads lead to them, in their own VPC alone.',
   zones: 'So do the records of its private zone, which nobody else is answered.',
   vip: 'A workload has one address, which balances over its ready replicas, for its ports alone.',
-  balancers:
-    'A load balancer has an address that leads to its targets, for who may call it and its port alone.',
   'vip-refusal': 'Where no replica is ready that address refuses at once.',
   hairpin: "A replica reaches its own workload's address.",
   'way-out': 'Who is given a way out reaches the outside.',
@@ -35,6 +33,8 @@ export const NETWORK_PROMISES = {
   published:
     'A published port of the host leads to its workload from outside and from the host, and from nowhere else.',
   peering: 'Peered VPCs reach each other where both route there, and nothing beyond.',
+  balancers:
+    'A load balancer has an address that leads to its targets, for who may call it and its port alone.',
   flood: 'A flood of connections from one VPC leaves the others working.',
 } as const
 
