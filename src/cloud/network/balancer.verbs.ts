@@ -82,7 +82,7 @@ export async function addTarget(
 ): Promise<LoadBalancer> {
   const { draft } = context
   const it = await toChange(context, loadBalancer, id, TITLE)
-  await draft.guard(`balanced:${of}`)
+  await draft.guard(`balanced:${of}`, of)
   const target = await draft.get(workload, it.tenant, of)
   if (!target || target.deletedAt !== undefined)
     throw new CloudError('not_found', 'Instance not found', { rule: 'no_target' })
@@ -117,7 +117,7 @@ const without = ({ draft }: VerbContext, it: LoadBalancer, of: string): LoadBala
 
 /** Takes a workload that goes out of every load balancer; nobody makes it a target meanwhile. */
 export async function leaveBalancers(context: VerbContext, of: string): Promise<void> {
-  await context.draft.guard(`balanced:${of}`)
+  await context.draft.guard(`balanced:${of}`, of)
   const query = { tenant: ownTenant(context.caller), terms: [`workload:${of}`], deleted: false }
   for (const it of await context.draft.list(loadBalancer, query)) without(context, it, of)
 }
