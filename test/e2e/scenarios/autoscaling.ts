@@ -26,7 +26,7 @@ export function autoscalingScenario(cloud: () => TestCloud): void {
     const made = await t.pod(subnet, 'busy', {
       auto_scaling: true,
       autoscale_max_replicas: REPLICAS_MAX,
-      autoscale_cpu_target_millicores: 200,
+      autoscale_cpu_target_millicores: 50,
     })
     assert.deepEqual([made.replica_count, made.auto_healing], [2, true])
     await t.running(made)
@@ -35,7 +35,7 @@ export function autoscalingScenario(cloud: () => TestCloud): void {
     const first = await containersOf(made.id)
     assert.equal(first.length, 2)
     for (const { pid } of first) {
-      const [burning] = await httpFrom({ pid }, 'http://127.0.0.1/burn?seconds=60')
+      const [burning] = await httpFrom({ pid }, 'http://127.0.0.1/burn?seconds=120')
       assert.ok(burning && 'status' in burning && burning.status === 202, JSON.stringify(burning))
     }
     let reading: LiveStatus['autoscaler'] = null
