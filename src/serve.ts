@@ -26,6 +26,7 @@ import { readAdmin, summary } from '#setup/summary.ts'
 import { canRead, CLOUD_USER, EDGE_USER, type User, userOrNumbers } from '#setup/users.ts'
 import { readPidFile } from '#supervise/identity.ts'
 import { pidFileOf } from '#supervise/supervisor.ts'
+import { readConfig } from './config.ts'
 
 // The parent of a cloud's three processes below one folder, without any set-up of the machine. A cloud in one process
 // (`--in-process`, or with simulated drivers only) needs no parent and is main.ts alone.
@@ -77,13 +78,15 @@ function read(args: readonly string[]): Asked | undefined {
     throw new CloudError('invalid', 'give --compute docker and a network of its, or simulated for both')
   const network = networkOption(values.network)
   const layout = folderLayout(folderOption(data))
+  const more = cloudArguments(values)
+  readConfig(more, {})
   return {
     layout,
     listen: listen.map(parseListen),
     front: parseFront(http, https),
     compute,
     network,
-    more: cloudArguments(values),
+    more,
     json,
   }
 }

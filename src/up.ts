@@ -34,6 +34,7 @@ import { CLOUD_USER, EDGE_USER, ensureUser } from '#setup/users.ts'
 import { readPidFile } from '#supervise/identity.ts'
 import { type Lock, takeLock } from '#supervise/lock.ts'
 import { pidFileOf } from '#supervise/supervisor.ts'
+import { readConfig } from './config.ts'
 
 const DEFAULT_FRONT = { http: '0.0.0.0:80', https: '0.0.0.0:443' }
 
@@ -93,6 +94,8 @@ function read(args: readonly string[]): Asked | undefined {
   const given = cloudArguments(values)
   const more = given.length > 0 ? given : (before?.more ?? [])
   networkOption(networkIn(more))
+  // What the cloud would not start with must not take the place of what runs.
+  readConfig(more, {})
   return { layout, listen, front, more, detach: values.detach ?? false, isParent: values.parent ?? false }
 }
 
