@@ -2,7 +2,7 @@ import { CloudError } from '#lib/errors.ts'
 import { overlaps, parseCidr } from '#lib/cidr.ts'
 import type { LogLevel } from '#lib/log.ts'
 import { DEFAULT_SETTINGS, type Settings } from '#cloud/context.ts'
-import { parse, publishedPortsOption } from '#setup/options.ts'
+import { CLOUD_OPTIONS, parse, publishedPortsOption } from '#setup/options.ts'
 import { hostRoutes } from '#setup/ranges.ts'
 
 export type Address = { readonly host: string; readonly port: number }
@@ -33,22 +33,13 @@ const OPTIONS = {
   data: { type: 'string' },
   listen: { type: 'string', multiple: true },
   compute: { type: 'string' },
-  network: { type: 'string' },
   agent: { type: 'string' },
   edge: { type: 'string' },
   'in-process': { type: 'boolean' },
   http: { type: 'string' },
   https: { type: 'string' },
   json: { type: 'boolean' },
-  'log-level': { type: 'string' },
-  'trusted-proxy': { type: 'string', multiple: true },
-  'allow-network': { type: 'string', multiple: true },
-  fabric: { type: 'string' },
-  'external-pool': { type: 'string' },
-  'published-ports': { type: 'string' },
-  registration: { type: 'string' },
-  'request-rate': { type: 'string' },
-  'login-rate': { type: 'string' },
+  ...CLOUD_OPTIONS,
 } as const
 
 const FREE_PORT = '127.0.0.1:0'

@@ -66,6 +66,7 @@ type Asked = {
   readonly layout: Layout
   readonly listen: readonly Listen[]
   readonly front: FrontListen
+  readonly network: string
   readonly more: readonly string[]
   readonly detach: boolean
   readonly isParent: boolean
@@ -93,10 +94,18 @@ function read(args: readonly string[]): Asked | undefined {
   const front = parseFront(values.http ?? http, values.https ?? https)
   const given = cloudArguments(values)
   const more = given.length > 0 ? given : (before?.more ?? [])
-  networkOption(networkIn(more))
+  const network = networkOption(networkIn(more))
   // What the cloud would not start with must not take the place of what runs.
   readConfig(more, {})
-  return { layout, listen, front, more, detach: values.detach ?? false, isParent: values.parent ?? false }
+  return {
+    layout,
+    listen,
+    front,
+    network,
+    more,
+    detach: values.detach ?? false,
+    isParent: values.parent ?? false,
+  }
 }
 
 /** The network that a command line chose. */
@@ -106,7 +115,7 @@ function networkIn(more: readonly string[]): string | undefined {
 }
 
 const cloudwareOf = (
-  { layout, listen, front, more }: Asked,
+  { layout, listen, front, network, more }: Asked,
   program: string,
   users: Cloudware['users'],
 ): Cloudware => ({
@@ -116,7 +125,7 @@ const cloudwareOf = (
   listen,
   front,
   compute: 'docker',
-  network: networkOption(networkIn(more)),
+  network,
   more,
   settings: settingsOf(process.env),
 })

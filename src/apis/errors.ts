@@ -13,6 +13,9 @@ export type ErrorShape = (
   request: FastifyRequest,
 ) => { readonly status: number; readonly body: unknown }
 
+/** A field as a dialect that has no spec of its own names it: without `spec.`. */
+export const plainField = (field: string): string => field.replace(/^spec\./, '')
+
 /**
  * A refusal as a sentence: the field in the dialect's own word for it, what is demanded of it, and what is in the way.
  * `wordFor` gets the cloud's name for a field of a spec, without `spec.`, or the name of a part of the request.
@@ -21,7 +24,7 @@ export function sentenceOf(
   { message, details: { field, blockers } }: Pick<Fault, 'message' | 'details'>,
   wordFor: (field: string) => string = (it) => it,
 ): string {
-  const plain = field?.replace(/^spec\./, '')
+  const plain = field === undefined ? undefined : plainField(field)
   // Some messages begin with the field in the cloud's own words.
   const own = [field, plain].find((it) => it !== undefined && message.startsWith(`${it} `))
   const demand = own === undefined ? message : message.slice(own.length + 1)

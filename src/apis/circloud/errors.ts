@@ -1,4 +1,4 @@
-import { sentenceOf, type ErrorShape, type FaultCode } from '#apis/errors.ts'
+import { plainField, sentenceOf, type ErrorShape, type FaultCode } from '#apis/errors.ts'
 import { CloudError, isCloudError } from '#lib/errors.ts'
 
 /** Circloud's statuses: 200, 201, 204, 400, 401, 404, 409 where its contract speaks; the rest where it is silent. */
@@ -64,7 +64,7 @@ export async function within<R>(item: string, work: () => Promise<R>): Promise<R
   } catch (error) {
     if (!isCloudError(error)) throw error
     const { field } = error.details
-    const where = field === undefined ? item : `${item}.${fieldOf(field.replace(/^spec\./, ''))}`
+    const where = field === undefined ? item : `${item}.${fieldOf(plainField(field))}`
     throw new CloudError(error.code, error.message, { ...error.details, field: where }, error.cause)
   }
 }
