@@ -33,10 +33,15 @@ export async function askProbe(
 
 /** Waits until the probe listens in every container of the pods. */
 export async function listening(...pods: Pick<Pod, 'id' | 'name'>[]): Promise<void> {
-  for (const { pid } of (await Promise.all(pods.map((it) => containersOf(it.id)))).flat()) {
+  for (const pod of pods) await listeningAt(pod, 80)
+}
+
+/** Waits until a port is listened at in every container of the pod. */
+export async function listeningAt({ id, name }: Pick<Pod, 'id' | 'name'>, port: number): Promise<void> {
+  for (const { pid } of await containersOf(id)) {
     await eventually(
-      'the probe listens',
-      async () => (await tcpFrom({ pid }, '127.0.0.1', 80)) === 'connected',
+      `${name} listens at ${port}`,
+      async () => (await tcpFrom({ pid }, '127.0.0.1', port)) === 'connected',
       LISTENS_WITHIN_MS,
     )
   }

@@ -32,8 +32,9 @@ export function autoscalingScenario(cloud: () => TestCloud): void {
     await t.running(made)
     await listening(made)
     const counts = new Set<number>()
+    // More than the two asked for already, where starting them took more than the target.
     const first = await containersOf(made.id)
-    assert.equal(first.length, 2)
+    assert.ok(first.length >= 2, `${first.length} replicas`)
     for (const { pid } of first) {
       const [burning] = await httpFrom({ pid }, 'http://127.0.0.1/burn?seconds=120')
       assert.ok(burning && 'status' in burning && burning.status === 202, JSON.stringify(burning))

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import type { Pod, TestTenant } from '../client.testing.ts'
 import { FRONT_ADDRESS, type TestCloud } from '../cloud.testing.ts'
 import { containersOf, run, udpFrom } from '../host.testing.ts'
-import { listening } from '../probe.testing.ts'
+import { listening, listeningAt } from '../probe.testing.ts'
 import { say, talk, type Tunnel, type Visitor, visitorOf } from '../tunnel.testing.ts'
 import { eventually } from '../wait.testing.ts'
 import { PROVIDER } from './networks.ts'
@@ -42,6 +42,18 @@ async function dead(visitor: Visitor, hostname: string): Promise<void> {
     `${hostname} is dead`,
     async () => UNKNOWN.test(await visitor.refusal(hostname)),
     GONE_WITHIN_MS,
+  )
+}
+
+/** A pod is told to run a moment before the front door leads to it: what it is asked first is asked until it answers. */
+async function answers(visitor: Visitor, hostname: string): Promise<void> {
+  await eventually(
+    `${hostname} answers`,
+    async () => {
+      const { status, body } = await visitor.get(hostname)
+      return status === 200 || assert.fail(`${status} ${body}`)
+    },
+    UP_WITHIN_MS,
   )
 }
 
@@ -129,7 +141,7 @@ export function tunnelScenarios(cloud: () => TestCloud): void {
     assert.ok(shown && more.length === 0)
     assert.deepEqual([shown.hostname, shown.service_port], [`${inline.subdomain}.${DOMAIN}`, 80])
     await active(t, shown)
-    assert.equal((await visitor.get(shown.hostname)).status, 200)
+    await answers(visitor, shown.hostname)
 
     const auto = (): Record<string, unknown> => ({
       subdomain: label('auto'),
@@ -180,7 +192,7 @@ export function tunnelScenarios(cloud: () => TestCloud): void {
       t.pod(subnet, 'echo').then((it) => t.running(it)),
       t.pod(subnet, 'services', { container_image: 'arcus-services:latest' }).then((it) => t.running(it)),
     ])) as [Pod, Pod]
-    await listening(echo)
+    await Promise.all([listening(echo), listeningAt(services, 22), listeningAt(services, 6379)])
     const open = async (pod: Pod, protocol_type: string, service_port: number): Promise<string> => {
       const body = { tunnel_name: `${protocol_type}-${service_port}`, subdomain: label(protocol_type) }
       const made = await t.call<Tunnel>('POST', `/pods/${pod.id}/tunnel`, 201, {
