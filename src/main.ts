@@ -19,6 +19,7 @@ import { createCloud, type Drivers, KINDS, RECONCILED } from '#cloud/cloud.ts'
 import { cloudflareApi } from '#drivers/cloudflare/api.ts'
 import { cloudflareRecords } from '#drivers/cloudflare/records.ts'
 import { cloudflareTunnels } from '#drivers/cloudflare/tunnels.ts'
+import { smtpMail } from '#drivers/mail/smtp.ts'
 import { acmeDriver } from '#drivers/issuer/acme.ts'
 import { internalIssuer } from '#drivers/issuer/internal.ts'
 import { systemNames, textsAt } from '#drivers/names/system.ts'
@@ -88,6 +89,7 @@ async function main(): Promise<void> {
   const drivers = {
     ...host,
     images,
+    mail: smtpMail(),
     sockets,
     issuers: { internal: internalIssuer(authority), acme: acmeDriver() },
     records: cloudflareRecords(api, clock, textsAt),
@@ -132,7 +134,10 @@ async function main(): Promise<void> {
 }
 
 type Opened = Closing & {
-  readonly drivers: Omit<Drivers, 'issuers' | 'records' | 'names' | 'cloudflare' | 'sockets' | 'images'>
+  readonly drivers: Omit<
+    Drivers,
+    'issuers' | 'records' | 'names' | 'cloudflare' | 'sockets' | 'images' | 'mail'
+  >
   /** Where the folders of the replicas' own sockets are, and who makes one. */
   readonly instances: Pick<SocketsOptions, 'folder' | 'make'>
 }

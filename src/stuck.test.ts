@@ -5,13 +5,21 @@ import { test } from 'node:test'
 import { KINDS } from '#cloud/cloud.ts'
 import { COMPUTE_CASES } from './stuck.compute.testing.ts'
 import { EDGE_CASES } from './stuck.edge.testing.ts'
+import { MAIL_CASES } from './stuck.mail.testing.ts'
 import { NETWORK_CASES } from './stuck.network.testing.ts'
 import { getStuck } from './stuck.testing.ts'
 import { STORAGE_CASES } from './stuck.storage.testing.ts'
 import { TRUST_CASES } from './stuck.trust.testing.ts'
 
 const PAGES = join(import.meta.dirname, '../docs/states')
-const CASES = [...NETWORK_CASES, ...COMPUTE_CASES, ...EDGE_CASES, ...TRUST_CASES, ...STORAGE_CASES]
+const CASES = [
+  ...NETWORK_CASES,
+  ...COMPUTE_CASES,
+  ...EDGE_CASES,
+  ...TRUST_CASES,
+  ...STORAGE_CASES,
+  ...MAIL_CASES,
+]
 
 /** Kinds and states in which nothing can be made to hang, and why. May only shrink. */
 const CANNOT_HANG: Readonly<Record<string, string>> = {
@@ -28,6 +36,7 @@ const CANNOT_HANG: Readonly<Record<string, string>> = {
   'peering-rejected': 'nothing is made of it',
   'domain-verified': 'one that was verified stays so and is not looked at again',
   'acme-deleting': 'nothing refers to it, so it is gone at the first look',
+  'message-sent': 'nothing is to be done with it any more',
   'replica-paused': 'nothing is on its way: it rests until it is resumed',
   'replica-stopped': 'nothing is on its way: it rests until it is started',
   'replica-succeeded': 'ended as its program wished; its workload tells of it',

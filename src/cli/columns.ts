@@ -106,6 +106,14 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     column('ADDRESS', spec('address')),
     message,
   ],
+  'mail-relay': [column('HOST', spec('host')), column('PORT', spec('port')), column('TLS', spec('tls'))],
+  message: [
+    state,
+    column('TO', spec('to')),
+    column('SUBJECT', spec('subject')),
+    column('TRIES', status('tries')),
+    message,
+  ],
   'security-group': [state, inVpc, column('RULES', count('rules'))],
   'route-table': [state, inVpc, column('SUBNETS', count('subnets')), column('ROUTES', count('routes'))],
   'internet-gateway': [inVpc],
@@ -190,7 +198,6 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     column('ENABLED', yesNo('enabled')),
     column('SECRETS', count('secrets')),
   ],
-  message: [column('TO', spec('to')), column('SUBJECT', spec('subject'))],
   credential: [
     column('SCOPE', spec('scope')),
     column('ROLE', spec('role')),

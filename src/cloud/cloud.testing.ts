@@ -15,6 +15,7 @@ import { openSqliteStore } from '#engine/store.sqlite.ts'
 import { internalIssuer } from '#drivers/issuer/internal.ts'
 import type { SimulatedWorld } from '#drivers/simulated/authority.ts'
 import type { SimulatedImages } from '#drivers/simulated/images.ts'
+import type { SimulatedMail } from '#drivers/simulated/mail.ts'
 import type { SimulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedDrivers } from '#drivers/simulated/drivers.ts'
 import type { simulatedEdge } from '#drivers/simulated/edge.ts'
@@ -33,6 +34,7 @@ export type TestCloud = AsyncDisposable & {
   readonly clock: SimulatedClock
   readonly compute: SimulatedCompute
   readonly images: SimulatedImages
+  readonly mail: SimulatedMail
   readonly network: ReturnType<typeof simulatedNetwork>
   readonly edge: ReturnType<typeof simulatedEdge>
   readonly front: ReturnType<typeof simulatedFront>
@@ -100,7 +102,7 @@ export async function testCloud(
     ...(how.fault ? { fault: how.fault } : {}),
     ...(how.promises ? { promises: how.promises } : {}),
   })
-  const { compute, images, network, edge, front, sockets, world } = drivers
+  const { compute, images, mail, network, edge, front, sockets, world } = drivers
   const cloud = createCloud({
     engine,
     bulk,
@@ -126,6 +128,7 @@ export async function testCloud(
     clock,
     compute,
     images,
+    mail,
     network,
     edge,
     front,

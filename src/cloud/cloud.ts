@@ -74,7 +74,9 @@ import { createAdmin } from './identity/identity.verbs.ts'
 import { createAttempts } from './identity/attempts.ts'
 import { membership } from './identity/membership.kind.ts'
 import { tenantsOf } from './identity/membership.ts'
+import { mailRelay } from './identity/mail-relay.kind.ts'
 import { message } from './identity/message.kind.ts'
+import { reconcileMessage } from './identity/message.reconcile.ts'
 import { policy } from './identity/policy.kind.ts'
 import { role } from './identity/role.kind.ts'
 import { hashPassword, verifyPassword } from './identity/secrets.ts'
@@ -162,6 +164,7 @@ export const KINDS: readonly AnyKind[] = [
   role,
   policy,
   serviceAccount,
+  mailRelay,
   message,
   provider,
   domain,
@@ -416,6 +419,7 @@ export const RECONCILED: readonly string[] = [
   zone,
   record,
   loadBalancer,
+  message,
   provider,
   volume,
   snapshot,
@@ -495,6 +499,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
     { kind: volume, reconcile: reconcileVolume(drivers.compute) },
     { kind: snapshot, reconcile: reconcileSnapshot(drivers.compute) },
     { kind: diskImage, reconcile: reconcileDiskImage(drivers.images) },
+    { kind: message, reconcile: reconcileMessage(drivers.mail) },
     { kind: provider, reconcile: reconcileProvider(drivers.network, settings) },
     {
       kind: workload,

@@ -24,6 +24,8 @@ import { credential, type Credential } from './identity/credential.kind.ts'
 import * as account from './identity/account.verbs.ts'
 import * as identity from './identity/identity.verbs.ts'
 import * as iam from './identity/iam.verbs.ts'
+import { mailRelay, type MailRelay } from './identity/mail-relay.kind.ts'
+import * as mail from './identity/mail.verbs.ts'
 import { membership, type Membership } from './identity/membership.kind.ts'
 import { policy, type Policy } from './identity/policy.kind.ts'
 import { role, type RoleResource } from './identity/role.kind.ts'
@@ -298,6 +300,7 @@ export function createVerbs(context: VerbContext): Verbs {
       if (it.deletedAt === undefined) {
         await removeWay(context, it)
         draft.mark(it)
+        if (kind.name === mailRelay.name) await mail.wakeMessages(draft)
       }
       return it
     },
@@ -529,6 +532,13 @@ async function createGeneric(
         spec: checked(kind, shape) as Acme['spec'],
       })
     }
+    case mailRelay.name: {
+      const shape = { port: 587, tls: 'starttls', password: '', ...spec }
+      return await mail.createRelay(context, {
+        ...common,
+        spec: checked(kind, shape) as MailRelay['spec'],
+      })
+    }
     case certificate.name:
       return await verbs.createCertificate({
         ...common,
@@ -649,6 +659,10 @@ async function patchGeneric(
   }
   const way = await changeWay(context, kind, it, merged)
   if (way) return draft.edit(kind, way, { labels })
+  if (kind.name === mailRelay.name) {
+    mail.checkRelay(checked(kind, merged) as MailRelay['spec'])
+    await mail.wakeMessages(draft)
+  }
   const spec = await insideChange(context, kind, it, merged)
   const edited = draft.edit(kind, it, { spec, labels })
   if (kind.name === tenant.name) identity.tenantChanged(context, it as Tenant, edited as Tenant)

@@ -9,6 +9,7 @@ const OPERATE = [
   'POST /leaks/mend',
   'GET /missing',
   'POST /acme',
+  'POST /mail-relay',
   'POST /service-tunnel',
   'POST /provider',
   'POST /message',
@@ -27,7 +28,7 @@ function need({ key, method, path, security }: Operation): Need {
   if (OPERATE.includes(key)) return 'operate'
   if (key === 'POST /access') return 'read'
   if (path === '/message/{id}/read') return 'operate'
-  if (/^\/(user|message|provider|acme|service-tunnel)\/\{id\}/.test(path)) return 'hidden'
+  if (/^\/(user|message|mail-relay|provider|acme|service-tunnel)\/\{id\}/.test(path)) return 'hidden'
   if (OWN.includes(key)) return 'own'
   if (path === '/tenant/{id}' && method !== 'GET') return 'operate'
   return method === 'GET' && !path.endsWith('/exec') ? 'read' : 'write'
@@ -35,6 +36,8 @@ function need({ key, method, path, security }: Operation): Need {
 
 const AUTHORITY = { directory: 'https://authority.example/directory', byDefault: false }
 const acme = singleton('acme', 'acme', AUTHORITY)
+const MAIL_RELAY = { host: 'mail.example', from: 'cloud@example.com' }
+const mailRelay = singleton('mail-relay', 'relay', MAIL_RELAY)
 const serviceTunnel = singleton('service-tunnel', 'api', { service: 'api', hostname: 'api.cloud.example' })
 
 /** Before each operation on one of which there is one: that it is there, or is not yet. */
@@ -72,6 +75,8 @@ const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>
   'POST /provider': () => spec('provider', { ...WITH_DOMAIN, cloudflareToken: 'a token' }),
   'POST /domain': (_, name) => spec(`${name}.example`, {}),
   'POST /acme': () => spec('acme', { ...AUTHORITY, hmacKey: 'a key' }),
+  'POST /mail-relay': () =>
+    spec('relay', { ...MAIL_RELAY, host: '127.0.0.1', user: 'arcus', password: 'a password' }),
   'POST /certificate': (known, name) =>
     spec(name, { names: [at(known, 'tenant domain')], source: 'given', ...GIVEN }),
   'POST /tunnel': (known, name) =>
@@ -188,6 +193,7 @@ export const native: SweptDialect = {
     ...Object.fromEntries(Object.entries(ids).map(([kind, id]) => [`${kind} id`, id])),
     'provider id': 'provider',
     'acme id': 'acme',
+    'mail-relay id': 'relay',
     'service-tunnel id': 'api',
   }),
   bodies: { ...CREATIONS, ...CHANGES },
@@ -225,6 +231,7 @@ export const native: SweptDialect = {
     },
     ...ofSingleton('service-tunnel', serviceTunnel),
     ...ofSingleton('acme', acme),
+    ...ofSingleton('mail-relay', mailRelay),
     'POST /provider': provide,
     'GET /provider/{id}': provide,
     'GET /provider/{id}/explain': provide,

@@ -7,7 +7,7 @@ import type { Settings } from '#cloud/context.ts'
 import { createAttempts } from './attempts.ts'
 import { foundTenant, issueKey } from './account.verbs.ts'
 import { credentialsOf, dropOldLogins, homeOf } from './identity.verbs.ts'
-import { message } from './message.kind.ts'
+import { post } from './mail.verbs.ts'
 import { hashPassword, hashToken, newResetToken, verifyPassword } from './secrets.ts'
 import type { Tenant } from './tenant.kind.ts'
 import { user, type User } from './user.kind.ts'
@@ -16,8 +16,6 @@ import { user, type User } from './user.kind.ts'
 const FAILURES_MAX = 5
 /** How long a password can be reset with what was sent. */
 export const RESET_MS = 3_600_000
-/** Messages that wait for an operator at most; the oldest go first. */
-const MESSAGES_MAX = 1000
 const RESET_POOL = 'password-reset'
 const LOGIN_NAME = 'Default Key'
 const SLUG_LENGTH_MAX = 100
@@ -34,7 +32,7 @@ export type Accounts = {
     input: { readonly email: string; readonly password: string },
     origin: Origin,
   ): Promise<{ readonly user: User; readonly tenant: string; readonly key: string }>
-  /** Puts a token into the outbox; does nothing, in the same time, for an e-mail that nobody has. */
+  /** Puts a token into the outbox; only notes it, in a commit too, for an e-mail that nobody has. */
   forgot(email: string, origin: Origin): Promise<void>
   /** A new password for who shows a token; all keys of logins end. `invalid` for a token that is wrong, used or too old. */
   reset(input: { readonly token: string; readonly password: string }, origin: Origin): Promise<void>
@@ -111,30 +109,28 @@ export function createAccounts(engine: Engine, settings: Settings): Accounts {
     },
     async forgot(email, origin) {
       const it = await named(email)
-      if (!it) return
       const token = newResetToken()
       await engine.transact(async (draft) => {
-        const waiting = await draft.list(message, { tenant: PLATFORM, terms: [], deleted: false })
-        for (const old of waiting.slice(0, Math.max(0, waiting.length - MESSAGES_MAX + 1))) draft.mark(old)
-        draft.create(message, {
-          tenant: PLATFORM,
-          name: 'password-reset',
-          spec: {
-            to: it.name,
-            subject: 'Reset your password',
-            text: `Your password can be set anew within an hour with this token:\n\n${token}\n`,
-          },
-        })
-        draft.claim({ pool: RESET_POOL, value: hashToken(token), ends: 'deletion' }, it.id, {
-          expiresAt: draft.now + RESET_MS,
-        })
         draft.record({
           stream: 'audit',
           tenant: PLATFORM,
-          subject: it.id,
+          ...(it ? { subject: it.id } : {}),
           what: 'user.forgot_password',
           body: noteOf(origin),
         })
+        if (!it) return
+        const until = draft.now + RESET_MS
+        const posted = await post(draft, {
+          name: 'password-reset',
+          to: it.name,
+          subject: 'Reset your password',
+          text: `Your password can be set anew within an hour with this token:\n\n${token}\n`,
+          until,
+        })
+        if (posted)
+          draft.claim({ pool: RESET_POOL, value: hashToken(token), ends: 'deletion' }, it.id, {
+            expiresAt: until,
+          })
       })
     },
     async reset({ token, password }, origin) {

@@ -18,6 +18,7 @@ import { tunnel } from '#cloud/edge/tunnel.kind.ts'
 import { loadBalancer } from '#cloud/network/load-balancer.kind.ts'
 import { tenant } from '#cloud/identity/tenant.kind.ts'
 import type { FrontDriver } from '#cloud/edge/front.driver.ts'
+import type { MailDriver } from '#cloud/identity/mail.driver.ts'
 import type { SocketsDriver } from '#cloud/inside/sockets.driver.ts'
 import type { NetworkDriver } from '#cloud/network/network.driver.ts'
 import { vpc } from '#cloud/network/vpc.kind.ts'
@@ -39,6 +40,7 @@ export type Drivers = {
   readonly network: NetworkDriver
   readonly compute: ComputeDriver
   readonly images: DiskImagesDriver
+  readonly mail: MailDriver
   readonly edge: EdgeDriver
   readonly front: FrontDriver
   readonly sockets: SocketsDriver

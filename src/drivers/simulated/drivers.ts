@@ -6,6 +6,7 @@ import { simulatedCompute } from './compute.ts'
 import { simulatedEdge } from './edge.ts'
 import { simulatedFront } from './front.ts'
 import { simulatedImages } from './images.ts'
+import { simulatedMail } from './mail.ts'
 import { simulatedSockets } from './sockets.ts'
 import { type Fault, simulatedNetwork } from './network.ts'
 
@@ -25,6 +26,7 @@ export function simulatedDrivers(options: {
       await fault?.(`${driver}.${verb}`, id)
   const compute = simulatedCompute(clock, named('compute'))
   const images = simulatedImages(clock, named('images'))
+  const mail = simulatedMail(named('mail'))
   const network = simulatedNetwork(named('network'), options.promises)
   const edge = simulatedEdge(named('edge'))
   const front = simulatedFront(named('front'))
@@ -37,6 +39,7 @@ export function simulatedDrivers(options: {
   return {
     compute,
     images,
+    mail,
     network,
     edge,
     front,
