@@ -27,6 +27,7 @@ import * as iam from './identity/iam.verbs.ts'
 import { mailRelay, type MailRelay } from './identity/mail-relay.kind.ts'
 import * as mail from './identity/mail.verbs.ts'
 import { membership, type Membership } from './identity/membership.kind.ts'
+import { keepOwner } from './identity/owners.ts'
 import { policy, type Policy } from './identity/policy.kind.ts'
 import { role, type RoleResource } from './identity/role.kind.ts'
 import { serviceAccount, type ServiceAccount } from './identity/service-account.kind.ts'
@@ -298,6 +299,7 @@ export function createVerbs(context: VerbContext): Verbs {
       const it = await get(kind, id)
       authorise(caller, rightOver(kind), actionOf(kind.name, 'delete'), it)
       if (it.deletedAt === undefined) {
+        if (kind.name === membership.name) await keepOwner(draft, it.tenant, (it as Membership).spec.user)
         await removeWay(context, it)
         draft.mark(it)
         if (kind.name === mailRelay.name) await mail.wakeMessages(draft)
@@ -649,8 +651,11 @@ async function patchGeneric(
   }
   if (kind.name === vpc.name && (merged as Vpc['spec']).natAddress !== (it as Vpc).spec.natAddress)
     throw new CloudError('invalid', 'is given by the platform', { field: 'spec.natAddress' })
-  if (kind.name === membership.name)
-    await account.needGrantable(context, (checked(kind, merged) as Membership['spec']).role)
+  if (kind.name === membership.name) {
+    const { user: of, role: wanted } = checked(kind, merged) as Membership['spec']
+    await account.needGrantable(context, wanted)
+    if (of === (it as Membership).spec.user) await keepOwner(draft, it.tenant, of, wanted)
+  }
   if (kind.name === serviceAccount.name)
     return await patchServiceAccount(context, it as ServiceAccount, checked(kind, merged), labels)
   if (kind.name === diskImage.name) {

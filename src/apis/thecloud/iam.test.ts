@@ -46,6 +46,54 @@ test('switching a tenant changes what the same key sees, in every dialect', asyn
   assert.equal(await whoami(), ann.tenant)
 })
 
+test('a tenant keeps an owner: the last one neither leaves nor becomes less, in any dialect', async () => {
+  await using it = await testDialect({ others: [native] })
+  const ann = await it.person('ann')
+  const bob = await member(it, ann, 'bob', 'owner')
+  const place = async (of: Person, by: Person): Promise<string> => {
+    const { items } = (await other(it, by.key, 'GET', '/membership')).body
+    return (
+      (items as { id: string; spec: { user: string } }[]).find((one) => one.spec.user === of.id)?.id ?? ''
+    )
+  }
+  const [annThere, bobThere] = [await place(ann, ann), await place(bob, ann)]
+  // Each lets the other go at once: one of them stays.
+  const both = await Promise.all([
+    other(it, ann.key, 'DELETE', `/membership/${bobThere}`),
+    other(it, bob.key, 'DELETE', `/membership/${annThere}`),
+  ])
+  const [stays, went] = both[0].status < 300 ? [ann, bob] : [bob, ann]
+  assert.deepEqual(both.filter((one) => one.status < 300).length, 1)
+  await it.world.settle()
+  const there = `/membership/${await place(stays, stays)}`
+  const become = async (path: string, role: string) =>
+    (await other(it, stays.key, 'PATCH', path, { spec: { role } })).status
+  const bind = async (role: string) =>
+    await stays.call('POST', '/rbac/bindings', { user_identifier: stays.id, role_name: role })
+  assert.equal((await other(it, stays.key, 'DELETE', there)).status, 409)
+  assert.equal(await become(there, 'viewer'), 409)
+  const refused = await bind('viewer')
+  assert.deepEqual([refused.status, refused.body.error.type], [400, 'INVALID_INPUT'])
+  assert.match(refused.body.error.message as string, /last owner/)
+  assert.equal(await become(there, 'admin'), 200, 'another role that may everything')
+  await stays.data('POST', `/tenants/${ann.tenant}/members`, { email: went.email, role: 'developer' })
+  assert.equal((await other(it, stays.key, 'DELETE', there)).status, 409, 'a developer is no owner')
+  assert.equal(await become(`/membership/${await place(went, stays)}`, 'owner'), 200)
+  assert.equal((await bind('viewer')).status, 204)
+})
+
+test('who has a key of the tenant itself may let its members go', async () => {
+  await using it = await testDialect({ others: [native] })
+  const { token } = await it.world.tenant('acme')
+  const ann = await it.person('ann')
+  const made = await other(it, token, 'POST', '/membership', {
+    name: 'ann',
+    spec: { user: ann.id, role: 'owner' },
+  })
+  assert.equal(made.status, 201)
+  assert.equal((await other(it, token, 'DELETE', `/membership/${made.body.id}`)).status, 202)
+})
+
 test('members are added by id or e-mail, once, with a role that is not above one’s own', async () => {
   await using it = await testDialect()
   const ann = await it.person('ann')

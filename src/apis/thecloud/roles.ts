@@ -3,6 +3,7 @@ import type { Caller } from '#cloud/access.ts'
 import { BUILT_IN, role, type RoleResource } from '#cloud/identity/role.kind.ts'
 import { CloudError } from '#lib/errors.ts'
 import { isUuid } from '#lib/ids.ts'
+import { INVALID_INPUT } from './errors.ts'
 import { type Frame, operation } from './operation.ts'
 import { IdOrName, Text, Uuid } from './schema.ts'
 import { encodeUser, User } from './users.ts'
@@ -143,6 +144,7 @@ export function roleRoutes(frame: Frame): void {
     }),
     status: 204,
     refuses: [404],
+    refusals: { conflict: INVALID_INPUT },
     async run({ caller, body: { user_identifier: who, role_name: name } }) {
       const user = isUuid(who) ? { id: who.toLowerCase() } : { name: who }
       await cloud.act(caller, 'iam.role_bind', (verbs) => verbs.iam.bindRole({ user, role: name }))

@@ -7,6 +7,7 @@ import type { VerbContext } from '#cloud/context.ts'
 import { needGrantable, userBy, type UserReference } from './account.verbs.ts'
 import { membership } from './membership.kind.ts'
 import { roleIn, roleNamed } from './membership.ts'
+import { keepOwner } from './owners.ts'
 import { policy, type Policy, type Statement } from './policy.kind.ts'
 import { BUILT_IN, builtIn, role, type RoleResource } from './role.kind.ts'
 import { hashToken, newServiceSecret } from './secrets.ts'
@@ -109,7 +110,7 @@ export async function deleteRole(context: VerbContext, id: string): Promise<Role
 }
 
 /**
- * The role of a member in the caller's tenant. An administrator that names no tenant gives one that counts in all tenants
+ * The role of a member in the caller's tenant; its last owner stays one (`conflict`). An administrator that names no tenant gives one that counts in all tenants
  * the user belongs to.
  */
 export async function bindRole(
@@ -128,6 +129,7 @@ export async function bindRole(
   }
   if ((await roleIn(draft, of, caller.tenant)) === undefined)
     throw new CloudError('not_found', 'User not found')
+  await keepOwner(draft, caller.tenant, of.id, name)
   const claim = await draft.claimed(`membership:${of.id}`, caller.tenant)
   const it = claim && (await draft.get(membership, caller.tenant, claim.owner))
   if (it) draft.edit(membership, it, { spec: { ...it.spec, role: name } })
