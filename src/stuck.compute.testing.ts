@@ -194,6 +194,7 @@ const CHANGING: readonly Case[] = [
           cpuMillicores: 99_000,
           memoryMib: 99_000,
           externalAddresses: 1,
+          publishedPorts: 1,
         },
       },
     },

@@ -109,6 +109,7 @@ test('a clashing name, an overlapping subnet and a full quota are refused and ch
         cpuMillicores: 10_000,
         memoryMib: 10_000,
         externalAddresses: 1,
+        publishedPorts: 1,
       },
     },
   })

@@ -29,6 +29,7 @@ import {
 } from './access.ts'
 import type { ExecSession, LogEntry, Sample } from './compute/compute.driver.ts'
 import { createReplica, freeIndex } from './compute/compute.verbs.ts'
+import { countPublished } from './compute/published.verbs.ts'
 import { createLastWords } from './compute/last-words.ts'
 import { diskImage } from './compute/disk-image.kind.ts'
 import { reconcileDiskImage } from './compute/disk-image.reconcile.ts'
@@ -965,6 +966,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
     vpnLogins: async (caller, id, query) => await kept(await read(caller, vpc, id), LOGINS, query, loginOf),
     metrics: async () => (await metrics.text()) + traffic.metrics() + told(),
     async bootstrap(keep, newPassword) {
+      await countPublished(engine)
       if (await engine.store.claim('singleton', 'first admin')) return
       const password = newPassword()
       const passwordHash = await hashPassword(password)

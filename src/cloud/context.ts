@@ -1,6 +1,7 @@
 import type { Draft } from '#engine/draft.ts'
+import type { Claim } from '#engine/kind.ts'
 import type { Picker } from '#engine/pick.ts'
-import type { Quotas } from '#cloud/identity/tenant.kind.ts'
+import { PUBLISHED_PORTS_QUOTA, type Quotas } from '#cloud/identity/tenant.kind.ts'
 import type { NetworkPromise } from '#cloud/network/promises.driver.ts'
 import { CloudError } from '#lib/errors.ts'
 import { type Port, type PortRange, PUBLISHED_PORTS_DEFAULT } from '#lib/ports.ts'
@@ -57,6 +58,7 @@ const QUOTAS: Settings['quotas'] = {
   cpuMillicores: 2_000_000,
   memoryMib: 2_097_152,
   externalAddresses: 100,
+  publishedPorts: PUBLISHED_PORTS_QUOTA,
 }
 
 export const DEFAULT_SETTINGS: Settings = {
@@ -114,7 +116,22 @@ const QUOTA_NAMES: Record<keyof Static<typeof Quotas>, string> = {
   cpuMillicores: 'CPU',
   memoryMib: 'memory',
   externalAddresses: 'external addresses',
+  publishedPorts: 'published ports',
 }
+
+/** An amount against the tenant's quota until `owner` is asked to go. */
+export const quotaClaim = (
+  tenant: string,
+  what: keyof Static<typeof Quotas>,
+  owner: string,
+  amount: number,
+): Claim => ({
+  pool: quotaPool(tenant, what),
+  value: owner,
+  ends: 'deletion',
+  amount,
+  refusal: `The quota for ${QUOTA_NAMES[what]} is used up; an administrator can raise it`,
+})
 
 /** Counts an amount against the tenant's quota until `owner` is asked to go. */
 export function useQuota(
@@ -124,14 +141,5 @@ export function useQuota(
   owner: string,
   amount = 1,
 ): void {
-  draft.claim(
-    {
-      pool: quotaPool(tenant, what),
-      value: owner,
-      ends: 'deletion',
-      amount,
-      refusal: `The quota for ${QUOTA_NAMES[what]} is used up; an administrator can raise it`,
-    },
-    owner,
-  )
+  draft.claim(quotaClaim(tenant, what, owner, amount), owner)
 }

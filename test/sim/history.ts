@@ -97,6 +97,7 @@ const LOW_QUOTAS = {
   cpuMillicores: 6000,
   memoryMib: 4096,
   externalAddresses: 2,
+  publishedPorts: 3,
 }
 const HIGH_QUOTAS = {
   vpcs: 50,
@@ -106,6 +107,7 @@ const HIGH_QUOTAS = {
   cpuMillicores: 2_000_000,
   memoryMib: 2_097_152,
   externalAddresses: 100,
+  publishedPorts: 100,
 }
 
 /** Asks for a tenant until there is one. One whose answer was lost is nobody's: its token went with it. */

@@ -115,6 +115,8 @@ const QUOTAS: Readonly<Record<string, (live: readonly Row[]) => number>> = {
   memoryMib: (live) => sizes(live, 'memoryMib'),
   externalAddresses: (live) =>
     live.filter((row) => row.kind === 'workload' && row.spec.externalAddress).length,
+  publishedPorts: (live) =>
+    live.reduce((sum, row) => sum + (row.kind === 'workload' ? (row.spec.published?.length ?? 0) : 0), 0),
 }
 
 /** Remembers per tenant and quota how much may be used: the quota, or what was used when it was lowered below that. */

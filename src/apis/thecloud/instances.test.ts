@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { replica } from '#cloud/compute/replica.kind.ts'
+import { tenant } from '#cloud/identity/tenant.kind.ts'
 import type { Fault } from '#drivers/simulated/network.ts'
 import { CloudError } from '#lib/errors.ts'
 import { circloud } from '#apis/circloud/server.ts'
@@ -219,6 +220,19 @@ describe('launching', () => {
     })
     assert.deepEqual([got, body.error.type], [403, 'QUOTA_EXCEEDED'])
     assert.equal((await w.ann.data('GET', '/instances/big')).instance_type, 'standard-4')
+  })
+
+  test('ports beyond the quota of them are 429, for an instance that then is not there', async () => {
+    await using w = await world()
+    const { cloud, admin } = w.it.world
+    await cloud.act(admin, 'test', async (verbs) => {
+      await verbs.patch(tenant, w.ann.tenant, { spec: { quotas: { publishedPorts: 1 } } })
+    })
+    await launched(w, 'one', { ports: '0:80' })
+    const more = await w.ann.call('POST', '/instances', { name: 'more', image: 'nginx', ports: '0:80' })
+    assert.deepEqual([more.status, more.body.error.type], [429, 'QUOTA_EXCEEDED'])
+    assert.match(more.body.error.message as string, /published ports/)
+    assert.equal((await w.ann.call('GET', '/instances/more')).status, 404)
   })
 
   test('an image that cannot be had ends in ERROR', async () => {

@@ -4,7 +4,9 @@ import { test } from 'node:test'
 import { testCloud } from '#cloud/cloud.testing.ts'
 import type { Verbs } from '#cloud/cloud.ts'
 import type { Caller } from '#cloud/access.ts'
-import type { Settings } from '#cloud/context.ts'
+import { DEFAULT_SETTINGS, type Settings } from '#cloud/context.ts'
+import { tenant as tenantKind } from '#cloud/identity/tenant.kind.ts'
+import { PLATFORM } from '#engine/resource.ts'
 import { planVpc } from '#cloud/network/plan.ts'
 import { subnet as subnetKind } from '#cloud/network/subnet.kind.ts'
 import { vpc as vpcKind } from '#cloud/network/vpc.kind.ts'
@@ -183,4 +185,57 @@ test('while the host does not answer nothing new is published, and the rest goes
   await make('web', {})
   isAway = false
   assert.equal((await make('two', { published: [tcp(0)] })).spec.published?.[0]?.host, 30_000)
+})
+
+test('a tenant publishes as many ports as its quota gives, exactly, and gets back what it gives up', async () => {
+  await using it = await published({ quotas: { ...DEFAULT_SETTINGS.quotas, publishedPorts: 3 } })
+  const ann = await it.tenantOf('ann')
+  const full = refused('exhausted', 'quota', /quota for published ports is used up; an administrator/)
+  const made = await Promise.allSettled([1, 2, 3, 4].map(async (n) => await ann.make(`pod-${n}`, [tcp(0)])))
+  const [one, two] = made.flatMap((it) => (it.status === 'fulfilled' ? [it.value] : []))
+  for (const it of made) if (it.status === 'rejected') assert.ok(full(it.reason))
+  assert.equal(made.filter((it) => it.status === 'fulfilled').length, 3)
+  assert.ok(one && two)
+  const [port = tcp(0)] = one.spec.published ?? []
+  await assert.rejects(ann.change(one, [port, { ...tcp(0), protocol: 'udp' }]), full)
+  await ann.change(two, null)
+  const more = await ann.change(one, [port, { ...tcp(0), protocol: 'udp' }])
+  await assert.rejects(ann.make('late', [tcp(0)]), full)
+  await ann.remove(more)
+  await it.settle()
+  assert.equal((await ann.make('late', [tcp(0), tcp(0, 81)])).spec.published?.length, 2)
+  const bob = await it.tenantOf('bob')
+  await assert.rejects(bob.make('web', [tcp(0), tcp(0, 81)]), refused('exhausted', 'capacity'))
+})
+
+test('ports of before there was a quota are counted at the next start, and nobody loses one', async () => {
+  await using it = await published()
+  const ann = await it.tenantOf('ann')
+  const web = await ann.make('web', [tcp(0), tcp(0, 81)])
+  const pool = `quota:${ann.caller.tenant}:publishedPorts`
+  const { store } = it.engine
+  const start = async () =>
+    await it.cloud.bootstrap(
+      async () => {},
+      () => '',
+    )
+  await it.cloud.act(
+    it.admin,
+    'test',
+    async (verbs) =>
+      await verbs.patch(tenantKind, ann.caller.tenant, { spec: { quotas: { publishedPorts: 1 } } }),
+  )
+  // As it was: nothing counted, no maximum.
+  await store.commit([
+    { do: 'release', pool, value: web.id, owner: web.id },
+    { do: 'release', pool: 'singleton', value: 'published ports counted', owner: PLATFORM },
+    { do: 'pool', pool, max: Number.MAX_SAFE_INTEGER, owner: ann.caller.tenant },
+  ])
+  await start()
+  await start()
+  assert.equal((await store.claim(pool, web.id))?.amount, 2)
+  await assert.rejects(ann.make('more', [tcp(0)]), refused('exhausted', 'quota'))
+  const before = { spec: { description: null, quotas: { vpcs: 1 } }, status: {} }
+  const { spec } = tenantKind.upgrades[1]?.(before) ?? {}
+  assert.deepEqual(spec?.['quotas'], { vpcs: 1, publishedPorts: 100 })
 })

@@ -1,7 +1,10 @@
 import { CloudError } from '#lib/errors.ts'
 import { inRange, portKey } from '#lib/ports.ts'
-import { needPromise, type VerbContext } from '#cloud/context.ts'
-import { hostPortPool, type PublishedPort } from './workload.kind.ts'
+import type { Engine } from '#engine/engine.ts'
+import { ALL, PLATFORM } from '#engine/resource.ts'
+import { needPromise, quotaPool, type VerbContext } from '#cloud/context.ts'
+import { tenant } from '#cloud/identity/tenant.kind.ts'
+import { hostPortPool, portsClaim, type PublishedPort, workload } from './workload.kind.ts'
 
 const taken = (message: string): CloudError => new CloudError('conflict', message, { rule: 'port_taken' })
 
@@ -83,3 +86,18 @@ export async function publishedPorts(
 }
 
 const portKeyOf = (it: PublishedPort): string => portKey({ protocol: it.protocol, port: it.host })
+
+const COUNTED = { pool: 'singleton', value: 'published ports counted' } as const
+
+/** Counts once, against the tenants' quotas, the ports that were published before there was a quota of them. */
+export async function countPublished(engine: Engine): Promise<void> {
+  if (await engine.store.claim(COUNTED.pool, COUNTED.value)) return
+  await engine.transact(async (draft) => {
+    for (const it of await draft.list(workload, { tenant: ALL, terms: [], deleted: false }))
+      for (const claim of portsClaim(it)) draft.claim(claim, it.id)
+    // Afterwards: who has more keeps what there is.
+    for (const it of await draft.list(tenant, { tenant: PLATFORM, terms: [], deleted: false }))
+      draft.pool(quotaPool(it.id, 'publishedPorts'), it.spec.quotas.publishedPorts, it.id)
+    draft.claim({ ...COUNTED, ends: 'deletion' }, PLATFORM)
+  })
+}

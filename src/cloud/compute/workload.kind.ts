@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox'
-import { defineKind, type KindEvent } from '#engine/kind.ts'
+import { type Claim, defineKind, type KindEvent } from '#engine/kind.ts'
+import { quotaClaim } from '#cloud/context.ts'
 import { changed, event, turnOf } from '#cloud/inside/event.kind.ts'
 import type { Resource, ResourceOf } from '#engine/resource.ts'
 import { HOST_ADVICE } from '#cloud/states.ts'
@@ -79,6 +80,14 @@ function events(before: Told | undefined, after: Told | undefined): KindEvent[] 
 
 /** The pool in which workloads claim ports of the host, one for all tenants. */
 export const hostPortPool = (protocol: PublishedPort['protocol']): string => `host-port:${protocol}`
+
+/** What a workload's published ports take of its tenant's quota; nothing for none. */
+export const portsClaim = (it: {
+  readonly id: string
+  readonly tenant: string
+  readonly spec: { readonly published?: readonly unknown[] }
+}): readonly Claim[] =>
+  it.spec.published?.length ? [quotaClaim(it.tenant, 'publishedPorts', it.id, it.spec.published.length)] : []
 
 /** The pool in which a workload claims the volumes that it uses. */
 export const VOLUME_USE = 'volume-use'
@@ -275,6 +284,7 @@ export const workload = defineKind({
   },
   state: stateWord,
   claims: (r) => [
+    ...portsClaim(r),
     ...(r.spec.volumes ?? []).map(({ volume }) => ({
       pool: VOLUME_USE,
       value: volume,

@@ -12,14 +12,29 @@ export const Quotas = Type.Object(
     cpuMillicores: Type.Integer({ minimum: 0 }),
     memoryMib: Type.Integer({ minimum: 0 }),
     externalAddresses: Type.Integer({ minimum: 0 }),
+    /** Of this machine, TCP and UDP together. */
+    publishedPorts: Type.Integer({ minimum: 0 }),
   },
   { additionalProperties: false },
 )
+
+/** Published ports of a tenant that nobody said otherwise of. */
+export const PUBLISHED_PORTS_QUOTA = 100
 
 /** A tenant (organisation): owns resources, is billed, is isolated from every other. Its id is the `tenant` of what it owns. */
 export const tenant = defineKind({
   name: 'tenant',
   scope: 'platform',
+  version: 2,
+  upgrades: {
+    1: ({ spec, status }) => ({
+      spec: {
+        ...spec,
+        quotas: { publishedPorts: PUBLISHED_PORTS_QUOTA, ...(spec['quotas'] as object | undefined) },
+      },
+      status,
+    }),
+  },
   spec: Type.Object(
     {
       description: Type.Union([Type.String({ maxLength: 4096 }), Type.Null()]),
