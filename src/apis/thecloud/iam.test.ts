@@ -243,6 +243,22 @@ test('policies allow beyond a role and deny against it, in every dialect, until 
     )
   assert.deepEqual(await list(ann.key), ['prod'])
   assert.deepEqual(await list(bob.key), [])
+  const seen: string[] = []
+  for (const name of ['c', 'd', 'e']) {
+    const one = await other(it, ann.key, 'POST', '/vpc', { name, spec: {} })
+    assert.equal(one.status, 201)
+    seen.push(one.body.id as string)
+  }
+  const page = async (key: string, how: string) => (await other(it, key, 'GET', `/vpc?${how}`)).body
+  const first = await page(bob.key, 'deleted=false&limit=2')
+  assert.deepEqual([first.items.length, first.total], [2, 3], 'what is hidden is counted nowhere')
+  const second = await page(bob.key, `deleted=false&limit=2&after=${first.next}`)
+  assert.deepEqual([second.items.length, second.total, second.next], [1, 3, undefined])
+  assert.deepEqual(
+    [...first.items, ...second.items].map((one: { id: string }) => one.id),
+    seen,
+  )
+  assert.equal((await page(ann.key, 'deleted=false&limit=2')).total, 4)
   assert.equal((await other(it, bob.key, 'GET', `/vpc/${prod.body.id}`)).status, 403)
   await ann.data('DELETE', attach)
   assert.equal((await ann.call('DELETE', attach)).status, 404)
