@@ -8,7 +8,7 @@ import { openAuthority } from '#lib/authority.ts'
 import { simulatedClock, type SimulatedClock } from '#lib/clock.ts'
 import { createIds } from '#lib/ids.ts'
 import { silentLog } from '#lib/log.ts'
-import { openBulk } from '#engine/bulk.ts'
+import { type Bulk, openBulk } from '#engine/bulk.ts'
 import { createEngine, type Engine } from '#engine/engine.ts'
 import { createKeyring } from '#engine/secrets.ts'
 import { openSqliteStore } from '#engine/store.sqlite.ts'
@@ -31,6 +31,7 @@ import { DEFAULT_SETTINGS, type Settings } from './context.ts'
 export type TestCloud = AsyncDisposable & {
   readonly cloud: RunningCloud
   readonly engine: Engine
+  readonly bulk: Bulk
   readonly clock: SimulatedClock
   readonly compute: SimulatedCompute
   readonly images: SimulatedImages
@@ -125,6 +126,7 @@ export async function testCloud(
   return {
     cloud,
     engine,
+    bulk,
     clock,
     compute,
     images,

@@ -437,8 +437,6 @@ export const RECONCILED: readonly string[] = [
 
 /** The cloud with what keeps it running; only the main program and tests hold this much. */
 export type RunningCloud = Cloud & {
-  /** Keeps a line of what a resource said beyond the resource itself. */
-  readonly keepLog: Logs['keep']
   /** Makes the first administrator when there is none; `keep` is called with the credentials before they are committed. */
   bootstrap(
     keep: (admin: { username: string; password: string; token: string }) => Promise<void>,
@@ -891,7 +889,6 @@ export function createCloud(options: CloudOptions): RunningCloud {
       authorise(caller, 'read', 'accounting:read')
       return await intervalsBetween(engine, recordsOf(caller), from, to)
     },
-    keepLog: keptLogs.keep,
     async searchLogs(caller, query) {
       authorise(caller, 'read', 'instance:read')
       authorise(caller, 'read', 'audit:read')

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { native } from '#apis/native/server.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
+import { createLogs } from '#cloud/observe/logs.ts'
 import { costsOf } from './billing.ts'
 import { testDialect } from './thecloud.testing.ts'
 
@@ -125,17 +126,18 @@ test('kept lines are searched by all that is given, newest first, within a tenan
   await using it = await testDialect()
   const ann = await it.person('ann')
   const bob = await it.person('bob')
-  const { cloud, clock } = it.world
+  const { bulk, clock } = it.world
+  const logs = createLogs(bulk, clock)
   const start = clock.now()
   for (const [resource, level, message] of [
     ['web', 'INFO', 'Started'],
     ['web', 'ERROR', 'It broke: 100%'],
     ['db', 'INFO', 'started too'],
   ] as const) {
-    cloud.keepLog(ann.tenant, { resource, type: 'instance', level, message })
+    logs.keep(ann.tenant, { resource, type: 'instance', level, message })
     await clock.advance(1000)
   }
-  cloud.keepLog(bob.tenant, { resource: 'web', type: 'instance', level: 'INFO', message: 'of bob' })
+  logs.keep(bob.tenant, { resource: 'web', type: 'instance', level: 'INFO', message: 'of bob' })
   const found = async (query: string) =>
     ((await ann.data('GET', `/logs${query}`)).entries as { message: string }[]).map((one) => one.message)
   assert.deepEqual(await found(''), ['started too', 'It broke: 100%', 'Started'])
