@@ -87,7 +87,7 @@ export type PlannedPort = {
 /** Ports of the edge for load balancers, at the resolver's address: each has one. */
 export const BALANCER_PORTS = { from: 20_000, to: 28_191 } as const
 
-/** A load balancer: TCP to `address:port` goes to the edge, which balances. Who calls is let by its own security groups, to this address. */
+/** A load balancer: TCP to `address:port` goes to the edge, which balances. Who calls is let by its own security groups, to this address; targets let it by theirs, as if it called from this address. Peered VPCs reach it as they do machines. */
 export type PlannedBalancer = {
   readonly id: string
   readonly subnet: string

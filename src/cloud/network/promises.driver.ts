@@ -34,7 +34,7 @@ export const NETWORK_PROMISES = {
     'A published port of the host leads to its workload from outside and from the host, and from nowhere else.',
   peering: 'Peered VPCs reach each other where both route there, and nothing beyond.',
   balancers:
-    'A load balancer has an address that leads to its targets, for who may call it and its port alone.',
+    'A load balancer has an address that leads to its targets, for who may call it and its port alone, as far as the targets let it.',
   flood: 'A flood of connections from one VPC leaves the others working.',
 } as const
 

@@ -20,9 +20,10 @@ export type Checks = {
 }
 
 /** Whether a connection is accepted in time. */
-const answers = ({ address, port }: Place, msMax: number): Promise<boolean> =>
+const answers = ({ address, port }: Place, inside: string | undefined, msMax: number): Promise<boolean> =>
   new Promise((resolve) => {
-    const socket = connect({ host: address, port })
+    const from = inside === undefined ? {} : { localAddress: inside }
+    const socket = connect({ host: address, port, ...from })
     const end = (up: boolean): void => {
       socket.destroy()
       resolve(up)
@@ -36,15 +37,17 @@ export function createChecks(options: {
   readonly table: () => FrontTable
   readonly clock: Clock
   readonly limits: FrontLimits
+  /** See createOrigins. */
+  readonly inside?: string | undefined
 }): Checks {
-  const { table, clock, limits } = options
+  const { table, clock, limits, inside } = options
   const closing = new AbortController()
   const seen = new Map<string, boolean>()
   let wanted: ReadonlyMap<string, Place> = new Map()
 
   const look = async (places: ReadonlyMap<string, Place>): Promise<void> => {
     await inParallel([...places], limits.checksAtOnceMax, async ([key, place]) => {
-      const up = await answers(place, limits.checkMsMax)
+      const up = await answers(place, inside, limits.checkMsMax)
       if (wanted.has(key)) seen.set(key, up)
     })
   }

@@ -88,10 +88,10 @@ export async function localFront(options: FrontOptions): Promise<LocalFront> {
 function openDoor(
   options: FrontOptions & { readonly limits: FrontLimits; readonly table: () => FrontTable },
 ) {
-  const { limits, table, clock, log } = options
+  const { limits, table, clock, log, inside } = options
   const traffic = createTraffic(clock, limits)
-  const checks = createChecks({ table, clock, limits })
-  const origins = createOrigins({ table, checks, traffic, clock, limits })
+  const checks = createChecks({ table, clock, limits, inside })
+  const origins = createOrigins({ table, checks, traffic, clock, limits, inside })
   const watch = createWatch(clock, limits)
   const streams = createStreams({ origins, clock, limits })
   const gate = createGate(limits)
@@ -105,9 +105,9 @@ function openDoor(
     address: options.https.address,
   })
   const balancers =
-    options.inside === undefined
+    inside === undefined
       ? undefined
-      : createBalancers({ table, traffic, origins, gate, limits, clock, log, address: options.inside })
+      : createBalancers({ table, traffic, origins, gate, limits, clock, log, address: inside })
   const forwarding = { table, origins, watch, clock, limits }
 
   const httpsPort = (): number => https.bound()?.port ?? options.https.port

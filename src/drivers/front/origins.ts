@@ -35,11 +35,13 @@ const keyOf = (served: ServedRoute, origin: Origin): string =>
 export function createOrigins(options: {
   readonly table: () => FrontTable
   readonly checks: Pick<Checks, 'isDown'>
+  /** Address of this machine that load balancers connect from; the system's choice when absent. */
+  readonly inside?: string | undefined
   readonly traffic: Pick<Traffic, 'held'>
   readonly clock: Clock
   readonly limits: FrontLimits
 }): Origins {
-  const { table, checks, traffic, clock, limits } = options
+  const { table, checks, traffic, clock, limits, inside } = options
   const health = createHealth(clock, limits)
   const pools = new Map<string, Pool>()
   // Asked for each request: by the object in the table rather than by a string made anew.
@@ -59,6 +61,7 @@ export function createOrigins(options: {
     const tcp = connectTcp({
       host: address,
       port,
+      ...(inside !== undefined && served.route.carry === 'tcp' ? { localAddress: inside } : {}),
       allowHalfOpen,
       noDelay: true,
       keepAlive: true,

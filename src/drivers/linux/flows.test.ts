@@ -274,6 +274,57 @@ describe('a flow to a load balancer', () => {
     assert.deepEqual(cut([own], grouped('10.0.1.0/24', it.at), balanced), [own])
     assert.deepEqual(cut([own], grouped(`${plannedHost.resolver}/32`, it.port), balanced), [own])
   })
+
+  test('from it to a target stays while the target’s groups let the load balancer to that port', () => {
+    const port = 80
+    const sent = (by: string): string =>
+      `tcp 6 99 ESTABLISHED src=${by} dst=${first.fabric} sport=4000 dport=${port} ` +
+      `src=${first.address} dst=${by} sport=${port} dport=4000 [ASSURED] mark=0 use=1`
+    const grouped = (...rules: Partial<PlannedRule>[]): VpcPlan => ({
+      ...balanced,
+      attachments: [{ ...first, groups: ['served'] }, second],
+      groups: [
+        {
+          id: 'served',
+          rules: rules.map((rule) => ({ direction: 'ingress', protocol: 'tcp', peer: 'any', ...rule })),
+        },
+      ],
+    })
+    const from = sent(plannedHost.resolver)
+    assert.deepEqual(cut([from, sent(plannedVpc(1).uplink.host)], balanced, balanced), [])
+    assert.deepEqual(cut([from], open, balanced), [from], 'with the load balancer')
+    const let1 = grouped({ peer: { cidr: `${it.address}/32` }, ports: { from: port, to: port } })
+    assert.deepEqual(cut([from], let1, balanced), [])
+    for (const other of [
+      { ports: { from: 81, to: 81 } },
+      { peer: { cidr: '10.0.2.0/24' } },
+      { peer: { cidr: `${plannedHost.resolver}/32` } },
+      { peer: { group: 'served' } },
+      { direction: 'egress' as const },
+      { protocol: 'udp' as const },
+    ]) {
+      assert.deepEqual(cut([from], grouped(other), let1), [from], JSON.stringify(other))
+      assert.equal(mayRevoke(let1, grouped(other)), true)
+    }
+    // The platform’s own, which tunnels come by, is not asked.
+    assert.deepEqual(cut([sent(plannedVpc(1).uplink.host)], grouped(), let1), [])
+  })
+
+  test('of who comes by a peering stays while both sides route it, under the router’s own address', () => {
+    const peer = '10.9.1.5'
+    const routes = [{ cidr: '10.9.1.0/24', target: { peering: 'p1' } }]
+    const peered: VpcPlan = {
+      ...balanced,
+      peerings: [{ id: 'p1', vpc: 'other', ranges: ['10.9.1.0/24'] }],
+      subnets: balanced.subnets.map((one) => ({ ...one, routes })),
+    }
+    const by = plannedVpc(1).uplink.vpc
+    assert.deepEqual(cut([to(peer, by)], peered, peered), [])
+    assert.deepEqual(cut([to(peer, peer)], peered, peered), [to(peer, peer)])
+    assert.deepEqual(cut([to('10.8.1.5', by)], peered, peered), [to('10.8.1.5', by)])
+    const unrouted = { ...peered, subnets: balanced.subnets }
+    assert.deepEqual(cut([to(peer, by)], unrouted, peered), [to(peer, by)])
+  })
 })
 
 describe('flows have to be looked at', () => {

@@ -192,6 +192,10 @@ function groupsLet(
   )
 }
 
+/** The same of what the edge's load balancers send, under the addresses that they have in the VPC. */
+const balancersLet = (index: Index, to: Attachment, protocol: string, port: number | undefined): boolean =>
+  [...index.balancers.values()].some((it) => groupsAllow(index, to, 'ingress', it.address, protocol, port))
+
 /** Whether security groups let a new flow; for those who ask about one. */
 export const allows = (
   plan: VpcPlan,
@@ -255,7 +259,12 @@ function isAllowed(index: Index, flow: Flow): boolean {
   if (!client && !index.own.has(source) && isInRange(destination) && !isPeered(index, source, destination))
     return false
   const behind = index.byFabric.get(destination)
-  if (behind) return replySource === behind.address
+  if (behind) {
+    const isBalanced = source === host.resolver
+    return (
+      replySource === behind.address && (!isBalanced || balancersLet(index, behind, protocol, flow.replyPort))
+    )
+  }
   const service = index.services.get(serviceKey(destination, protocol, flow.port))
   const published = index.published.get(serviceKey(destination, protocol, flow.port))
   const groups = (): boolean => groupsLet(index, source, replySource, protocol, flow.replyPort)
@@ -273,7 +282,10 @@ function isAllowed(index: Index, flow: Flow): boolean {
   const balancer = index.balancers.get(serviceKey(destination, protocol, flow.port))
   if (balancer) {
     const isThere = replySource === host.resolver && flow.replyPort === balancer.at
-    if (!client || flow.replyDestination !== client.fabric || !isThere) return false
+    if (!isThere) return false
+    if (!client)
+      return flow.replyDestination === index.plan.uplink.vpc && isPeered(index, source, destination)
+    if (flow.replyDestination !== client.fabric) return false
     return groupsAllow(index, client, 'egress', destination, protocol, flow.port)
   }
   const elastic = index.byElastic.get(destination)
@@ -330,9 +342,11 @@ function letBy(groups: readonly PlannedGroup[], plan: VpcPlan, host: HostPlan): 
     index.balancers.has(serviceKey(flow.destination, flow.protocol, flow.port))
       ? { ...flow, replySource: flow.destination, replyPort: flow.port }
       : flow
+  const callersOf = (flow: Flow): readonly string[] =>
+    flow.source === host.resolver ? [...index.balancers.values()].map((it) => it.address) : [flow.source]
   return (flow) =>
     isLet(index.byAddress.get(flow.source), 'egress', called(flow).replySource, called(flow)) ||
-    isLet(index.byAddress.get(flow.replySource), 'ingress', flow.source, flow)
+    callersOf(flow).some((it) => isLet(index.byAddress.get(flow.replySource), 'ingress', it, flow))
 }
 
 /**

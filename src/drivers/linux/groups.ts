@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { PlannedGroup, PlannedRule, VpcPlan } from '#cloud/network/network.driver.ts'
+import { cidr, contains, parseIpv4 } from '#lib/cidr.ts'
 import { canonical } from './links.ts'
 import { nftChain, nftSet, type Part } from './nft.ts'
 
@@ -150,7 +151,7 @@ const combinationOf = (groups: readonly string[]): string =>
 
 /**
  * Security groups: the chains `groups_egress` and `groups_ingress`, through which every new flow goes in that order, and what they
- * lead to; and `groups_balanced` for what goes to load balancers. An address is looked up once per direction and leads to
+ * lead to; and `groups_balanced` for what goes to load balancers, `groups_balancing` for what comes from them. An address is looked up once per direction and leads to
  * the chain of its combination of groups, whose rules are sets: the cost of a packet is that of its own groups, however
  * many rules, groups and machines there are.
  */
@@ -225,12 +226,50 @@ function balancedLine({ direction, protocol, ports, peer }: PlannedRule): string
   return [`${to}${range}accept`]
 }
 
-/** What leads to the rules of egress for load balancers; who is in no group may call all. */
+/**
+ * A rule of ingress for load balancers, which show the platform's address and stand for their own: it has to let one of
+ * them, and a group lets none.
+ */
+function balancingLine({ direction, protocol, ports, peer }: PlannedRule, own: readonly string[]): string[] {
+  if (direction !== 'ingress' || (protocol !== 'any' && protocol !== 'tcp')) return []
+  const isLet = peer === 'any' || ('cidr' in peer && own.some((it) => isWithin(it, peer.cidr)))
+  if (!isLet) return []
+  return [
+    protocol === 'tcp' && ports ? `tcp dport ${ports.from}-${ports.to} accept` : 'meta l4proto tcp accept',
+  ]
+}
+
+/** Whether an IPv4 address is in a network, which may be one of IPv6. */
+export function isWithin(address: string, network: string): boolean {
+  const value = parseIpv4(address)
+  return !network.includes(':') && value !== undefined && contains(cidr(network), value)
+}
+
+/** What leads to the rules of egress for load balancers, and of ingress from them; who is in no group may call all, and be called. */
 const balancedChains = (
-  { attachments, groups: all }: VpcPlan,
+  { attachments, groups: all, balancers = [] }: VpcPlan,
   of: ReadonlyMap<string, string>,
   combinations: ReadonlyMap<string, readonly string[]>,
 ): Part[] => [
+  ...all.map(({ id, rules }) => {
+    const own = balancers.map((it) => it.address)
+    return nftChain(
+      `balancing_${id}`,
+      rules.flatMap((rule) => balancingLine(rule, own)),
+    )
+  }),
+  ...[...combinations].map(([name, groups]) =>
+    nftChain(`balancing_of_${name}`, [...groups.map((id) => `jump balancing_${id}`), 'drop']),
+  ),
+  nftSet(
+    'balancing_of',
+    'ipv4_addr : verdict',
+    attachments.flatMap((it) => {
+      const name = of.get(it.id)
+      return name === undefined ? [] : [[it.address, `goto balancing_of_${name}`] as const]
+    }),
+  ),
+  nftChain('groups_balancing', ['ip daddr vmap @balancing_of', 'accept']),
   ...all.map(({ id, rules }) => nftChain(`balanced_${id}`, rules.flatMap(balancedLine))),
   ...[...combinations].map(([name, groups]) =>
     nftChain(`balanced_of_${name}`, [...groups.map((id) => `jump balanced_${id}`), 'drop']),

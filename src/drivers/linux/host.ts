@@ -221,6 +221,8 @@ export function hostRules(prefix: string, plan: HostPlan, flowsMax: number): str
     nftChain('postrouting', [
       'type nat hook postrouting priority srcnat - 5; policy accept;',
       exposedSource(uplinks),
+      // Load balancers by the resolver's, so that routers tell what they send from the rest of the platform.
+      `oifname ${uplinks} ip saddr ${plan.resolver} ip daddr ${plan.fabric} accept`,
       // The platform shows itself to a VPC by its end of the uplink, whatever address a process is bound to.
       `oifname ${uplinks} ip daddr ${plan.fabric} masquerade`,
       'oifname . ip saddr @clashes masquerade',

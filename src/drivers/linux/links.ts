@@ -40,7 +40,10 @@ export type Change = { readonly drift: readonly Difference[]; readonly lines: re
 const RULE_LOCAL = 100
 const RULE_PUBLISHED = 150
 const RULE_REFUSAL = 151
+const RULE_BALANCED = 160
 const RULE_SUBNET = 200
+/** Routes of what the edge answers to peered VPCs. */
+const BALANCED_TABLE = 81
 // Of the route that ends a subnet's table: below every route of its own.
 const METRIC_LAST = 9999
 // The gateway of every machine's IPv6, on each link.
@@ -161,6 +164,24 @@ function publishedWay({ uplink }: VpcPlan): Item[] {
   ]
 }
 
+/** The way of what the edge answers to who called a load balancer by a peering; whether they may is asked of what they send. */
+function balancedWay({ peerings = [] }: VpcPlan, { resolver }: HostPlan, links: ReadonlySet<string>): Item[] {
+  const table = String(BALANCED_TABLE)
+  return [
+    {
+      slot: `rule ${RULE_BALANCED} from ${resolver}/32 lookup ${table}`,
+      value: '',
+      set: `rule add pref ${RULE_BALANCED} from ${resolver} lookup ${table}`,
+      words: 'rule for answers of load balancers',
+    },
+    ...peerings.flatMap(({ id, ranges }) =>
+      links.has(peeringLink(id))
+        ? ranges.map((it) => route(canonical(it), `dev ${peeringLink(id)}`, { table }))
+        : [],
+    ),
+  ]
+}
+
 const linkItems = (it: Attachment, gateway: string): Item[] => {
   const link = routerLink(it.id)
   return [
@@ -203,6 +224,7 @@ export function itemsInside(plan: VpcPlan, host: HostPlan, links: ReadonlySet<st
     ...(plan.peerings ?? []).map((it) => peeringLink(it.id)).flatMap((it) => (links.has(it) ? [up(it)] : [])),
     ...plan.subnets.flatMap((it) => (it.routes ? subnetTable(plan, it, it.routes, links) : [])),
     ...(plan.published?.length ? publishedWay(plan) : []),
+    ...(plan.balancers?.length && plan.peerings?.length ? balancedWay(plan, host, links) : []),
   ]
 }
 

@@ -105,6 +105,16 @@ function matchesOf(table: Table): Match[] {
     [/^ct status & dnat == 0 /, (it) => it.original === it.destination],
     [/^ct status dnat /, (it) => it.original !== it.destination],
     [new RegExp(`^ct original ip daddr ${WORD} `), (it, operand) => isIn(operand, it.original)],
+    // Only destinations are translated before a packet comes here.
+    [new RegExp(`^ct original ip saddr ${WORD} `), (it, operand) => isIn(operand, it.source)],
+    [
+      /^tcp dport (\d+)-(\d+) /,
+      (it, from, to) =>
+        protocolName(it) === 'tcp' &&
+        it.port !== undefined &&
+        it.port >= Number(from) &&
+        it.port <= Number(to),
+    ],
     [/^([io])ifname "([^"]*)" /, (it, side, name) => (side === 'i' ? it.iifname : it.oifname) === name],
     [
       new RegExp(`^(ip6?) ([sd])addr (?!vmap )(!= )?${WORD} `),

@@ -131,6 +131,14 @@ describe('the rules of security groups', () => {
         assert.equal(verdictOf(table, 'forward', packet) === 'accept', expected)
         const platform = { ...packet, source: plan.uplink.host, original: to.fabric }
         assert.equal(verdictOf(table, 'forward', platform), 'accept')
+        // What load balancers send is asked for as if it came from where they are.
+        const balanced = { ...platform, source: plannedHost.resolver, protocol: 'tcp' as const }
+        assert.equal(verdictOf(table, 'forward', balanced), 'drop', 'there is none')
+        const more = parseTable(vpcRules({ ...plan, balancers: [plannedBalancer] }, plannedHost, routerLink))
+        assert.equal(
+          verdictOf(more, 'forward', balanced) === 'accept',
+          lets(plan, plannedBalancer.address, to.address, 'tcp', it.port),
+        )
         const straight = { ...packet, original: to.address }
         assert.equal(verdictOf(table, 'forward', straight), 'drop', 'not translated, so not asked for')
         assert.equal(verdictOf(table, 'forward', { ...packet, oifname: UPLINK }), 'drop')
@@ -243,7 +251,8 @@ describe('the text of a VPC', () => {
     assert.deepEqual(chains.get('edge20001')?.lines, [
       `meta l4proto tcp dnat ip to ${plannedHost.resolver}:20001`,
     ])
-    assert.doesNotMatch(text, /20000|groups_balanced/)
+    assert.doesNotMatch(text, /20000|groups_balanc/)
+    assert.match(text, new RegExp(`ct original ip saddr ${plannedHost.resolver} drop`))
   })
 
   test('lets nobody out when there is no internet, whatever else the plan says', () => {

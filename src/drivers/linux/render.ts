@@ -172,14 +172,15 @@ const OWN_WAY = nftChain('own_way', [
 ])
 const OWN_SOURCE = nftChain('own_source', ['snat ip to ip saddr map @egress_by'])
 
-/** What goes to the edge to be balanced. Who comes by a peering has no address that the host knows. */
-const toBalancers = ({ balancers, peerings = [] }: VpcPlan, { resolver }: HostPlan): string[] =>
+/** What goes to the edge to be balanced. */
+const toBalancers = ({ balancers }: VpcPlan, { resolver }: HostPlan): string[] =>
   balancers?.length
-    ? [
-        ...peerings.map(({ id }) => `iifname "${peeringLink(id)}" reject with icmpx admin-prohibited`),
-        `ip daddr ${resolver} tcp dport ${BALANCER_RANGE} ct status dnat goto groups_balanced`,
-      ]
+    ? [`ip daddr ${resolver} tcp dport ${BALANCER_RANGE} ct status dnat goto groups_balanced`]
     : []
+
+/** What the edge sends on to targets; nothing of it while there is no load balancer. */
+const fromBalancers = ({ balancers }: VpcPlan, { resolver }: HostPlan): string =>
+  `ct original ip saddr ${resolver} ${balancers?.length ? 'goto groups_balancing' : 'drop'}`
 
 const filter = (plan: VpcPlan, host: HostPlan): Part[] => [
   nftChain('forward', [
@@ -193,7 +194,8 @@ const filter = (plan: VpcPlan, host: HostPlan): Part[] => [
   nftChain('from_uplink', [
     `oifname "${UPLINK}" drop`,
     'ct status & dnat == 0 drop',
-    // The platform itself: health checks, tunnels, balancers. What it may do is decided there.
+    fromBalancers(plan, host),
+    // The platform itself: health checks, tunnels. What it may do is decided there.
     'ct original ip daddr @fabric accept',
     'goto groups_ingress',
   ]),
@@ -211,7 +213,7 @@ const translation = (plan: VpcPlan, host: HostPlan): Part[] => [
   nftChain('prerouting', [
     'type nat hook prerouting priority dstnat; policy accept;',
     `iifname != "${UPLINK}" ip daddr ${VPC_DNS_ADDRESS} meta l4proto { tcp, udp } th dport 53 dnat ip to ${host.resolver}`,
-    `iifname "${UPLINK}" ip saddr ${plan.uplink.host} dnat ip to ip daddr map @fabric_in`,
+    `iifname "${UPLINK}" ip saddr { ${plan.uplink.host}, ${host.resolver} } dnat ip to ip daddr map @fabric_in`,
     ...publishing(plan).translation,
     'ip daddr . meta l4proto . th dport vmap @vips',
     'ip6 daddr . meta l4proto . th dport vmap @vips6',
@@ -224,6 +226,12 @@ const translation = (plan: VpcPlan, host: HostPlan): Part[] => [
     'snat ip6 to ip6 saddr . ip6 daddr map @hairpins6',
     // The resolver knows who asks by the fabric address.
     `oifname "${UPLINK}" ip daddr ${host.resolver} snat ip to ip saddr map @fabric_out`,
+    // Who comes by a peering has no address that the host knows; the router's own is let through to load balancers alone.
+    ...(plan.balancers?.length && plan.peerings?.length
+      ? [
+          `oifname "${UPLINK}" ip daddr ${host.resolver} tcp dport ${BALANCER_RANGE} ct status dnat snat ip to ${plan.uplink.vpc}`,
+        ]
+      : []),
     `oifname "${UPLINK}" ip saddr vmap @sources`,
     `oifname "${UPLINK}" goto own_source`,
   ]),

@@ -163,6 +163,20 @@ export function instanceScenarios(cloud: () => TestCloud, outside: () => Outside
       await asked(),
       Array.from({ length: 6 }, () => 'second'),
     )
+    // From now on its own group decides who reaches the target: the network that the load balancer is in, then nobody.
+    const group = await data<{ id: string }>('POST', '/security-groups', { name: 'served', vpc_id: vpc.id })
+    const { id: rule } = await data<{ id: string }>('POST', `/security-groups/${group.id}/rules`, {
+      direction: 'ingress',
+      protocol: 'tcp',
+      port_min: 8000,
+      port_max: 8000,
+      cidr: '10.0.1.0/24',
+    })
+    await data('POST', '/security-groups/attach', { instance_id: two.id, group_id: group.id })
+    assert.equal((await asked()).length, 6)
+    await data('DELETE', `/security-groups/rules/${rule}`)
+    await healthy(0)
+    assert.doesNotMatch((await asked()).join(), /second/)
     await t.remove()
   })
 }

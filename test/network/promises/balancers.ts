@@ -115,6 +115,36 @@ const balancers: Prove = (scene, check) => {
     assert.equal(await answering(a3, it), 'a1')
     assert.equal(await answering(a2, it), 'a1', 'who is in no group')
   })
+  check('to whom the security groups of the target let it, at once', async () => {
+    await using _ = await balance(it, [targetOf(a1, 80)])
+    const target = async (...rules: Partial<PlannedRule>[]): Promise<void> => {
+      const attachments = [{ ...a1.at, groups: [GROUP] }, a2.at, a3.at]
+      const all = rules.map(
+        (rule) => ({ direction: 'ingress', protocol: 'tcp', peer: 'any', ...rule }) as const,
+      )
+      await scene.change(1, { ...there, attachments, groups: [{ id: GROUP, rules: all }] })
+    }
+    await target({ peer: { cidr: '10.0.1.0/24' }, ports: { from: 80, to: 80 } })
+    await until('a1')
+    assert.ok((await a3.open('kept', it.address, it.port)).text)
+    for (const rule of [
+      { ports: { from: 81, to: 89 } },
+      { peer: { cidr: `${a3.at.address}/32` } },
+      { peer: { cidr: `${HOST.resolver}/32` } },
+      { peer: { group: GROUP } },
+      { protocol: 'udp' },
+    ] as const) {
+      await target(rule)
+      await refused(a3.say('kept'), a3.ask(it.address, it.port))
+    }
+    await target({})
+    await until('a1')
+    await target()
+    await until('nobody')
+    // What is in no group is let.
+    await scene.change(1, there)
+    await until('a1')
+  })
   check('and not when it is gone', async () => {
     await using _ = await balance(it, [targetOf(a1, 80)])
     await scene.change(1, there)

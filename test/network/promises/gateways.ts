@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import type { PlannedRoute, PlannedRule, VpcPlan } from '#cloud/network/network.driver.ts'
 import { peeringLink } from '#drivers/linux/names.ts'
-import { INTERNET, refused, uuid } from '../world.ts'
+import { HOST, INTERNET, refused, uuid } from '../world.ts'
 import { answers, balancerOf, targetOf } from './balancers.ts'
 import type { Placed, Scene } from './scene.ts'
 import type { Prove } from './suite.ts'
@@ -180,12 +180,17 @@ const peering: Prove = (scene, check) => {
     // A workload's address there leads to it as it does inside.
     assert.deepEqual(await d1.ask('10.0.1.102', 80), { text: `a1 ${at.address}` })
     assert.deepEqual(await drifts(), [[], []])
-    // A load balancer's does not: it is for the VPC's own.
+    // So does a load balancer's, as long as both sides route there.
     const balancer = balancerOf(scene)
     await using _ = await scene.balance?.(balancer, [targetOf(a1, 80)])
     await peered(to(...here), to(THERE), true, { balancers: [balancer] })
     await answers(a3, balancer, 'a1')
-    await refused(d1.ask(balancer.address, balancer.port))
+    await answers(d1, balancer, 'a1')
+    assert.ok((await d1.open('balanced', balancer.address, balancer.port)).text)
+    assert.deepEqual(await drifts(), [[], []])
+    await refused(d1.ask(HOST.resolver, balancer.at), d1.ask(balancer.address, balancer.at))
+    await peered(to(...here), [], true, { balancers: [balancer] })
+    await refused(d1.say('balanced'), d1.ask(balancer.address, balancer.port))
   })
 
   check('and nothing else: other VPCs, the outside, the platform, IPv6, a foreign source', async () => {
