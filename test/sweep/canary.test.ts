@@ -1,16 +1,21 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { BELOW, GIVEN, keyWith } from './given.ts'
 import { DIALECTS } from '#apis/dialects.ts'
+import type { Replica } from '#cloud/compute/replica.kind.ts'
+import { objectId } from '#lib/object-id.ts'
+import { createTokens } from '#cloud/inside/token.ts'
+import { createKeyring, openMasterKey } from '#engine/secrets.ts'
 import { twisted } from './arbitrary.ts'
 import { type Answer, type Json, openAsker, type Question } from './ask.ts'
 import { openAviary } from './canary.ts'
 import { TABLES } from './dialects.ts'
-import type { Known, SweptDialect } from './dialect.ts'
+import { type Known, ownOf, type SweptDialect } from './dialect.ts'
 import { type Operation, operationsOf, type OpenApi } from './document.ts'
 import { handsOn } from './hands.ts'
 import { filesOf, processes } from './places.ts'
@@ -23,6 +28,9 @@ import type { Seeded } from './world.ts'
 // looked for wherever the cloud's process writes, answers or shows anything.
 
 const SETTLE_MS = 100
+const SOCKET_MS_MAX = 10_000
+/** It may start the instances of others. */
+const WORKLOAD = { role: 'orchestrator' }
 /** What a file of the cloud may hold in plain: its owner's key to the door. */
 const MAY_HOLD_ADMIN = 'admin.json'
 
@@ -39,7 +47,19 @@ const aviary = openAviary()
 aviary.adopt("the administrator's password", cloud.admin.password)
 aviary.adopt("the administrator's token", cloud.admin.token)
 
-type Heard = { readonly what: string; readonly text: string; readonly stranger: boolean }
+// What a container is told at its start; here nothing else than the cloud's own key can say it.
+const keyring = createKeyring(await openMasterKey(join(data, 'master.key'), randomBytes))
+const tokens = createTokens((text, purpose) => keyring.mac(text, purpose))
+
+type Heard = {
+  readonly what: string
+  readonly text: string
+  readonly stranger: boolean
+  /** Whose workload heard it: it is told some secrets of its own. */
+  readonly by?: string
+}
+/** How the label of a secret begins that a tenant's workloads may be told, and nobody else. */
+const toldTo = (tenant: string): string => `for the workloads of ${tenant}: `
 const heard: Heard[] = []
 let names = 0
 const unique = (): string => `canary-${names++}`
@@ -68,7 +88,13 @@ async function seed(env: Record<string, string> = {}): Promise<Seeded> {
   }
   await create('vpc', { internet: true })
   await create('subnet', { vpc: ids['vpc'] ?? '', cidr: '10.9.0.0/24' })
-  await create('workload', { vpc: ids['vpc'] ?? '', subnet: ids['subnet'] ?? '', image: 'nginx', env })
+  await create('workload', {
+    vpc: ids['vpc'] ?? '',
+    subnet: ids['subnet'] ?? '',
+    image: 'nginx',
+    env,
+    ...WORKLOAD,
+  })
   await create('user', {
     password: aviary.plant("a seeded user's password"),
     memberships: [{ tenant: id, role: 'editor' }],
@@ -87,7 +113,7 @@ async function seed(env: Record<string, string> = {}): Promise<Seeded> {
     names: [domain],
     source: 'given',
     chain: GIVEN.chain,
-    key: keyWith(aviary.plant("a seeded certificate's key")),
+    key: keyWith(aviary.plant(`${toldTo(name)}a certificate's key`)),
   })
   await create('tunnel', { workload: target.workload, protocol: 'http', hostname: `tunnel.${domain}` })
   await create('route', { vpc: ids['vpc'] ?? '', hostname: `route.${domain}`, targets: [target] })
@@ -97,33 +123,44 @@ async function seed(env: Record<string, string> = {}): Promise<Seeded> {
   await create('vpn-user', { vpc, password: aviary.plant("a seeded VPN user's password") })
   await create('integration', {
     vendor: 'somebody',
-    apiKey: aviary.plant("a seeded integration's key"),
-    secret: aviary.plant("a seeded integration's secret"),
-    base64Config: aviary.plant("a seeded integration's configuration"),
+    apiKey: aviary.plant(`${toldTo(name)}an integration's key`),
+    secret: aviary.plant(`${toldTo(name)}an integration's secret`),
+    base64Config: aviary.plant(`${toldTo(name)}an integration's configuration`),
   })
   await create('scoped-variable', {
     vpc,
     scope: { global: true, workloads: [], names: [] },
     access: { api: {} },
-    secret: aviary.plant("a seeded variable's secret"),
+    secret: aviary.plant(`${toldTo(name)}a variable's secret`),
   })
-  const tokens = {
+  const keys = {
     owner: tenant['token'] ?? '',
     editor: await create('credential', { role: 'editor' }),
     viewer: await create('credential', { role: 'viewer' }),
   }
-  for (const [role, token] of Object.entries(tokens)) aviary.adopt(`${name}'s ${role} token`, token)
+  for (const [role, token] of Object.entries(keys)) aviary.adopt(`${name}'s ${role} token`, token)
   const { items } = (await hands.native('GET', '/replica', { tenant: id })).body as {
-    items: { id: string }[]
+    items: Replica[]
   }
-  ids['replica'] = items[0]?.id ?? ''
-  const instance = { token: '', socketPath: '' }
-  return { tenant: { id, name }, ...tokens, denied: '', ids, registryCredential, domain, instance }
+  const [replica] = items
+  assert.ok(replica)
+  ids['replica'] = replica.id
+  const instance = {
+    token: tokens.of(replica),
+    socketPath: join(data, 'instances', replica.id, 'api.sock'),
+  }
+  aviary.adopt(`${toldTo(name)}its token`, instance.token)
+  for (
+    const until = performance.now() + SOCKET_MS_MAX;
+    !existsSync(instance.socketPath);
+    await pause(SETTLE_MS)
+  )
+    assert.ok(performance.now() < until, `${instance.socketPath} is not there`)
+  return { tenant: { id, name }, ...keys, denied: '', ids, registryCredential, domain, instance }
 }
 
 const swept = await Promise.all(
-  // Those of workloads are asked in their own process only: no token of one leaves the cloud's.
-  DIALECTS.filter((it) => !it.inside).map(async ({ name }) => {
+  DIALECTS.map(async ({ name }) => {
     const table = TABLES.find((it) => it.name === name)
     assert.ok(table, `the dialect ${name} has no table`)
     const { body } = await asker.ask({ method: 'GET', path: `/openapi/${name}.json` })
@@ -132,9 +169,36 @@ const swept = await Promise.all(
 )
 const own = await seed({ WORD: aviary.plant('an environment variable', { shown: true }) })
 const stranger = await seed()
+/** Whose workloads ask: nobody changes them, so that their tokens stay good. */
+const inner = await seed()
+const { id: job } = await made(
+  'POST',
+  '/workload',
+  {
+    name: unique(),
+    spec: { vpc: inner.ids['vpc'] ?? '', subnet: inner.ids['subnet'] ?? '', image: 'nginx', function: true },
+  },
+  inner.tenant.id,
+)
+const ownerOf = (table: SweptDialect): Seeded => (table.inside ? inner : own)
+
+/** Bodies for which the secret alone is not enough. */
+async function bodyFor(label: string): Promise<Json | undefined> {
+  if (label !== 'cycle POST /v1/conductor/tasks contents.function.token') return undefined
+  const { items } = (await hands.native('GET', `/replica?term=workload:${job}`, { tenant: inner.tenant.id }))
+    .body as { items: Replica[] }
+  return {
+    action: 'container.instance.start',
+    contents: {
+      container_id: objectId(job ?? ''),
+      instance_id: objectId(items[0]?.id ?? ''),
+      function: { token: '', runtime_variables: {} },
+    },
+  }
+}
 
 /** Asks, and keeps what was answered for the search. A token that is answered is a secret from then on, and may stand in that answer. */
-async function ask(question: Question, how: { stranger?: boolean } = {}): Promise<Answer> {
+async function ask(question: Question, how: { stranger?: boolean; by?: string } = {}): Promise<Answer> {
   const answer = await asker.ask(question)
   const what = `${question.method} ${question.path} (${answer.status})`
   const body = (answer.body ?? {}) as { data?: unknown }
@@ -146,7 +210,8 @@ async function ask(question: Question, how: { stranger?: boolean } = {}): Promis
     if (token !== cloud.admin.token) aviary.adopt(`the ${name} that ${what} gave`, token)
     text = text.replaceAll(token, '')
   }
-  heard.push({ what, text, stranger: how.stranger ?? false })
+  const by = how.by ?? (question.socketPath === undefined ? undefined : inner.tenant.name)
+  heard.push({ what, text, stranger: how.stranger ?? false, ...(by === undefined ? {} : { by }) })
   return answer
 }
 
@@ -155,9 +220,11 @@ type Asking = { readonly table: SweptDialect; readonly operation: Operation }
 function rightQuestion({ table, operation }: Asking, known?: Known): Question {
   const need = table.need(operation)
   const isAdmin = need === 'operate' || need === 'hidden'
-  const token = need === 'open' ? undefined : isAdmin ? cloud.admin.token : own.owner
+  const of = ownerOf(table)
+  const { token: ownToken, socketPath } = ownOf(table, of)
+  const token = need === 'open' ? undefined : isAdmin ? cloud.admin.token : ownToken
   const headers = isAdmin ? table.inTenant?.(own.tenant.id) : undefined
-  const how = { known: known ?? table.known(own, token ?? ''), unique: unique(), token }
+  const how = { known: known ?? table.known(of, token ?? ''), unique: unique(), token, socketPath }
   return questionFor(table, operation, { ...how, ...(headers ? { headers } : {}) })
 }
 
@@ -175,9 +242,9 @@ async function plant({ table, operation }: Asking, path: string): Promise<void> 
     const letters = aviary.plant(label)
     return table.secretForms?.[`${operation.key} ${path}`]?.(letters) ?? letters
   }
-  await table.before?.[operation.key]?.(hands, own)
+  await table.before?.[operation.key]?.(hands, ownerOf(table))
   const right = rightQuestion({ table, operation })
-  const good = JSON.parse(String(right.body)) as Json
+  const good = (await bodyFor(label)) ?? (JSON.parse(String(right.body)) as Json)
   const bodyWith = (to: unknown): string => JSON.stringify(twisted(good, [{ do: 'set', path, to }]))
   const secret = make()
   if (operation.parameters.some((it) => it.name === 'dryRun'))
@@ -281,9 +348,10 @@ test('no answer shows one, to nobody', async () => {
   for (const { table, operations } of swept)
     for (const operation of operations.filter((it) => it.method === 'GET')) {
       await ask(rightQuestion({ table, operation }))
-      const known = table.known(own, stranger.owner)
-      const how = { known, unique: unique(), token: stranger.owner }
-      await ask(questionFor(table, operation, how), { stranger: true })
+      const { token, socketPath } = ownOf(table, stranger)
+      const how = { known: table.known(ownerOf(table), token), unique: unique(), token, socketPath }
+      const by = socketPath === undefined ? {} : { by: stranger.tenant.name }
+      await ask(questionFor(table, operation, how), { stranger: true, ...by })
       if (!operation.parameters.some((it) => it.name === 'watch' || it.name === 'after')) continue
       await ask(withQuery(rightQuestion({ table, operation }), 'after=0'))
       await ask(withQuery(rightQuestion({ table, operation }), 'watch=true'))
@@ -297,10 +365,18 @@ test('no answer shows one, to nobody', async () => {
   assert.ok(heard.length > before + 50)
   for (const it of heard)
     assert.deepEqual(
-      aviary.foundIn(it.text, { shown: it.stranger }),
+      aviary
+        .foundIn(it.text, { shown: it.stranger })
+        .filter((label) => it.by === undefined || !label.startsWith(toldTo(it.by))),
       [],
       `${it.what}: ${it.text.slice(0, 500)}`,
     )
+})
+
+test('a workload is told the secrets that are for it', () => {
+  const told = heard.filter((it) => it.by === inner.tenant.name).flatMap((it) => aviary.foundIn(it.text))
+  for (const what of ["an integration's key", "a variable's secret"])
+    assert.ok(told.includes(`${toldTo(inner.tenant.name)}${what}`), what)
 })
 
 test('no line of a log has one', () => {
