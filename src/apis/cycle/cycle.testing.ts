@@ -50,6 +50,8 @@ export type CycleWorld = AsyncDisposable & {
   readonly said: readonly string[]
   readonly bugs: readonly string[]
   make(caller: Caller, kind: string, name: string, spec: object): Promise<Resource>
+  /** The dialect served anew, as after a start of the process; members are others from then on. */
+  restart(): Promise<void>
   /** The replicas of a workload, in the order of their slots. */
   members(caller: Caller, workload: string): Promise<Member[]>
 }
@@ -94,20 +96,27 @@ export async function cycleWorld(limits: Partial<NotificationLimits> = {}): Prom
   const it = await testCloud()
   const said: string[] = []
   const bugs: string[] = []
-  const server = await createHttp({
-    cloud: it.cloud,
-    dialects: [cycleWith({ ...NOTIFICATION_LIMITS, ...limits })],
-    log: jsonLog('debug', (line) => {
-      said.push(line)
-      if (line.includes('"level":"error"')) bugs.push(line)
-    }),
-    clock: it.clock,
-    ids: createIds(it.clock),
-  })
-  const { url } = await server.listen({ host: '127.0.0.1', port: 0 })
-  const sockets = await openOwnSockets(server)
+  const open = async () => {
+    const server = await createHttp({
+      cloud: it.cloud,
+      dialects: [cycleWith({ ...NOTIFICATION_LIMITS, ...limits })],
+      log: jsonLog('debug', (line) => {
+        said.push(line)
+        if (line.includes('"level":"error"')) bugs.push(line)
+      }),
+      clock: it.clock,
+      ids: createIds(it.clock),
+    })
+    const { url } = await server.listen({ host: '127.0.0.1', port: 0 })
+    return { server, url, sockets: await openOwnSockets(server) }
+  }
+  let served = await open()
+  const close = async (): Promise<void> => {
+    await served.sockets[Symbol.asyncDispose]()
+    await served.server.close()
+  }
   const memberOf = async (one: Replica): Promise<Member> => {
-    const socket = await sockets.of(one.id)
+    const socket = await served.sockets.of(one.id)
     const own = it.cloud.inside.token(one)
     const ask: Member['ask'] = async (method, path, { token = own, ...how } = {}) => {
       const answer = await askSocket(socket, method, path, { ...how, token: token ?? undefined })
@@ -128,7 +137,7 @@ export async function cycleWorld(limits: Partial<NotificationLimits> = {}): Prom
   }
   return {
     it,
-    url,
+    url: served.url,
     said,
     bugs,
     async make(caller, kind, name, spec) {
@@ -139,9 +148,12 @@ export async function cycleWorld(limits: Partial<NotificationLimits> = {}): Prom
       const all = await it.cloud.all(caller, replica, { terms: [`workload:${workload}`] })
       return await Promise.all(all.toSorted((a, b) => a.spec.index - b.spec.index).map(memberOf))
     },
+    async restart() {
+      await close()
+      served = await open()
+    },
     async [Symbol.asyncDispose]() {
-      await sockets[Symbol.asyncDispose]()
-      await server.close()
+      await close()
       await it[Symbol.asyncDispose]()
     },
   }

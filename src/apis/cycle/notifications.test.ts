@@ -221,4 +221,42 @@ test('who reads nothing is dropped with a reason, and goes on where it was', asy
   await next.close()
 })
 
+test('a connection that broke with the process goes on at the next without a gap', async () => {
+  const client = await listen(web)
+  await tagged('before')
+  await client.until(DEPLOYED)
+  await world.it.clock.advance(1000)
+  const closed = once(client.socket, 'close')
+  await world.restart()
+  await closed
+  await tagged('between')
+  const again = await world.member('web')
+  const next = await listen(again)
+  await tagged('behind')
+  const told = (): Set<string> => new Set([...client.messages, ...next.messages].map((it) => it.cursor))
+  await next.until(DEPLOYED, 2)
+  const { records } = await world.it.engine.store.records({
+    stream: 'event',
+    tenant: '*',
+    limit: 1000,
+    newestFirst: true,
+  })
+  const missing = (): string[] =>
+    records
+      .flatMap((it) =>
+        it.at >= world.it.clock.now() - 1000 && it.what === 'vpc.deployments.changed' ? [it.cursor] : [],
+      )
+      .filter((it) => !told().has(it))
+  for (const until = performance.now() + ARRIVES_MS_MAX; missing().length > 0; await pause(10))
+    assert.ok(performance.now() < until, `${missing().length} did not come`)
+  await next.close()
+  // It closed in order: over.
+  await tagged('while nobody listens')
+  const fresh = await listen(again)
+  await tagged('last')
+  await fresh.until(DEPLOYED)
+  assert.equal(fresh.messages.filter((it) => it.topic === DEPLOYED).length, 1)
+  await fresh.close()
+})
+
 test('nothing was a bug', () => assert.deepEqual(world.bugs, []))

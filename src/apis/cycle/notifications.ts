@@ -121,11 +121,15 @@ async function positionOf(
   positions: Positions,
   instance: string,
 ): Promise<string> {
+  const { replica } = instanceOf(request)
   const { after } = request.query as { after?: string }
   const last = request.headers['last-event-id']
   const named = after ?? (typeof last === 'string' ? last : undefined)
   if (named !== undefined && named !== '') return named
-  return positions.take(instance) ?? (await inside.lastEvent())
+  const left = positions.take(instance)
+  if (left !== undefined) return left
+  const brokenAt = positions.brokenAt(instance, replica.status.startedAt)
+  return brokenAt === undefined ? await inside.lastEvent() : await inside.eventBefore(brokenAt)
 }
 
 /** Notifications over a WebSocket, contract section 8; `/` is where the vendor's document has them. */
@@ -163,7 +167,8 @@ export function notificationRoutes(
     const [code, reason] = CLOSES[end]
     socket.close(code, reason)
     const isOver = end === 'token' || end === 'gone' || (await left.promise) === CLOSED_BY_CLIENT
-    if (!isOver) positions.leave(instance, progress.received)
+    if (isOver) positions.end(instance)
+    else positions.leave(instance, progress.received)
   }
 
   for (const [url, hide] of [

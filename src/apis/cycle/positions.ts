@@ -16,10 +16,19 @@ export type Positions = {
   leave(instance: string, cursor: string): void
   /** Where the instance's next connection goes on, once; undefined when none of it broke of late. */
   take(instance: string): string | undefined
+  /** A connection of the instance was closed in order: the next begins at its own time. */
+  end(instance: string): void
+  /**
+   * From when on an instance, whose container runs since `startedAt`, may lack what happened: its connection broke with the
+   * process before this one, whose positions nobody knows. Undefined when that cannot be, or is too long ago.
+   */
+  brokenAt(instance: string, startedAt: number | undefined): number | undefined
 }
 
 export function createPositions(clock: Pick<Clock, 'now'>): Positions {
   const left = new Map<string, readonly Position[]>()
+  const over = new Map<string, true>()
+  const bornAt = clock.now()
   const live = (instance: string): Position[] =>
     (left.get(instance) ?? []).filter((it) => it.until > clock.now())
   return {
@@ -33,6 +42,12 @@ export function createPositions(clock: Pick<Clock, 'now'>): Positions {
       if (rest.length > 0) left.set(instance, rest)
       else left.delete(instance)
       return first?.cursor
+    },
+    end: (instance) => keepNewest(over, instance, true, INSTANCES_MAX),
+    brokenAt(instance, startedAt) {
+      const isLate = clock.now() >= bornAt + RESUME_SECONDS * 1000
+      if (isLate || startedAt === undefined || startedAt >= bornAt || over.has(instance)) return undefined
+      return Math.max(startedAt, bornAt - RESUME_SECONDS * 1000)
     },
   }
 }

@@ -21,7 +21,7 @@ import type { Network } from './network.kind.ts'
 import type { ScopedVariable } from './scoped-variable.kind.ts'
 import { createObjectCache } from './object-cache.ts'
 import { createSight, type Everything } from './sight.ts'
-import { createTail, lastEvent } from './tail.ts'
+import { createTail, eventBefore, lastEvent } from './tail.ts'
 import { createTelemetry } from './telemetry.ts'
 import { createTokens } from './token.ts'
 import { createVariables } from './variables.ts'
@@ -243,6 +243,8 @@ export type Inside = {
   vpnLogin(of: Instance, login: { readonly username: string; readonly password: string }): Promise<boolean>
   /** The cursor behind all that has happened by now. */
   lastEvent(): Promise<string>
+  /** The same behind the newest event of before a moment, in ms since 1970. */
+  eventBefore(at: number): Promise<string>
   /**
    * What it may know of what happens, right after each commit, from now or after a cursor; kept 30 days. Ends when its
    * token is no longer good; throws `gone` when it reads too slowly.
@@ -307,6 +309,7 @@ export function createInside(tools: InsideTools): { readonly inside: Inside; met
     },
     vpnLogin: createVpn(tools),
     lastEvent: async () => await lastEvent(engine),
+    eventBefore: async (at) => await eventBefore(engine, at),
     events: createEvents(engine, everything, sight, createTail(engine, tools.log)),
   }
   return { inside, metrics: telemetry.metrics }

@@ -15,6 +15,28 @@ export const lastEvent = async (engine: Engine): Promise<string> =>
   (await engine.store.records({ stream: 'event', tenant: ALL, limit: 1, newestFirst: true })).records[0]
     ?.cursor ?? '0'
 
+/** Pages of events that are looked back through; what lies further back is not looked for. */
+const BACK_PAGES_MAX = 20
+
+/** The cursor behind the newest event of before a moment; of those that are kept, and of the newest 10,000. */
+export async function eventBefore(engine: Engine, at: number): Promise<string> {
+  let after: string | undefined
+  for (let page = 0; page < BACK_PAGES_MAX; page++) {
+    const { records, next } = await engine.store.records({
+      stream: 'event',
+      tenant: ALL,
+      limit: PAGE,
+      newestFirst: true,
+      ...(after === undefined ? {} : { after }),
+    })
+    const found = records.find((it) => it.at < at)
+    if (found) return found.cursor
+    if (next === undefined) return '0'
+    after = next
+  }
+  return after ?? '0'
+}
+
 type Reader = { readonly give: (record: StoredRecord) => void; readonly tick: () => void }
 
 /**
