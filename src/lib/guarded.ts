@@ -35,6 +35,8 @@ export type GuardedOpener = (how: GuardedOpening, signal: AbortSignal) => Promis
 
 const REDIRECTS_MAX = 5
 const HOPS = new Set([301, 302, 303, 307, 308])
+/** Headers that hold no secret and go wherever a redirect leads. */
+const PLAIN = new Set(['accept', 'accept-encoding', 'range', 'if-range'])
 
 // Loopback, link-local (metadata services), private and shared networks, benchmarks, documentation, multicast and
 // reserved; of IPv6 also what carries an IPv4 address within.
@@ -156,9 +158,10 @@ export function guardedOpener(allowed: readonly string[], find: typeof resolve =
         if (!HOPS.has(answer.statusCode ?? 0) || location === undefined) return answer
         answer.destroy()
         const next = guardedUrl(location, isClosed, url)
-        const { headers: _headers, body: _body, ...bare } = asked
+        const { headers = {}, body: _body, ...bare } = asked
         // No redirect is worth more than the headers' secrecy: they go to the first host alone.
-        if (next.origin !== url.origin) asked = { ...bare, method: 'GET' }
+        const plain = Object.fromEntries(Object.entries(headers).filter(([name]) => PLAIN.has(name)))
+        if (next.origin !== url.origin) asked = { ...bare, headers: plain, method: 'GET' }
         url = next
       }
     } catch (error) {

@@ -33,7 +33,7 @@ export type DiskImageWish = { readonly id: string; readonly url: string; readonl
 
 /**
  * Contents of disk images on one machine, whole or not at all: what was answered as kept survives a crash, and what a
- * crash cut off is gone at the next start. Keyed by our ids, idempotent but for `receive`.
+ * crash cut off is gone at the next start, or gone on with when it is fetched again. Keyed by our ids, idempotent but for `receive`.
  */
 export interface DiskImagesDriver {
   /**

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { appendFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -15,6 +15,7 @@ import { createIds } from '#lib/ids.ts'
 import { systemClock } from '#lib/clock.ts'
 import { silentLog } from '#lib/log.ts'
 import { simulatedImages } from '#drivers/simulated/images.ts'
+import { fetched } from './fetch.ts'
 import { formatFault, HEAD_BYTES } from './format.ts'
 import { openDiskImages } from './images.ts'
 import { write } from './writer.ts'
@@ -210,6 +211,99 @@ test('one that waits for its turn is removed at once', async () => {
   assert.equal(await it.driver.observe(last, never), undefined)
   await it.driver.close()
   assert.ok(asked <= 4, `${asked} were asked`)
+})
+
+/** A server of one image that takes ranges, each answer cut off after so much until told; and the questions it was asked. */
+function ranged(bytes: Buffer) {
+  const it = { cutAt: MIB, headers: { etag: '"one"' } as Record<string, string>, asked: [] as string[] }
+  const listener: RequestListener = (request, response) => {
+    const { range = '', 'if-range': seen } = request.headers
+    it.asked.push(range)
+    const from = Number(/^bytes=(\d+)-$/.exec(range)?.[1] ?? 0)
+    const isPart = from > 0 && seen === (it.headers['etag'] ?? it.headers['last-modified'])
+    const some = bytes.subarray(isPart ? from : 0)
+    response.writeHead(isPart ? 206 : 200, {
+      'accept-ranges': 'bytes',
+      'content-length': some.length,
+      ...(isPart ? { 'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}` } : {}),
+      ...it.headers,
+    })
+    if (it.cutAt < some.length) response.write(some.subarray(0, it.cutAt))
+    else response.end(some)
+  }
+  return { it, listener }
+}
+
+test('a fetch goes on after a new start where its server lets it, and begins anew where it does not', async () => {
+  const bytes = Buffer.concat([randomBytes(2 * MIB), Buffer.alloc(MIB), randomBytes(100_000)])
+  const sha256 = createHash('sha256').update(bytes).digest('hex')
+  const { it: server, listener } = ranged(bytes)
+  await using it = await scene(listener)
+  /** Begins a fetch, stops the process in the midst of it, and gives what the next one asks for and has. */
+  const cut = async (
+    meanwhile: (id: string) => Promise<unknown> | void = () => {},
+    path = '/a.raw',
+  ): Promise<string[]> => {
+    const id = ids.next()
+    server.cutAt = 2.5 * MIB
+    server.asked.length = 0
+    const first = await it.again()
+    await first.fetch({ id, url: it.urlOf('/a.raw'), format: 'raw' }, never)
+    for (;;) {
+      const seen = await first.observe(id, never)
+      if (seen?.state === 'arriving' && (seen.progress?.doneBytes ?? 0) >= server.cutAt) break
+      await new Promise((wake) => setTimeout(wake, 5))
+    }
+    await first.close()
+    await meanwhile(id)
+    server.cutAt = Infinity
+    const next = await it.again()
+    await next.fetch({ id, url: it.urlOf(path), format: 'raw' }, never)
+    const { content } = await seenAs(next, id, 'present')
+    assert.deepEqual(content, { format: 'raw', sizeBytes: bytes.length, sha256 })
+    const [name = '', ...more] = (await readdir(it.folder)).filter((one) => one.startsWith(id))
+    assert.deepEqual(more, [], 'nothing else is left')
+    assert.ok((await readFile(join(it.folder, name))).equals(bytes))
+    return [...server.asked]
+  }
+  const went = `bytes=${2.5 * MIB}-`
+  assert.deepEqual(await cut(), ['', went])
+  // More was written than is known to be on the disk, as after a power cut.
+  assert.deepEqual(await cut(async (id) => await appendFile(join(it.folder, `${id}.begun.part`), 'torn')), [
+    '',
+    went,
+  ])
+  assert.deepEqual(await cut(undefined, '/b.raw'), ['', ''], 'another address')
+  const anew = ['', went]
+  assert.deepEqual(await cut(() => void (server.headers = { etag: '"two"' })), anew, 'another content')
+  assert.deepEqual(await cut(async (id) => await rm(join(it.folder, `${id}.begun.part`))), ['', ''])
+  assert.deepEqual(await cut(async (id) => await rm(join(it.folder, `${id}.begun`))), ['', ''])
+  server.headers = { 'last-modified': 'Wed, 01 Jan 2025 00:00:00 GMT' }
+  assert.deepEqual(await cut(), ['', went])
+  server.headers = {}
+  assert.deepEqual(await cut(), ['', ''], 'nothing by which it would be known again')
+  server.headers = { etag: 'W/"weak"' }
+  assert.deepEqual(await cut(), ['', ''])
+})
+
+test('a part that is none of what was begun is not believed', async () => {
+  const bytes = randomBytes(MIB)
+  const goOn = { validator: '"one"', totalBytes: bytes.length, doneBytes: 1000 }
+  for (const [status, headers] of [
+    [206, { 'content-range': `bytes 0-${MIB - 1}/${MIB}`, etag: '"one"' }],
+    [206, { 'content-range': `bytes 1000-${MIB - 1}/${MIB + 1}`, etag: '"one"' }],
+    [206, { 'content-range': `bytes 1000-${MIB - 1}/${MIB}`, etag: '"two"' }],
+    [206, { etag: '"one"' }],
+    [416, {}],
+  ] as const) {
+    await using it = await scene((request, response) => {
+      if (request.headers.range === undefined) response.end(bytes)
+      else response.writeHead(status, headers).end(bytes)
+    })
+    const { source, from } = await fetched(guardedOpener(['127.0.0.0/8']), it.urlOf(), never, goOn)
+    source.destroy()
+    assert.equal(from, 0, JSON.stringify(headers))
+  }
 })
 
 test('a fetch follows redirects and says why it failed and whether for good', async () => {

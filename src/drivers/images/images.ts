@@ -13,8 +13,9 @@ import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import type { GuardedOpener } from '#lib/guarded.ts'
 import type { Log } from '#lib/log.ts'
 import { slots } from '#lib/slots.ts'
+import { openBegun } from './begun.ts'
 import { fetched, isFinal } from './fetch.ts'
-import { write } from './writer.ts'
+import { type Arriving, write } from './writer.ts'
 
 /** Fetches at once; others wait for their turn. */
 const FETCHES_MAX = 4
@@ -24,7 +25,8 @@ const UPLOADS_MAX = 16
 const ARRIVAL_MS_MAX = 10_800_000
 
 const FILE = new RegExp(`^([0-9a-f-]{36})\\.(${DISK_FORMATS.join('|')})\\.([0-9a-f]{64})$`)
-const PART = /^([0-9a-f-]{36})\.part$/
+const PART = /^([0-9a-f-]{36})\.(?:begun\.)?part$/
+const CUT_OFF = /^[0-9a-f-]{36}\.part$/
 
 /** Content on its way. */
 type Task = {
@@ -52,7 +54,7 @@ export type DiskImages = DiskImagesDriver & {
 
 /**
  * Contents of images as files of one folder. A file's name says whose it is, its format and its hash, so that one renaming
- * makes all of it true at once; what is on its way is a `.part`, which the next start removes.
+ * makes all of it true at once; what is on its way is a `.part`, which the next start removes unless it can be gone on with.
  */
 export async function openDiskImages({
   folder,
@@ -65,7 +67,10 @@ export async function openDiskImages({
   const slot = slots(FETCHES_MAX)
   const partOf = (id: string): string => join(folder, `${id}.part`)
   await mkdir(folder, { recursive: true, mode: 0o700 })
-  for (const name of await readdir(folder)) if (PART.test(name)) await rm(join(folder, name), { force: true })
+  for (const name of await readdir(folder))
+    if (CUT_OFF.test(name)) await rm(join(folder, name), { force: true })
+  const begun = openBegun(folder)
+  await begun.tidy()
 
   const files = async (
     id?: string,
@@ -107,25 +112,34 @@ export async function openDiskImages({
   const keep = async (
     id: string,
     task: Task,
-    file: { format: DiskFormat; totalBytes?: number },
+    file: Pick<Arriving, 'format' | 'totalBytes' | 'from' | 'onKept'>,
     source: Readable,
+    part = partOf(id),
   ): Promise<DiskContent> => {
     const onProgress = (progress: Arrived): void => void (task.progress = progress)
     const nameOf = ({ format, sha256 }: DiskContent): string => join(folder, `${id}.${format}.${sha256}`)
-    return await write(source, partOf(id), nameOf, { ...file, onProgress }, task.stop.signal)
+    return await write(source, part, nameOf, { ...file, onProgress }, task.stop.signal)
   }
   const fetchInTurn = async ({ id, url, format }: DiskImageWish, task: Task): Promise<void> => {
     const { signal } = task.stop
     const take = async (): Promise<void> => {
       signal.throwIfAborted()
       task.progress = { doneBytes: 0 }
-      const { source, totalBytes } = await fetched(open, url, signal)
-      await keep(id, task, { format, ...(totalBytes === undefined ? {} : { totalBytes }) }, source)
+      const there = await begun.of(id, url)
+      const { source, totalBytes, from, known } = await fetched(open, url, signal, there)
+      const file = { format, ...(totalBytes === undefined ? {} : { totalBytes }) }
+      if (from === 0) await begun.forget(id)
+      if (!known) return void (await keep(id, task, file, source))
+      const onKept = async (doneBytes: number): Promise<void> =>
+        await begun.note(id, url, { ...known, doneBytes })
+      await keep(id, task, { ...file, from, onKept }, source, begun.partOf(id))
+      await begun.forget(id)
     }
     try {
       await slot(async () => await inTime(task, take))
     } catch (error) {
       if (signal.aborted && !task.isLate) return
+      await begun.forget(id)
       const code = (error as NodeJS.ErrnoException).code ?? messageOf(error)
       const message = isCloudError(error) ? error.message : `it broke off (${code})`
       failures.set(id, { message, final: task.isLate || isFinal(error) })
@@ -171,6 +185,7 @@ export async function openDiskImages({
       failures.delete(id)
       for (const { path } of await files(id)) await rm(path, { force: true })
       await rm(partOf(id), { force: true })
+      await begun.forget(id)
     },
     async list() {
       const parts = (await readdir(folder)).flatMap((name) => PART.exec(name)?.[1] ?? [])

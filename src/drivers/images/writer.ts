@@ -27,6 +27,10 @@ export type Arriving = {
   readonly totalBytes?: number
   readonly bytesMax?: number
   readonly silenceMs?: number
+  /** The stream goes on where so much of it lies in `part` already; without it `part` is begun anew. */
+  readonly from?: number
+  /** So much lies on the disk for sure. Where this is told, what is stopped from outside stays. */
+  readonly onKept?: (bytes: number) => Promise<void>
   onProgress(progress: Arrived): void
 }
 
@@ -50,7 +54,7 @@ async function needRoom(folder: string, bytes: number): Promise<void> {
 
 /**
  * Writes a stream to `part`, and to the name that `nameOf` gives once it is whole, checked and durable. Nothing is left of
- * what fails; see `receive` of the interface for what is refused.
+ * what fails by itself; see `receive` of the interface for what is refused.
  */
 export async function write(
   source: Readable,
@@ -65,7 +69,7 @@ export async function write(
   const silence = setTimeout(() => silent.abort(), silenceMs)
   try {
     if (totalBytes !== undefined && totalBytes > bytesMax) throw tooLarge(bytesMax)
-    await needRoom(folder, totalBytes ?? 0)
+    await needRoom(folder, (totalBytes ?? 0) - (how.from ?? 0))
     addAbortSignal(AbortSignal.any([signal, silent.signal]), source)
     const content = await take(source, part, { ...how, format, bytesMax }, () => silence.refresh())
     await rename(part, nameOf(content))
@@ -73,7 +77,7 @@ export async function write(
     return content
   } catch (error) {
     source.destroy()
-    await rm(part, { force: true })
+    if (!how.onKept || !signal.aborted) await rm(part, { force: true })
     if (DISK_FULL.has((error as NodeJS.ErrnoException).code ?? '')) throw diskFull(error)
     signal.throwIfAborted()
     if (silent.signal.aborted)
@@ -95,7 +99,7 @@ async function writeAll(file: FileHandle, bytes: Buffer, position: number): Prom
 async function take(
   source: Readable,
   part: string,
-  { format, totalBytes, bytesMax, onProgress }: Arriving & { readonly bytesMax: number },
+  { format, totalBytes, bytesMax, onProgress, from = 0, onKept }: Arriving & { readonly bytesMax: number },
   heard: () => void,
 ): Promise<DiskContent> {
   const hash = createHash('sha256')
@@ -106,8 +110,27 @@ async function take(
     if (fault !== undefined) throw new CloudError('invalid', fault, { field: 'file' })
     checked = true
   }
-  const file = await open(part, 'w', 0o600)
+  const file = await open(part, from > 0 ? 'r+' : 'w', 0o600)
+  const keep = async (): Promise<void> => {
+    synced = size
+    if (onKept) await file.truncate(size)
+    await file.datasync()
+    await onKept?.(size)
+  }
   try {
+    if (from > 0) {
+      synced = from
+      await file.truncate(from)
+      const there = file.createReadStream({ start: 0, end: from - 1, autoClose: false })
+      for await (const chunk of there as AsyncIterable<Buffer>) {
+        heard()
+        if (size < HEAD_BYTES) chunk.copy(head, size)
+        hash.update(chunk)
+        size += chunk.length
+        if (source.destroyed) break
+      }
+      if (size >= HEAD_BYTES) check()
+    }
     for await (const chunk of source as AsyncIterable<Buffer>) {
       heard()
       if (size + chunk.length > bytesMax) throw tooLarge(bytesMax)
@@ -121,14 +144,17 @@ async function take(
       onProgress({ doneBytes: size, ...(totalBytes === undefined ? {} : { totalBytes }) })
       if (!checked && size >= HEAD_BYTES) check()
       if (size - synced >= SYNC_EVERY_BYTES) {
-        synced = size
-        await file.datasync()
+        await keep()
         await needRoom(dirname(part), totalBytes === undefined ? 0 : totalBytes - size)
       }
     }
+    if (from > 0 && size !== totalBytes) throw new CloudError('unavailable', 'it broke off')
     if (!checked) check()
     await file.truncate(size)
     await file.sync()
+  } catch (error) {
+    if (onKept && size > synced) await keep()
+    throw error
   } finally {
     await file.close()
   }
