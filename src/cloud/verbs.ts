@@ -27,7 +27,7 @@ import * as iam from './identity/iam.verbs.ts'
 import { mailRelay, type MailRelay } from './identity/mail-relay.kind.ts'
 import * as mail from './identity/mail.verbs.ts'
 import { membership, type Membership } from './identity/membership.kind.ts'
-import { keepOwner } from './identity/owners.ts'
+import { keepOwner, keepOwnersBy } from './identity/owners.ts'
 import { policy, type Policy } from './identity/policy.kind.ts'
 import { role, type RoleResource } from './identity/role.kind.ts'
 import { serviceAccount, type ServiceAccount } from './identity/service-account.kind.ts'
@@ -670,6 +670,7 @@ async function patchGeneric(
   }
   const spec = await insideChange(context, kind, it, merged)
   const edited = draft.edit(kind, it, { spec, labels })
+  if (kind.name === role.name) await keepOwnersBy(draft, it as RoleResource)
   if (kind.name === tenant.name) identity.tenantChanged(context, it as Tenant, edited as Tenant)
   return edited
 }

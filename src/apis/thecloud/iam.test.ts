@@ -74,8 +74,22 @@ test('a tenant keeps an owner: the last one neither leaves nor becomes less, in 
   assert.equal(await become(there, 'viewer'), 409)
   const refused = await bind('viewer')
   assert.deepEqual([refused.status, refused.body.error.type], [400, 'INVALID_INPUT'])
-  assert.match(refused.body.error.message as string, /last owner/)
+  assert.match(refused.body.error.message as string, /no owner left/)
   assert.equal(await become(there, 'admin'), 200, 'another role that may everything')
+  const all = await stays.data('POST', '/rbac/roles', { name: 'all', permissions: ['*'] })
+  assert.equal(await become(there, 'all'), 200)
+  for (const [status, method, path, body] of [
+    [400, 'DELETE', `/rbac/roles/${all.id}`, undefined],
+    [400, 'DELETE', `/rbac/roles/${all.id}/permissions/*`, undefined],
+    [400, 'PUT', `/rbac/roles/${all.id}`, { name: 'all', permissions: ['vpc:read'] }],
+    [400, 'PUT', `/rbac/roles/${all.id}`, { name: 'other', permissions: ['*'] }],
+  ] as const)
+    assert.equal((await stays.call(method, path, body)).status, status, `${method} ${JSON.stringify(body)}`)
+  const less = { spec: { permissions: ['vpc:read'] } }
+  assert.equal((await other(it, stays.key, 'PATCH', `/role/${all.id}`, less)).status, 409)
+  assert.equal((await other(it, stays.key, 'DELETE', `/role/${all.id}`)).status, 409)
+  assert.equal(await become(there, 'owner'), 200)
+  assert.equal((await stays.call('DELETE', `/rbac/roles/${all.id}`)).status, 204)
   await stays.data('POST', `/tenants/${ann.tenant}/members`, { email: went.email, role: 'developer' })
   assert.equal((await other(it, stays.key, 'DELETE', there)).status, 409, 'a developer is no owner')
   assert.equal(await become(`/membership/${await place(went, stays)}`, 'owner'), 200)

@@ -88,6 +88,7 @@ export function roleRoutes(frame: Frame): void {
     refuses: [404, 409],
     body: RoleBody,
     answer: Role,
+    refusals: { conflict: INVALID_INPUT },
     async run({ caller, params, body: { name, description = '', permissions = [] } }) {
       const made = await cloud.act(caller, 'iam.role_update', (verbs) =>
         verbs.iam.updateRole(params.id, { name, description, permissions }),
@@ -102,6 +103,7 @@ export function roleRoutes(frame: Frame): void {
     id: 'deleteRole',
     summary: 'Delete a role: who has it may nothing by it from then on',
     status: 204,
+    refusals: { conflict: INVALID_INPUT },
     async run({ caller, params }) {
       await cloud.act(caller, 'iam.role_delete', (verbs) => verbs.iam.deleteRole(params.id))
     },
@@ -126,6 +128,7 @@ export function roleRoutes(frame: Frame): void {
     summary: 'Withdraw a permission',
     params: { id: Uuid, permission: Permission },
     status: 204,
+    refusals: { conflict: INVALID_INPUT },
     async run({ caller, params: { id, permission: remove } }) {
       await cloud.act(caller, 'iam.role_update', (verbs) => verbs.iam.editPermissions(id, { remove }))
     },

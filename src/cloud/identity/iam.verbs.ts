@@ -7,7 +7,7 @@ import type { VerbContext } from '#cloud/context.ts'
 import { needGrantable, userBy, type UserReference } from './account.verbs.ts'
 import { membership } from './membership.kind.ts'
 import { roleIn, roleNamed } from './membership.ts'
-import { keepOwner } from './owners.ts'
+import { keepOwner, keepOwnersBy } from './owners.ts'
 import { policy, type Policy, type Statement } from './policy.kind.ts'
 import { BUILT_IN, builtIn, role, type RoleResource } from './role.kind.ts'
 import { hashToken, newServiceSecret } from './secrets.ts'
@@ -84,7 +84,9 @@ export async function updateRole(
   const it = await ownRole(context, id, 'rbac:update')
   const { name = it.name } = change
   if (name !== it.name) needOwnName(name)
-  return context.draft.edit(role, it, { name, spec: specOf({ ...it.spec, name, ...change }) })
+  const made = context.draft.edit(role, it, { name, spec: specOf({ ...it.spec, name, ...change }) })
+  await keepOwnersBy(context.draft, it)
+  return made
 }
 
 /** One permission more or less; a repeat is fine. */
@@ -98,14 +100,17 @@ export async function editPermissions(
   if (remove !== undefined && permissions.length === it.spec.permissions.length)
     throw new CloudError('not_found', 'The role does not have this permission')
   if (add !== undefined) permissions.push(add)
-  return context.draft.edit(role, it, { spec: specOf({ ...it.spec, name: it.name, permissions }) })
+  const made = context.draft.edit(role, it, { spec: specOf({ ...it.spec, name: it.name, permissions }) })
+  await keepOwnersBy(context.draft, it)
+  return made
 }
 
-/** Who has it may nothing by it from then on; its policies let it go. */
+/** Who has it may nothing by it from then on; its policies let it go. `conflict` when nobody else is an owner. */
 export async function deleteRole(context: VerbContext, id: string): Promise<RoleResource> {
   const it = await ownRole(context, id, 'rbac:delete')
   await detachAll(context, it.id)
   context.draft.mark(it)
+  await keepOwnersBy(context.draft, it)
   return it
 }
 

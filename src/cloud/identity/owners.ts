@@ -4,6 +4,7 @@ import { PLATFORM } from '#engine/resource.ts'
 import { credentialsOf } from './identity.verbs.ts'
 import { membership } from './membership.kind.ts'
 import { rightsIn, roleIn, type RoleRef } from './membership.ts'
+import type { RoleResource } from './role.kind.ts'
 import { user } from './user.kind.ts'
 
 const owns = async (draft: Draft, tenant: string, id: string, role: RoleRef): Promise<boolean> =>
@@ -23,6 +24,11 @@ export async function keepOwner(
   const had = of && (await roleIn(draft, of, tenant))
   if (had === undefined || !(await owns(draft, tenant, member, had))) return
   if (wanted !== undefined && (await owns(draft, tenant, member, wanted))) return
+  await needOwner(draft, tenant, member)
+}
+
+/** Refuses `conflict` when a tenant has no owner but for one member, as it is with what this commit has changed so far. */
+async function needOwner(draft: Draft, tenant: string, except?: string): Promise<void> {
   // Of two owners that let each other go at once one finds it moved.
   await draft.guard(`owners:${tenant}`, tenant)
   const keys = await credentialsOf(draft, tenant)
@@ -30,15 +36,21 @@ export async function keepOwner(
   const joined = await draft.list(membership, { tenant, terms: [], deleted: false })
   const early = await draft.list(user, { tenant: PLATFORM, terms: [`member:${tenant}`], deleted: false })
   for (const id of new Set([...joined.map((it) => it.spec.user), ...early.map((it) => it.id)])) {
-    const other = id === member ? undefined : await draft.get(user, PLATFORM, id)
-    const role = other && other.deletedAt === undefined ? await roleIn(draft, other, tenant) : undefined
+    const it = id === except ? undefined : await draft.get(user, PLATFORM, id)
+    const role = it && it.deletedAt === undefined ? await roleIn(draft, it, tenant) : undefined
     if (role !== undefined && (await owns(draft, tenant, id, role))) return
   }
   throw new CloudError(
     'conflict',
-    'This is the last owner of the tenant; give somebody else that role first',
+    'The tenant would have no owner left; give somebody else that role first',
     {
       rule: 'wrong_state',
     },
   )
+}
+
+/** The same for a role that was changed or taken away in this commit: the last owner may be one by it. */
+export async function keepOwnersBy(draft: Draft, before: RoleResource): Promise<void> {
+  if (before.tenant !== PLATFORM && before.spec.permissions.includes('*'))
+    await needOwner(draft, before.tenant)
 }
