@@ -53,7 +53,7 @@ const toResource = (row: ResourceRow): StoredResource => ({
   tenant: row.tenant,
   name: row.name,
   ...(row.owner === null ? {} : { owner: row.owner }),
-  labels: JSON.parse(row.labels) as Record<string, string>,
+  labels: row.labels === '{}' ? {} : (JSON.parse(row.labels) as Record<string, string>),
   spec: JSON.parse(row.spec) as unknown,
   status: JSON.parse(row.status) as unknown,
   generation: row.generation,

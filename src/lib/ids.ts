@@ -7,7 +7,7 @@ export type Ids = { next(): string }
 const COUNTER_MAX = 0xfff
 /** Random bytes of one id, and of how many ids they are fetched at once: each fetch is a call into the kernel. */
 const TAIL_BYTES = 8
-const IDS_PER_FETCH = 256
+const IDS_PER_FETCH = 1024
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
 export const isUuid = (text: string): boolean => UUID.test(text)
@@ -24,15 +24,27 @@ export function createIds(
 ): Ids {
   let lastMs = after === undefined ? 0 : parseInt(after.slice(0, 8) + after.slice(9, 13), 16) + 1
   let counter = 0
-  const pool = new Uint8Array(TAIL_BYTES * IDS_PER_FETCH)
-  let used = pool.length
-  const tailBytes = (): Uint8Array => {
-    if (used === pool.length) {
+  const pool = Buffer.alloc(TAIL_BYTES * IDS_PER_FETCH)
+  // Written as text at once, of which each id takes its part.
+  let digits = ''
+  let used = 0
+  const tail = (): string => {
+    if (used === digits.length) {
       random(pool)
+      for (let at = 0; at < pool.length; at += TAIL_BYTES) pool[at] = ((pool[at] ?? 0) & 0x3f) | 0x80
+      digits = pool.toString('hex')
       used = 0
     }
-    used += TAIL_BYTES
-    return pool.subarray(used - TAIL_BYTES, used)
+    used += 2 * TAIL_BYTES
+    return `${digits.slice(used - 16, used - 12)}-${digits.slice(used - 12, used)}`
+  }
+  let written = { ms: -1, text: '' }
+  const timeText = (ms: number): string => {
+    if (ms !== written.ms) {
+      const hex = ms.toString(16).padStart(12, '0')
+      written = { ms, text: `${hex.slice(0, 8)}-${hex.slice(8)}` }
+    }
+    return written.text
   }
   return {
     next() {
@@ -46,13 +58,7 @@ export function createIds(
         lastMs++
         counter = 0
       }
-      const tail = tailBytes()
-      tail[0] = ((tail[0] ?? 0) & 0x3f) | 0x80
-      const hex =
-        lastMs.toString(16).padStart(12, '0') +
-        (0x7000 | counter).toString(16) +
-        Buffer.from(tail).toString('hex')
-      return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+      return `${timeText(lastMs)}-${(0x7000 | counter).toString(16)}-${tail()}`
     },
   }
 }

@@ -3,6 +3,7 @@ export function keepNewest<K, V>(map: Map<K, V>, key: K, value: V, max: number):
   // Behind the others, in the order in which they are dropped.
   map.delete(key)
   map.set(key, value)
+  if (map.size <= max) return
   const [oldest = key] = map.keys()
-  if (map.size > max) map.delete(oldest)
+  map.delete(oldest)
 }

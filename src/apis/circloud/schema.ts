@@ -4,6 +4,7 @@ import { CloudError } from '#lib/errors.ts'
 import { TOLERATED } from '#apis/reference.ts'
 
 export { type App, said } from '#apis/app.ts'
+export { timestamp } from '#lib/timestamp.ts'
 
 export const Label = Type.String({
   pattern: '^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$',
@@ -75,5 +76,3 @@ export function idOf(text: string, noun: string): string {
   if (!isUuid(text)) throw new CloudError('not_found', `${noun} not found`)
   return text.toLowerCase()
 }
-
-export const timestamp = (ms: number): string => new Date(ms).toISOString()

@@ -1,4 +1,5 @@
 import { objectId } from '#lib/object-id.ts'
+import { timestamp } from '#lib/timestamp.ts'
 import type { Resource } from '#engine/resource.ts'
 
 // The scalars of contract section 1.4.
@@ -7,8 +8,7 @@ import type { Resource } from '#engine/resource.ts'
 export const ZERO_TIME = '0001-01-01T00:00:00Z'
 
 /** Milliseconds since 1970 as a timestamp; the zero time when there is none. */
-export const timeOf = (ms: number | undefined): string =>
-  ms === undefined ? ZERO_TIME : new Date(ms).toISOString()
+export const timeOf = (ms: number | undefined): string => (ms === undefined ? ZERO_TIME : timestamp(ms))
 
 type Dated = Pick<Resource, 'createdAt' | 'updatedAt' | 'deletedAt'>
 

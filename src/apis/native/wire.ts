@@ -1,8 +1,8 @@
 import Type, { type TObject, type TSchema } from 'typebox'
 import { type AnyKind, isSettled, type Resource } from '#engine/resource.ts'
+import { timestamp } from '#lib/timestamp.ts'
 import { Labels } from './schema.ts'
 
-const iso = (at: number): string => new Date(at).toISOString()
 const Time = Type.String({ format: 'date-time' })
 
 /** A kind's spec as it is shown: a secret is there only while it is empty. */
@@ -73,9 +73,9 @@ export const encode = (kind: AnyKind, it: Resource) => ({
   generation: it.generation,
   observed: it.observed,
   revision: it.revision,
-  createdAt: iso(it.createdAt),
-  updatedAt: iso(it.updatedAt),
-  ...(it.deletedAt === undefined ? {} : { deletedAt: iso(it.deletedAt) }),
+  createdAt: timestamp(it.createdAt),
+  updatedAt: timestamp(it.updatedAt),
+  ...(it.deletedAt === undefined ? {} : { deletedAt: timestamp(it.deletedAt) }),
   ...(it.overdue === undefined ? {} : { overdue: it.overdue }),
   settled: isSettled(it),
 })

@@ -1,6 +1,8 @@
 import Type, { type TSchema, type TSchemaOptions } from 'typebox'
+import { timestamp } from '#lib/timestamp.ts'
 
 export type { App } from '#apis/app.ts'
+export { timestamp }
 
 export const Uuid = Type.String({ format: 'uuid' })
 export const Timestamp = Type.String({ format: 'date-time', description: 'UTC, RFC 3339.' })
@@ -15,7 +17,6 @@ export const Status = <T extends string>(text: T) => Type.Object({ status: Type.
 /** An id member that is not set (contract A7): never an empty text. */
 export const NIL = '00000000-0000-0000-0000-000000000000'
 
-export const timestamp = (ms: number): string => new Date(ms).toISOString()
 /** The second that was written last: most answers come in the same one as the answer before. */
 let written = { second: Number.NaN, text: '' }
 
