@@ -19,6 +19,8 @@ export type Caller = {
   /** Present when policies are attached to it or its role is a list of permissions: the role alone does not say what it may. */
   readonly access?: Access
   readonly credential: string
+  /** From when on its credential opens nothing; absent: never. */
+  readonly expiresAt?: number
   readonly origin: Origin
 }
 
@@ -91,7 +93,7 @@ function byPolicies(caller: Caller, access: Access, action: string, target: Targ
       return {
         'aws:SourceIp': caller.origin.address,
         'aws:UserId': caller.subject,
-        'aws:CurrentTime': new Date(access.at).toISOString(),
+        [NOW]: new Date(access.at).toISOString(),
         'thecloud:TenantId': caller.tenant,
       }
     },
@@ -123,6 +125,14 @@ export function decide(caller: Caller, right: Right, action: string, target?: Ta
     }
   return access.permissions ? byPermissions(access.permissions, right, action) : byRole(caller.role, right)
 }
+
+const NOW = 'aws:CurrentTime'
+
+/** Whether a policy of the caller asks for the time: what it may then changes without any record changing. */
+export const mayByTime = ({ access }: Caller): boolean =>
+  access?.statements.some(({ condition = {} }) =>
+    Object.values(condition).some((keys) => Object.hasOwn(keys, NOW)),
+  ) ?? false
 
 /**
  * Throws `forbidden` when `decide` says no. Every verb and read of the cloud asks it, before it looks at anything for an

@@ -24,6 +24,7 @@ import {
   authoriseFirst,
   decide,
   type Decision,
+  mayByTime,
   ownTenant,
   tenantFor,
 } from './access.ts'
@@ -69,7 +70,7 @@ import { serviceTunnel } from './edge/service-tunnel.kind.ts'
 import { createTraffic } from './edge/traffic.ts'
 import { tunnel } from './edge/tunnel.kind.ts'
 import { type Accounts, createAccounts } from './identity/accounts.ts'
-import { createAuthenticator, type Login, readsOf } from './identity/authenticate.ts'
+import { createAuthenticator, hasExpired, type Login, readsOf } from './identity/authenticate.ts'
 import { credential, type Credential } from './identity/credential.kind.ts'
 import { createAdmin } from './identity/identity.verbs.ts'
 import { createAttempts } from './identity/attempts.ts'
@@ -239,8 +240,18 @@ export type Cloud = {
   /** Every kind that exists, by name. */
   readonly kinds: ReadonlyMap<string, AnyKind>
   readonly version: { readonly version: string; readonly commit: string | null }
+  /**
+   * Moves with every record that changes and with every look at what replicas use: what is told of those alone, by the
+   * reads here and `sample`, is the same for as long as this is. Undefined while it moves, or where it is not known.
+   */
+  moment(): number | undefined
   /** Undefined for an unknown, revoked or expired token. */
   authenticate(token: string, origin: Origin): Promise<Caller | undefined>
+  /**
+   * Whether a caller that came at this same `moment` would come as the same once more; that it does is noted as its use.
+   * False also where it may not be told: its policies ask for the time.
+   */
+  again(caller: Caller): boolean
   /** Checks a password, limited per user name and address (`rate_limited`); gives a new token of that user. */
   login(input: Login, origin: Origin): Promise<{ user: User; token: string }>
   /** A token for a service account, see Authenticator. */
@@ -759,6 +770,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
     of: (entry: StoredBulkEntry) => R,
   ): Promise<readonly R[]> =>
     (await bulk.read({ ...query, class: className, tenant: it.tenant, subject: it.id })).map(of)
+  const moment = momentOf(() => engine.store.moment(), samples.looks)
   const container = async (caller: Caller, id: string): Promise<Replica> => await read(caller, replica, id)
 
   return {
@@ -769,6 +781,12 @@ export function createCloud(options: CloudOptions): RunningCloud {
       if (caller) uses.note(caller)
       return caller
     },
+    again(caller) {
+      if (hasExpired(caller, engine.clock.now()) || mayByTime(caller)) return false
+      uses.note(caller)
+      return true
+    },
+    moment,
     login: authenticator.login,
     async grant(id, secret, origin) {
       const { secretId, ...granted } = await authenticator.grant(id, secret)
@@ -1002,6 +1020,19 @@ export function createCloud(options: CloudOptions): RunningCloud {
       samples.put(await drivers.compute.samples(AbortSignal.timeout(SAMPLE_EVERY_MS)))
       await engine.settle(reconcilers, withinMs)
     },
+  }
+}
+
+/** One number that moves when either of two does; undefined while the first is. */
+function momentOf(records: () => number | undefined, looks: () => number): () => number | undefined {
+  let [seen, seenLooks, moved] = [records(), looks(), 0]
+  return () => {
+    const [now, nowLooks] = [records(), looks()]
+    if (now === undefined) return undefined
+    if (now !== seen || nowLooks !== seenLooks) moved++
+    seen = now
+    seenLooks = nowLooks
+    return moved
   }
 }
 

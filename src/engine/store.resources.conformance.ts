@@ -57,6 +57,18 @@ export function resourcesConformance(store: string, open: OpenStore): void {
     assert.equal((await store.stats()).resources, 2)
   })
 
+  it('what is read at one moment is the same, where a store knows moments', async (store) => {
+    const one = toy()
+    await store.commit([create(one)])
+    const before = store.moment()
+    const [read, again] = [await store.get(one.id), await store.get(one.id)]
+    assert.deepEqual(again, read)
+    assert.equal(store.moment(), before)
+    await store.commit([edit(one, { name: 'another' })])
+    if (before !== undefined) assert.notEqual(store.moment(), before)
+    assert.equal((await store.get(one.id))?.name, 'another')
+  })
+
   it('an id is taken once', async (store) => {
     const one = toy()
     const { won, refusals } = await race([1, 2, 3].map(() => store.commit([create(one)])))

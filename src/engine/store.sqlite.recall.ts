@@ -11,6 +11,12 @@ export type Moment = Int32Array<SharedArrayBuffer>
 
 export const newMoment = (): Moment => new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
 
+/** For the reader: the number, while it is even. */
+export function quietly(moment: Moment): number | undefined {
+  const now = Atomics.load(moment, 0)
+  return now % 2 === 0 ? now : undefined
+}
+
 /** For the writer: makes a transaction visible. */
 export function passing(moment: Moment, commit: () => void): void {
   Atomics.add(moment, 0, 1)

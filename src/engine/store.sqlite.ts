@@ -7,7 +7,7 @@ import { CloudError, messageOf } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import { lockFolder, migrate } from './store.sqlite.open.ts'
 import { openReads } from './store.sqlite.reads.ts'
-import { newMoment, openLateRecall } from './store.sqlite.recall.ts'
+import { newMoment, openLateRecall, quietly } from './store.sqlite.recall.ts'
 import { openWriter, type Request, type Turn, type WriterStart } from './store.sqlite.writer.ts'
 import type { Store, Work } from './store.ts'
 import { answerHere, startThread, type Thread } from './thread.ts'
@@ -140,6 +140,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<SqliteSto
       await writer.ask({ do: 'commit', now: clock.now(), mutations: JSON.stringify(mutations), dryRun })
     },
     recall: () => openLateRecall(moment),
+    moment: () => quietly(moment),
     onChange: (wake) => changeListeners.add(wake),
     onWork: (wake) => workListeners.add(wake),
     forget: async (stream, before, limit) =>

@@ -217,6 +217,11 @@ export interface Store extends AsyncDisposable {
    * reading began, so exactly what reading anew would give. Nobody may change what it gives.
    */
   recall<Found extends object>(): Recall<Found>
+  /**
+   * Moves with every transaction that becomes visible: reads that begin and end at the same moment give what they gave
+   * before. Undefined while one becomes visible, and always from a store that cannot tell.
+   */
+  moment(): number | undefined
   /** The highest id of a resource, undefined when there is none. */
   newest(): Promise<string | undefined>
   /** Removes durable records older than this; returns how many. */

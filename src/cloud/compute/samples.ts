@@ -7,14 +7,19 @@ const FRESH_MS = 60_000
 export type Samples = {
   put(samples: readonly Sample[]): void
   get(id: string): Sample | undefined
+  /** How often it was looked: what `get` gives is the same for as long as this is. */
+  looks(): number
   /** Average CPU of those replicas that have a fresh sample, undefined when none has. */
   averageMillicores(ids: readonly string[], now: number): number | undefined
 }
 
 export function createSamples(): Samples {
   let last = new Map<string, Sample>()
+  let looks = 0
   return {
+    looks: () => looks,
     put(samples) {
+      looks++
       last = new Map(samples.map((it) => [it.id, it]))
     },
     get: (id) => last.get(id),

@@ -35,9 +35,15 @@ export type Authenticator = {
   ): Promise<{ readonly token: string; readonly seconds: number; readonly secretId: string }>
 }
 
-type Known = Omit<Caller, 'origin' | 'access'> & { readonly access?: Omit<Access, 'at'> }
+type Known = Omit<Caller, 'origin' | 'access' | 'expiresAt'> & { readonly access?: Omit<Access, 'at'> }
 /** Whom a token stands for, whatever the time is. */
 type Holder = { readonly caller: Known; readonly expiresAt: number | undefined }
+
+/** Whether a credential opens nothing any more. */
+export const hasExpired = (
+  { expiresAt }: { readonly expiresAt?: number | undefined },
+  now: number,
+): boolean => expiresAt !== undefined && expiresAt <= now
 
 /** The reads of an engine as rights need them. */
 export const readsOf = (engine: Engine): Reads => ({
@@ -133,9 +139,10 @@ export function createAuthenticator(engine: Engine): Authenticator {
     const it = await engine.get(serviceAccount, ALL, id.toLowerCase())
     return it && it.deletedAt === undefined && it.spec.enabled ? it : undefined
   }
-  const withOrigin = ({ access, ...it }: Known, origin: Origin): Caller => ({
+  const withOrigin = ({ access, ...it }: Known, origin: Origin, expiresAt: number | undefined): Caller => ({
     ...it,
     ...(access ? { access: { ...access, at: engine.clock.now() } } : {}),
+    ...(expiresAt === undefined ? {} : { expiresAt }),
     origin,
   })
   return {
@@ -143,8 +150,8 @@ export function createAuthenticator(engine: Engine): Authenticator {
       if (token === '' || token.length > TOKEN_LENGTH_MAX) return undefined
       const hash = hashToken(token)
       const it = await recall(hash, () => (isJwt(token) ? accountHolder(token) : holderOf(hash)))
-      if (!it || (it.expiresAt !== undefined && it.expiresAt <= engine.clock.now())) return undefined
-      return withOrigin(it.caller, origin)
+      if (!it || hasExpired(it, engine.clock.now())) return undefined
+      return withOrigin(it.caller, origin, it.expiresAt)
     },
     async inTenant(caller, id) {
       if (caller.tenant === id) return caller
@@ -152,7 +159,7 @@ export function createAuthenticator(engine: Engine): Authenticator {
         const of = await engine.get(user, PLATFORM, caller.subject)
         return of && of.deletedAt === undefined ? await userIn(of, id, caller.credential) : undefined
       })
-      return found && withOrigin(found, caller.origin)
+      return found && withOrigin(found, caller.origin, caller.expiresAt)
     },
     async login({ username, password, admin = false }, origin) {
       attempts.check(username, origin.address)
