@@ -28,6 +28,8 @@ import {
 import { INSIDE_LIMITS, openInside, replicaOf } from './inside.ts'
 import { httpMetrics } from './metrics.ts'
 import { type Document, documentOf, pageOf, type Reference } from './reference.ts'
+import { type Note, rememberAnswers } from './remembered-answers.ts'
+import { requestIdOf } from './request-heads.ts'
 import { validatorCompiler } from './validation.ts'
 
 /**
@@ -86,7 +88,6 @@ export type Http = AsyncDisposable & {
 
 /** A dialect's own host. */
 const OWN_HOST = /^([a-z0-9-]+)\.localhost(?::\d+)?$/i
-const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/
 const PROBLEM_STATUS = {
   invalid: 400,
   unauthenticated: 401,
@@ -104,10 +105,18 @@ const PROBLEM_STATUS = {
   internal: 500,
 } satisfies Record<Fault['code'], number>
 
+/** Whose address was made last: each request asks for it several times, and the next is often of the same client. */
+let lastClient = { ip: '', address: '' }
+
 /** The client's address: the peer's, or what a trusted proxy says it forwards for. */
 export function clientAddress(request: FastifyRequest): string {
-  const claimed = plainAddress(request.ip)
-  return isIP(claimed) ? claimed : plainAddress(request.socket.remoteAddress)
+  const { ip } = request
+  if (ip !== lastClient.ip) {
+    const claimed = plainAddress(ip)
+    if (!isIP(claimed)) return plainAddress(request.socket.remoteAddress)
+    lastClient = { ip, address: claimed }
+  }
+  return lastClient.address
 }
 
 /** What matches the paths of a route. */
@@ -263,10 +272,7 @@ async function openApp(
     bodyLimit: limits.bodyBytesMax,
     // A function is asked for every hop of every request.
     trustProxy: options.trustedProxies?.length ? (address) => trusted(address) : false,
-    genReqId: ({ headers }) => {
-      const given = headers['x-request-id']
-      return typeof given === 'string' && REQUEST_ID.test(given) ? given : options.ids.next()
-    },
+    genReqId: ({ headers }) => requestIdOf(headers['x-request-id'], options.ids),
     rewriteUrl: (request) => rewriteUrl(request as IncomingMessage),
     routerOptions: { maxParamLength: limits.headerBytesMax },
     forceCloseConnections: false,
@@ -276,20 +282,32 @@ async function openApp(
   // Before every hook that may refuse: it closes the connection of an upgrade that is refused.
   await app.register(websocket, { options: { maxPayload: limits.bodyBytesMax } })
   const metrics = httpMetrics(options.dialects.map((it) => it.name))
+  /** Notes requests like this one, each with its id and the milliseconds from it to the end of its answer. */
+  const notingOf = (request: FastifyRequest, status: number): Note => {
+    const { url, method, routeOptions } = request
+    const route = routeOptions.url ?? 'unmatched'
+    const count = metrics.counterOf(url, method, route, status)
+    const address = clientAddress(request)
+    return (requestId, ms) => {
+      count(ms / 1000)
+      options.log.debug('request', {
+        requestId,
+        method,
+        route,
+        status,
+        ms: Math.round(ms * 10) / 10,
+        address,
+      })
+    }
+  }
   app.addHook('onResponse', (request, reply, done) => {
-    const route = request.routeOptions.url ?? 'unmatched'
-    metrics.count(request.url, request.method, route, reply.statusCode, reply.elapsedTime / 1000)
-    options.log.debug('request', {
-      requestId: request.id,
-      method: request.method,
-      route,
-      status: reply.statusCode,
-      ms: Math.round(reply.elapsedTime * 10) / 10,
-      address: clientAddress(request),
-    })
+    notingOf(request, reply.statusCode)(request.id, reply.elapsedTime)
     done()
   })
-  return { app, metrics }
+  const { moment } = options.cloud
+  const answers = rememberAnswers({ moment, ids: options.ids, limits, notingOf, hit: metrics.remembered })
+  answers.serve(app)
+  return { app, metrics, answers }
 }
 
 /** One HTTP server for every dialect; it listens where it is told. */
@@ -301,7 +319,7 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
   const names = new Set(dialects.map((it) => it.name))
   /** Which dialect alone the listener of a connection serves. */
   const alone = new WeakMap<Duplex, string>()
-  const { app, metrics } = await openApp(options, limits, trusted, (it) =>
+  const { app, metrics, answers } = await openApp(options, limits, trusted, (it) =>
     routed(it, names, alone.get(it.socket)),
   )
   answerErrors(app, { log, methodsAt: collectRoutes(app).methodsAt }, (fault, request) => {
@@ -338,7 +356,7 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
     return {
       onRequest: (request, response) => {
         mark(request)
-        app.routing(request, response)
+        if (!answers.answer(request, response, dialect)) app.routing(request, response)
       },
       onUpgrade: (request, socket, head) => {
         mark(request)
@@ -355,6 +373,7 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
   })
   const close = async (): Promise<void> => {
     // Fastify refuses new requests at once and lets dialects end their streams; the listeners wait for what is left.
+    answers.close()
     const ended = app.close()
     await Promise.all([...listeners.splice(0), inside].map((it) => it.close()))
     await ended

@@ -29,6 +29,10 @@ export const HTTP_LIMITS = {
   keepAliveMs: 65_000,
   /** How often the limit of the headers is looked at. */
   checkMs: 5_000,
+  /** What remembered answers take together; then all are forgotten. */
+  rememberedBytesMax: 16_777_216,
+  /** Larger answers are not remembered. */
+  rememberedAnswerBytesMax: 65_536,
   /** How long requests that are being answered may go on when the server closes. */
   drainMs: 10_000,
 }
@@ -124,10 +128,20 @@ export function endWith(socket: Duplex, status: string, type: string, body: stri
 
 const deadlines = new WeakMap<IncomingMessage, { start(): void; stop(): void }>()
 
+const OF_BODIES: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding'])
+
+/** Whether a request says that it has a body; from its head as it was sent, since to make an object of it costs more. */
+function announcesBody({ rawHeaders: raw }: IncomingMessage): boolean {
+  for (let at = 0; at < raw.length; at += 2) {
+    const name = raw[at] ?? ''
+    if ((name.length === 14 || name.length === 17) && OF_BODIES.has(name.toLowerCase())) return true
+  }
+  return false
+}
+
 /** Gives up a request whose body does not arrive in time. */
 function watchBody(server: EventEmitter, request: IncomingMessage, requestMs: number): void {
-  const { 'content-length': length, 'transfer-encoding': coding } = request.headers
-  if (length === undefined && coding === undefined) return
+  if (!announcesBody(request)) return
   let late: NodeJS.Timeout | undefined
   const stop = (): void => clearTimeout(late)
   const start = (): void => {

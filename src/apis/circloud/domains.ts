@@ -54,6 +54,7 @@ export function domainRoutes(app: App, cloud: Cloud, { callerOf }: Doors): void 
   app.get(
     '/tenants/:tenant_id/domains',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'listTenantDomains',

@@ -5,6 +5,7 @@ import { tenant, type Tenant } from '#cloud/identity/tenant.kind.ts'
 import { isUuid } from '#lib/ids.ts'
 import { CloudError } from '#lib/errors.ts'
 import { clientAddress } from '#apis/http.ts'
+import { passesAgain } from '#apis/remembered-answers.ts'
 import { idOf } from './schema.ts'
 
 type Hook = (request: FastifyRequest) => Promise<void>
@@ -52,6 +53,7 @@ export function doors(cloud: Cloud): Doors {
     const caller =
       typeof token === 'string' && token ? await cloud.authenticate(token, originOf(request)) : undefined
     if (caller?.scope !== scope) throw refusal()
+    passesAgain(request, () => cloud.again(caller))
     return caller
   }
   const ownPath: Hook = async (request) => {

@@ -238,6 +238,7 @@ export function podRoutes(app: App, cloud: Cloud, doors: Doors): void {
   app.get(
     '/pods',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'listPods',

@@ -105,6 +105,7 @@ export function subnetRoutes(app: App, cloud: Cloud, { callerOf, ownBody }: Door
   app.get(
     '/subnets',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'listSubnets',

@@ -113,6 +113,7 @@ export function tenantRoutes(app: App, cloud: Cloud, { callerOf }: Doors): void 
   app.get(
     '/tenants',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'listTenants',
@@ -128,6 +129,7 @@ export function tenantRoutes(app: App, cloud: Cloud, { callerOf }: Doors): void 
   app.get(
     '/tenants/:tenant_id',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getTenant',

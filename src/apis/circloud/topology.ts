@@ -190,6 +190,7 @@ export function topologyRoutes(app: App, cloud: Cloud, { callerOf }: Doors): voi
   app.get(
     path,
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getTopology',

@@ -57,6 +57,7 @@ export function tunnelRoutes(app: App, cloud: Cloud, { callerOf }: Doors): void 
   app.get(
     '/pods/:pod_id/tunnels',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'listPodTunnels',
@@ -99,6 +100,7 @@ export function tunnelRoutes(app: App, cloud: Cloud, { callerOf }: Doors): void 
   app.get(
     '/tunnels',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'listTunnels',

@@ -89,6 +89,7 @@ export function vpcRoutes(app: App, cloud: Cloud, { callerOf, ownBody }: Doors):
   app.get(
     '/vpcs',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'listVpcs',

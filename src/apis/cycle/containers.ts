@@ -25,6 +25,7 @@ export function containerRoutes(app: App, inside: Inside): void {
   app.get(
     '/v1/container',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getContainer',
@@ -38,6 +39,7 @@ export function containerRoutes(app: App, inside: Inside): void {
   app.get(
     '/v1/container/instances',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getContainerInstances',

@@ -35,6 +35,7 @@ export function environmentRoutes(app: App, inside: Inside): void {
   app.get(
     '/v1/environment',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getEnvironment',
@@ -49,6 +50,7 @@ export function environmentRoutes(app: App, inside: Inside): void {
   app.get(
     '/v1/environment/containers',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getEnvironmentContainers',
@@ -63,6 +65,7 @@ export function environmentRoutes(app: App, inside: Inside): void {
   app.get(
     '/v1/environment/instances',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getEnvironmentInstances',
@@ -78,6 +81,7 @@ export function environmentRoutes(app: App, inside: Inside): void {
   app.get(
     '/v1/environment/ips',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getEnvironmentIPs',
@@ -93,6 +97,7 @@ export function environmentRoutes(app: App, inside: Inside): void {
   app.get(
     '/v1/environment/services',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getEnvironmentServices',

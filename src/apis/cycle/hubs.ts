@@ -14,6 +14,7 @@ export function hubRoutes(app: App, inside: Inside): void {
   app.get(
     '/v1/hub',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getHub',

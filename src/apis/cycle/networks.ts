@@ -15,6 +15,7 @@ export function networkRoutes(app: App, inside: Inside): void {
   app.get(
     '/v1/sdn/networks',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getNetworks',
@@ -27,6 +28,7 @@ export function networkRoutes(app: App, inside: Inside): void {
   app.get(
     '/v1/sdn/networks/environments',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getNetworkEnvironments',
@@ -39,6 +41,7 @@ export function networkRoutes(app: App, inside: Inside): void {
   app.get(
     '/v1/sdn/networks/instances',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getNetworkInstances',

@@ -41,6 +41,7 @@ export function serverRoutes(app: App, inside: Inside): void {
   app.get(
     '/v1/server/instances',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getServerInstances',
@@ -56,6 +57,7 @@ export function serverRoutes(app: App, inside: Inside): void {
   app.get(
     '/v1/server/containers',
     {
+      config: { remembered: true },
       schema: {
         ...common,
         operationId: 'getServerContainers',

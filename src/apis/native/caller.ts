@@ -3,6 +3,7 @@ import { CloudError } from '#lib/errors.ts'
 import { isUuid } from '#lib/ids.ts'
 import type { Caller, Origin } from '#cloud/access.ts'
 import { clientAddress } from '#apis/http.ts'
+import { passesAgain } from '#apis/remembered-answers.ts'
 import type { Cloud } from '#cloud/cloud.ts'
 import { tenant } from '#cloud/identity/tenant.kind.ts'
 import { byReference } from './lookup.ts'
@@ -65,10 +66,9 @@ export function authenticateIn(app: FastifyInstance, cloud: Cloud): void {
     if (caller.scope === 'workload')
       throw new CloudError('forbidden', "A workload's credential opens only its own API")
     const named = request.headers[TENANT_HEADER]
+    const inside = typeof named === 'string' && named !== '' ? await inTenant(cloud, caller, named) : caller
     request.setDecorator(TOKEN, token)
-    request.setDecorator(
-      CALLER,
-      typeof named === 'string' && named !== '' ? await inTenant(cloud, caller, named) : caller,
-    )
+    request.setDecorator(CALLER, inside)
+    passesAgain(request, () => cloud.again(inside))
   })
 }

@@ -122,6 +122,7 @@ function readRoutes(app: FastifyInstance, cloud: Cloud, kind: AnyKind, streams: 
   app.get<{ Querystring: Static<typeof ListParams> }>(
     `/${kind.name}`,
     {
+      config: { remembered: true },
       schema: {
         ...common,
         summary: `List ${kind.name} resources, oldest first; with watch a stream of server-sent events`,
@@ -159,6 +160,7 @@ function readRoutes(app: FastifyInstance, cloud: Cloud, kind: AnyKind, streams: 
   app.get<ById>(
     `/${kind.name}/:id`,
     {
+      config: { remembered: true },
       schema: {
         ...common,
         summary: `Get a ${kind.name} by id, name, or <vpc>/<name>`,

@@ -141,6 +141,7 @@ export function dnsRoutes(frame: Frame): void {
     method: 'GET',
     path: '/dns/zones/:id',
     id: 'getDnsZone',
+    remembered: true,
     summary: 'Read a zone',
     answer: Zone,
     refuses: [404],

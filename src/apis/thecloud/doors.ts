@@ -6,6 +6,7 @@ import type { Clock } from '#lib/clock.ts'
 import { CloudError, isCloudError } from '#lib/errors.ts'
 import { isUuid } from '#lib/ids.ts'
 import { clientAddress } from '#apis/http.ts'
+import { passesAgain } from '#apis/remembered-answers.ts'
 import { createRates } from './rates.ts'
 
 /** What an operation needs to know of the caller: nothing; who it is; who it is and in which tenant. */
@@ -85,6 +86,7 @@ export function doors(cloud: Cloud, clock: Clock): Doors {
       if (tenancy === 'required' && inside.tenant === PLATFORM)
         throw new CloudError('invalid', 'Name the tenant to act in: X-Tenant-ID')
       callers.set(request, inside)
+      passesAgain(request, () => cloud.again(inside) && requests.spend(inside.credential))
     },
     againOf(request) {
       const [token, origin] = [credentialOf(request) ?? '', originOf(request)]

@@ -67,6 +67,7 @@ function listing(frame: Frame): void {
     method: 'GET',
     path: '/instances',
     id: 'listInstances',
+    remembered: true,
     summary: 'Instances of the tenant, oldest first',
     query: {
       tag: Type.Optional(
@@ -114,6 +115,7 @@ function listing(frame: Frame): void {
     method: 'GET',
     path: '/instances/:id',
     id: 'getInstance',
+    remembered: true,
     summary: 'Read an instance',
     answer: Instance,
     run: async ({ caller, params }) => encodeInstance(await machineNamed(cloud, caller, params.id)),

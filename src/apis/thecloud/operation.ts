@@ -3,6 +3,7 @@ import Type, { type Static, type TObject, type TProperties, type TSchema } from 
 import type { Caller } from '#cloud/access.ts'
 import type { Cloud } from '#cloud/cloud.ts'
 import type { Clock } from '#lib/clock.ts'
+import { sendInParts } from '#apis/remembered-answers.ts'
 import { validatorCompiler } from '#apis/validation.ts'
 import type { Doors, Tenancy } from './doors.ts'
 import { Meta, REFUSALS, type Refusals } from './errors.ts'
@@ -62,14 +63,20 @@ export type Operation<P extends TProperties, Q extends TProperties, B extends TS
   readonly paged?: boolean
   /** Not enveloped. */
   readonly bare?: boolean
+  /** A GET whose answer may be remembered (remembered-answers.ts). */
+  readonly remembered?: boolean
   run(input: Input<P, Q, B>): Promise<Static<A>> | Static<A>
 }
 
-/** Members of `data` beside it, for readers of the bare form (contract A4). */
-const repeated = (data: unknown): object => {
-  if (data === null || typeof data !== 'object' || Array.isArray(data)) return {}
-  const { data: _data, meta: _meta, ...rest } = data as Record<string, unknown>
-  return rest
+/** The text of an envelope up to its `meta`; members of `data` stand beside it too, for readers of the bare form (contract A4). */
+function startOf(shown: unknown): string {
+  if (shown === undefined) return '{'
+  const data = JSON.stringify(shown)
+  if (shown === null || typeof shown !== 'object' || Array.isArray(shown)) return `{"data":${data},`
+  if (!Object.hasOwn(shown, 'data') && !Object.hasOwn(shown, 'meta'))
+    return data === '{}' ? `{"data":${data},` : `${data.slice(0, -1)},"data":${data},`
+  const { data: _data, meta: _meta, ...repeated } = shown as Record<string, unknown>
+  return `${JSON.stringify({ ...repeated, data: shown }).slice(0, -1)},`
 }
 
 function answerOf(it: Operation<TProperties, TProperties, TSchema, TSchema>): TSchema {
@@ -140,9 +147,10 @@ export function operation<
     if (reply.sent) return reply
     if (status === 204) return reply.send()
     if (it.bare) return reply.send(data)
-    const meta = { request_id: request.id, timestamp: toSecond(clock.now()) }
     const shown = it.paged && isPaged(request) ? pageOf(request, data as readonly unknown[]) : data
-    return reply.send(shown === undefined ? { meta } : { ...repeated(shown), data: shown, meta })
+    const end = (id: string): string =>
+      `"meta":{"request_id":${JSON.stringify(id)},"timestamp":"${toSecond(clock.now())}"}}`
+    return sendInParts(reply, startOf(shown), end)
   }
   for (const [at, url] of [it.path, ...(it.aliases ?? [])].entries())
     app.route({
@@ -152,6 +160,7 @@ export function operation<
       config: {
         tenancy,
         ...(it.guesses ? { guesses: true } : {}),
+        ...(it.remembered ? { remembered: true } : {}),
         ...(it.refusals ? { refusals: it.refusals } : {}),
       },
       ...(it.file ? { validatorCompiler: exceptBody } : {}),

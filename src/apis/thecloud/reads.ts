@@ -64,6 +64,7 @@ export function listing<S extends TSchema, T extends TSchema, A extends TSchema>
     summary,
     ...(vpcId ? { query: { vpc_id: vpcId === 'required' ? Uuid : Type.Optional(Uuid) } } : {}),
     answer: Type.Array(of.answer),
+    remembered: true,
     // The contract has no 404 here.
     refusals: { not_found: INVALID_INPUT },
     async run({ caller, query }) {
@@ -89,6 +90,7 @@ export function reading<S extends TSchema, T extends TSchema, A extends TSchema>
     summary,
     params: { id: Uuid },
     answer: of.answer,
+    remembered: true,
     refuses: [404],
     run: async ({ caller, params }) =>
       (await shown(of, caller, await byId(frame.cloud, caller, of.kind, params.id, of.noun))) as never,

@@ -146,6 +146,7 @@ export function securityGroupRoutes(frame: Frame): void {
     method: 'GET',
     path: '/security-groups/:id',
     id: 'getSecurityGroup',
+    remembered: true,
     summary: 'Read a group with its rules; vpc_id says in which VPC a name is meant',
     params: { id: IdOrName },
     query: { vpc_id: Type.Optional(Uuid) },

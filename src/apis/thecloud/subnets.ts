@@ -57,6 +57,7 @@ export function subnetRoutes(frame: Frame): void {
     method: 'GET',
     path: '/vpcs/:id/subnets',
     id: 'listSubnets',
+    remembered: true,
     summary: 'Subnets of a VPC; of all with * in the place of its id',
     params: { id: Type.Union([Uuid, Type.Literal(ALL)]) },
     answer: Type.Array(Subnet),

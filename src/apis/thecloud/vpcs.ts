@@ -93,6 +93,7 @@ export function vpcRoutes(frame: Frame): void {
     method: 'GET',
     path: '/vpcs/:id',
     id: 'getVpc',
+    remembered: true,
     summary: 'Read a VPC',
     answer: Vpc,
     refuses: [404],
