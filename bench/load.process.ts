@@ -9,9 +9,19 @@ const MICROS_PER_MS = 1000
 /** Bodies sent so far, so that no two are alike. */
 let made = 0
 
+/** The next request of a shot whose requests differ. */
+const own = (it: autocannon.Request, { url, body, distinct }: Shot): autocannon.Request => {
+  const number = String(++made)
+  return {
+    ...it,
+    ...(body === undefined ? {} : { body: body.replace('[<id>]', number) }),
+    ...(distinct === 'query' ? { path: `${new URL(url).pathname}?number=${number}` } : {}),
+    ...(distinct === 'header' ? { headers: { ...it.headers, 'x-number': number } } : {}),
+  }
+}
+
 async function fire(shot: Shot): Promise<Hit> {
   const seconds = shot.forMs / 1000
-  const { body } = shot
   // Autocannon's own holds whole milliseconds, of which a fast answer takes none.
   const micros = createHistogram()
   const result = await autocannon({
@@ -27,9 +37,9 @@ async function fire(shot: Shot): Promise<Hit> {
     duration: seconds,
     // It ends at a sample: with the default of a second it would go on for longer than asked.
     sampleInt: SAMPLE_MS,
-    ...(body === undefined
+    ...(shot.body === undefined && shot.distinct === undefined
       ? {}
-      : { requests: [{ setupRequest: (it) => ({ ...it, body: body.replace('[<id>]', String(++made)) }) }] }),
+      : { requests: [{ setupRequest: (it) => own(it, shot) }] }),
   })
   return {
     answered: result['2xx'],

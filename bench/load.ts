@@ -12,6 +12,8 @@ export type Shot = {
   readonly headers?: Readonly<Record<string, string>>
   /** `[<id>]` in it becomes a number of its own in every request. */
   readonly body?: string
+  /** Every request has a query or a header of its own, which says nothing: it equals none before it. */
+  readonly distinct?: 'query' | 'header' | undefined
   readonly connections: number
   readonly forMs: number
 }
