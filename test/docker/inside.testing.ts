@@ -169,6 +169,16 @@ export function inside(): void {
         await remove(it)
       })
 
+      test("nothing of Docker's own answers for names", async (t) => {
+        const { Version: version } = await daemon.client.version()
+        if (Number(version.split('.')[0]) > 25)
+          return t.skip(`Docker ${version} has its resolver in every container`)
+        const it = await begin()
+        // Docker's would listen on ports of 127.0.0.11, of its own choice.
+        assert.doesNotMatch(await ask(host.compute, it.id, 'cat /proc/net/udp /proc/net/tcp'), /0B00007F:/)
+        await remove(it)
+      })
+
       test('a volume is shared, kept and can be read-only', async () => {
         const first = room.wish()
         const volume = first.workload

@@ -47,6 +47,13 @@ export const LABEL = {
   recipe: 'arcus.recipe',
 } as const
 
+/**
+ * An option that Docker's own resolver cannot read, and so it is not set up in the container (decision 0091): nobody asks it,
+ * since the container's resolv.conf is the one we mount, and Docker up to 25 takes thirteen processes to set it up. Later ones
+ * leave the option out.
+ */
+const NO_RESOLVER = 'ndots:vpc'
+
 /** What the making of a container says of its network. */
 export type Joining = {
   readonly endpoint: EndpointSettings
@@ -175,7 +182,7 @@ export function createOptions(recipe: Recipe): ContainerCreateOptions {
       },
       NetworkMode: network,
       ...(resolver === 'vpc'
-        ? {}
+        ? { DnsOptions: [NO_RESOLVER] }
         : {
             Dns: [...resolver.nameservers],
             DnsSearch: [...wish.dns.search],
