@@ -1,5 +1,6 @@
 import { Agent } from 'node:http'
 import type { Readable } from 'node:stream'
+import { inspect } from 'node:util'
 import Docker from 'dockerode'
 import { CloudError, messageOf } from '#lib/errors.ts'
 
@@ -35,6 +36,9 @@ export const reasonOf = (error: unknown): string => {
     .trim()
 }
 
+/** The client writes out the options of every request for its debug log, also when there is none, and with the agent every connection. */
+const untold = (agent: Agent): Agent => Object.assign(agent, { [inspect.custom]: () => 'agent' })
+
 /** For verbs of the client whose types know only some of their forms. */
 const asPromise = <T>(answer: unknown): Promise<T> => answer as Promise<T>
 
@@ -43,11 +47,14 @@ export type DockerApi = ReturnType<typeof dockerApi>
 
 /** `socketPath` is the socket of the Docker daemon of this machine. */
 export function dockerApi(socketPath: string) {
-  const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS_MAX })
+  const agent = untold(new Agent({ keepAlive: true, maxSockets: CONNECTIONS_MAX }))
   // An explicit undefined keeps DOCKER_HOST of the environment from choosing another daemon.
   const options = { socketPath, host: undefined, agent } as unknown as Docker.DockerOptions
   const docker = new Docker(options)
-  const fresh = new Docker({ ...options, agent: new Agent({ keepAlive: false }) } as Docker.DockerOptions)
+  const fresh = new Docker({
+    ...options,
+    agent: untold(new Agent({ keepAlive: false })),
+  } as Docker.DockerOptions)
 
   /** Turns a lost connection or a missed deadline into `unavailable`; Docker's own refusals pass. */
   const call = async <T>(what: string, ms: number, ask: (signal: AbortSignal) => Promise<T>): Promise<T> => {
