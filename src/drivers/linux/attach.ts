@@ -21,28 +21,24 @@ export async function makeLink(setting: Setting, plan: VpcPlan, id: string): Pro
   const namespace = names.namespace(plan.vpc)
   const link = routerLink(id)
   const containerLink = names.containerLink(id)
-  const add = `link add name ${containerLink} mtu ${mtu} type veth peer name ${link} netns ${namespace}`
+  // From inside, so that one process does it all. The other end goes to the namespace that we are in ourselves.
+  const add = `link add name ${link} mtu ${mtu} type veth peer name ${containerLink} mtu ${mtu} netns ${process.pid}`
+  const items = itemsInside(plan, setting.host, new Set([link])).filter((it) => it.of === id)
+  const ready = [
+    `link set dev ${link} mtu ${mtu} addrgenmode none alias ${id} group ${LINK_GROUP}`,
+    // The machine asks for each of its neighbours; the default lets it wait for up to 0.8 s.
+    `ntable change name arp_cache dev ${link} proxy_delay 0`,
+    ...items.map((it) => it.set),
+  ]
   try {
-    await ipBatch(undefined, [add], { signal })
+    await ipBatch(namespace, [add, ...ready], { signal })
   } catch (error) {
     if (!(error instanceof CommandFailed) || !/File exists/.test(error.stderr)) throw error
-    if (!(await isHere(containerLink))) {
-      // The other end is in a container that is on its way out.
-      await tolerant(ipBatch(namespace, [`link del ${link}`], { signal }))
-      await ipBatch(undefined, [add], { signal })
-    }
+    const isNew = !(await isHere(containerLink))
+    // The other end is in a container that is on its way out.
+    if (isNew) await tolerant(ipBatch(namespace, [`link del ${link}`], { signal }))
+    await ipBatch(namespace, [...(isNew ? [add] : []), ...ready], { signal })
   }
-  const items = itemsInside(plan, setting.host, new Set([link])).filter((it) => it.of === id)
-  await ipBatch(
-    namespace,
-    [
-      `link set dev ${link} mtu ${mtu} addrgenmode none alias ${id} group ${LINK_GROUP}`,
-      // The machine asks for each of its neighbours; the default lets it wait for up to 0.8 s.
-      `ntable change name arp_cache dev ${link} proxy_delay 0`,
-      ...items.map((it) => it.set),
-    ],
-    { signal },
-  )
   return containerLink
 }
 
