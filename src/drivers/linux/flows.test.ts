@@ -148,6 +148,24 @@ describe('of the flows of a VPC', () => {
     assert.equal(mayRevoke(open, published), false)
   })
 
+  test('a VIP that leads to one machine more revokes nothing, one that leads to one less may', () => {
+    const led = (...backends: string[]): VpcPlan => ({ ...open, vips: [{ ...vip, backends }] })
+    const byTcp = ({ vips, ...plan }: VpcPlan): VpcPlan => ({
+      ...plan,
+      vips: vips.map((it) => ({ ...it, ports: service.ports })),
+    })
+    assert.equal(mayRevoke(byTcp(led()), byTcp(led(first.id))), false)
+    // Datagrams that it refused while it led nowhere.
+    assert.equal(mayRevoke(led(), led(first.id)), true)
+    assert.equal(mayRevoke(led('nobody'), led('nobody', first.id)), true)
+    assert.equal(mayRevoke(led(), led()), false)
+    assert.equal(mayRevoke(led(first.id), led(second.id, first.id)), false)
+    assert.equal(mayRevoke(led(first.id, second.id), led(second.id)), true)
+    const { external: _, ...closed } = vip
+    assert.equal(mayRevoke(open, { ...open, vips: [closed] }), true)
+    assert.equal(mayRevoke(open, { ...open, vips: [] }), true)
+  })
+
   test('those on the way out are cut with the way, or when it becomes another', () => {
     assert.deepEqual(cut(all, { ...open, internet: false }), [fromOutside, out])
     const moved = open.attachments.map((it) => ({ ...it, egress: '100.72.0.77' }))

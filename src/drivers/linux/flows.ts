@@ -383,12 +383,32 @@ export function mayRevoke(before: VpcPlan, plan: VpcPlan): boolean {
     before.internet !== plan.internet ||
     !kept(before.subnets, plan.subnets) ||
     !kept(before.attachments, plan.attachments) ||
-    !kept(before.vips, plan.vips) ||
+    !keptVips(before, plan) ||
     revokedRules(before, plan).length > 0 ||
     !kept(before.balancers ?? [], plan.balancers ?? []) ||
     !kept(before.peerings ?? [], plan.peerings ?? []) ||
     !(before.published ?? []).every((it) => plan.published?.some((other) => isDeepStrictEqual(it, other)))
   )
+}
+
+/**
+ * True when every VIP is as it was, or leads to more machines than before and to those of before still. Datagrams to one that
+ * led nowhere are tracked as the router's own, and would be so on.
+ */
+function keptVips(before: VpcPlan, plan: VpcPlan): boolean {
+  const next = new Map(plan.vips.map((it) => [it.id, it]))
+  const attached = new Set(before.attachments.map((it) => it.id))
+  return before.vips.every((it) => {
+    const now = next.get(it.id)
+    if (now === undefined || isDeepStrictEqual(it, now)) return now !== undefined
+    const isOwn =
+      it.ports.some(({ protocol }) => protocol === 'udp') && !it.backends.some((id) => attached.has(id))
+    return (
+      !isOwn &&
+      isDeepStrictEqual({ ...it, backends: [] }, { ...now, backends: [] }) &&
+      it.backends.every((id) => now.backends.includes(id))
+    )
+  })
 }
 
 /** The tracked connections of a namespace, or of the host. */
