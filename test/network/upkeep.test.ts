@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, beforeEach, describe, test } from 'node:test'
+import { after, before, beforeEach, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { networkConformance, plannedHost } from '#cloud/network/network.conformance.ts'
@@ -355,6 +355,43 @@ describe('drift made by hand is seen and repaired', () => {
     await plugIn(network, a1.id, 'm-a1')
     assert.deepEqual((await network.observe(base.vpc, signal))?.drift, [])
     await assert.rejects(network.createLink('nobody'), (error) => isCloudError(error, 'not_found'))
+  })
+})
+
+describe('a router that grows', () => {
+  const grown = vpcPlan(2, { attachments: [attachment(2, 5)], vips: [vip(2, 100)] })
+  let network: LinuxNetwork
+  before(async () => {
+    network = start()
+    await network.applyHost(HOST, signal)
+    await network.apply(grown, signal)
+  })
+  after(async () => {
+    await network.purge(signal)
+    assert.equal(inventory(), bare)
+  })
+  const driftOf = async () => (await network.observe(grown.vpc, signal))?.drift
+
+  test('is as its plan has it, with machines and VIPs that came and went', async () => {
+    const [first] = grown.attachments
+    assert.ok(first)
+    const more = [first, attachment(2, 6, { egress: '100.72.0.2' }), attachment(2, 7)]
+    const vips = [vip(2, 100, { backends: [first.id] }), vip(2, 101, { external: '198.51.100.132' })]
+    await network.apply({ ...grown, generation: 2, attachments: more, vips }, signal)
+    assert.deepEqual(await driftOf(), [])
+    for (const it of more) await network.createLink(it.id)
+    await network.apply({ ...grown, generation: 3, attachments: [...more, attachment(2, 8)], vips }, signal)
+    assert.deepEqual(await driftOf(), [])
+    await network.apply({ ...grown, generation: 4, attachments: more.slice(1), vips: vips.slice(1) }, signal)
+    assert.deepEqual(await driftOf(), [])
+    assert.deepEqual(await network.audit(signal), [])
+  })
+
+  test('a link is made once the plan that it is of is in force', async () => {
+    const now = { ...grown, generation: 5, attachments: [...grown.attachments, attachment(2, 9)] }
+    await assert.rejects(network.apply(now, AbortSignal.abort()))
+    await network.createLink(attachment(2, 9).id)
+    assert.deepEqual(await driftOf(), [])
   })
 })
 

@@ -1,6 +1,7 @@
 import type { Attachment, PlannedSubnet, VpcPlan } from '#cloud/network/network.driver.ts'
 import type { Difference } from '#cloud/observe/finding.driver.ts'
 import type { Loaded } from './look.ts'
+import type { Shape } from './shape.ts'
 
 /** One VPC's plan in memory, with what this process knows of its router. */
 export type Held = {
@@ -21,7 +22,7 @@ export type Held = {
   /** The plan that this process last brought the router to; undefined while that is not known. */
   inForce: VpcPlan | undefined
   /** What `ip` shows of the router when it is as this process brought it last; undefined while that is not known. */
-  shape: string | undefined
+  shape: Shape | undefined
   /** What was found changed by somebody else and repaired by the way, and nobody was told of yet. */
   repaired: readonly Difference[]
   /** What is in the file. */

@@ -251,17 +251,6 @@ export function itemsOnHost(plan: VpcPlan, uplink: string): Item[] {
   ]
 }
 
-/** All that `ip` is to show of a VPC whose links are all there, in one text: while it stays the same, so may all of it. */
-export const shapeOf = (plan: VpcPlan, host: HostPlan, uplink: string): string => {
-  const links = [
-    ...plan.attachments.map((it) => routerLink(it.id)),
-    ...(plan.peerings ?? []).map((it) => peeringLink(it.id)),
-  ]
-  return [...itemsInside(plan, host, new Set(links)), ...itemsOnHost(plan, uplink)]
-    .map((it) => it.set)
-    .join('\n')
-}
-
 export type LinkJson = {
   readonly ifindex: number
   readonly ifname: string

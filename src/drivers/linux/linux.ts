@@ -23,14 +23,15 @@ import { createLanes, inParallel } from '#lib/lanes.ts'
 import { listeningPorts } from '#lib/listening.ts'
 import { inRange, type PortRange, PUBLISHED_PORTS_DEFAULT } from '#lib/ports.ts'
 import { flowRepairs, hostAddressesOf, leftovers } from './leftovers.ts'
-import { externalsOf, shapeOf, type LinkJson } from './links.ts'
+import { externalsOf, type LinkJson } from './links.ts'
 import { lookAtHost, namespaceThere, type SeenHost, type Setting } from './look.ts'
 import { missingOnHost } from './missing.ts'
 import { namesFor } from './names.ts'
 import { openPlans } from './plans.ts'
 import { makePeeringLinks } from './peerings.ts'
-import { changeRules, converge, lookForDrift, removeRouter } from './router.ts'
+import { changeRules, converge, grow, lookForDrift, removeRouter } from './router.ts'
 import { ipBatch, ipShow } from './run.ts'
+import { type Growth, growthOf, shapeOf } from './shape.ts'
 
 /** What Docker's network plugin is told about an attachment; all of it from the plan that is held. */
 export type PlannedAttachment = {
@@ -182,7 +183,8 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     const shape = shapeOf(it.plan, setting.host, names.uplink(it.plan.index))
     const allowed = !it.unswept
     it.unswept = true
-    if (!(shape === it.shape && !it.suspect && (await changeOnly(it, setting)))) {
+    const growth = it.shape && !it.suspect ? growthOf(it.shape, shape) : undefined
+    if (!growth || !(await changeOnly(it, setting, growth))) {
       it.shape = undefined
       await bringWhole(it, setting)
       it.shape = shape
@@ -201,16 +203,19 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     it.saved = saved
   }
 
-  /** Brings a router to a plan that differs from the one in force in nothing but rules; false when that cannot be. */
-  async function changeOnly(it: Held, setting: Setting): Promise<boolean> {
+  /** Brings a router to a plan that has other rules than the one in force and more of the rest; false when that cannot be. */
+  async function changeOnly(it: Held, setting: Setting, growth: Growth): Promise<boolean> {
     const { inForce } = it
     if (!inForce) return false
     // Not known until it is answered: a call that is broken off may be done all the same.
     it.inForce = undefined
     const loaded = await changeRules(setting, it.plan, it.loaded)
-    it.inForce = loaded ? it.plan : inForce
     it.loaded = loaded ?? it.loaded
-    return loaded !== undefined
+    // Rules before anything new can pass.
+    const has = loaded !== undefined && (await grow(setting, it.plan.vpc, growth))
+    if (has) it.inForce = it.plan
+    else if (!loaded) it.inForce = inForce
+    return has
   }
 
   /** Looks at a router and makes it what the held plan says, whatever was there before. */
@@ -395,8 +400,9 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   ): Promise<{ containerLink: string }> {
     const it = held.get(vpc)
     if (!it?.byId.has(id)) throw unknown(id)
-    // After a start it is not known what has become of the router, or of the host's part.
-    if (!it.brought || !(await namespaceThere(names.namespace(vpc)))) await bring(it, signal)
+    // After a start it is not known what has become of the router, or of the host's part; and rules come before what they are for.
+    const inForce = it.brought && it.inForce === it.plan
+    if (!inForce || !(await namespaceThere(names.namespace(vpc)))) await bring(it, signal)
     return { containerLink: await makeLink(settingFor(signal), it.plan, id) }
   }
 

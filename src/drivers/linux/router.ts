@@ -20,6 +20,7 @@ import { ROUTER_TABLE, vpcParts, vpcRules } from './render.ts'
 import { CommandFailed, run, tolerant } from '#lib/command.ts'
 import { ipBatch, nftLoad } from './run.ts'
 import { makeSettings } from './settings.ts'
+import type { Growth } from './shape.ts'
 
 /** The group of the links of a router, which can be removed at once: the kernel takes as long for one as for all. */
 export const LINK_GROUP = 97
@@ -135,6 +136,24 @@ export async function changeRules(
     throw error
   }
   return loadedOf(nftReplace(ROUTER_TABLE, parts), parts, listed)
+}
+
+/** Makes what came to the shape of a router; false when there is something in its way, and the whole router is to be looked at. */
+export async function grow(
+  { names, signal }: Setting,
+  vpc: string,
+  { inside, onHost }: Growth,
+): Promise<boolean> {
+  try {
+    await Promise.all([
+      ipBatch(undefined, onHost, { signal }),
+      ipBatch(names.namespace(vpc), inside, { signal }),
+    ])
+    return true
+  } catch (error) {
+    if (error instanceof CommandFailed && !error.missing) return false
+    throw error
+  }
 }
 
 // The links of containers come and go by themselves while we look.
