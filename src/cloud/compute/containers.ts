@@ -81,7 +81,8 @@ export async function registryFor(
 
 /** Hands wishes to the driver, each only when it differs from the one handed over before. */
 export type Containers = {
-  apply(wish: ContainerWish, registry: ContainerWish['registry'], signal: AbortSignal): Promise<void>
+  /** True when it was handed over. */
+  apply(wish: ContainerWish, registry: ContainerWish['registry'], signal: AbortSignal): Promise<boolean>
   /** Drops the memory of one, since the driver was seen to hold something else or nothing. */
   distrust(id: string): void
   /** The replica is gone. */
@@ -95,13 +96,14 @@ export function createContainers(compute: ComputeDriver): Containers {
   return {
     async apply(wish, registry, signal) {
       const text = JSON.stringify(wish)
-      if (applied.get(wish.id) === text) return
+      if (applied.get(wish.id) === text) return false
       const call = (calls.get(wish.id) ?? 0) + 1
       calls.set(wish.id, call)
       applied.delete(wish.id)
       await compute.apply(registry ? { ...wish, registry } : wish, signal)
       if (calls.get(wish.id) === call) applied.set(wish.id, text)
       else applied.delete(wish.id)
+      return true
     },
     distrust: (id) => void applied.delete(id),
     forget(id) {

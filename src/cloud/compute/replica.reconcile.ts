@@ -15,8 +15,9 @@ import { volume } from '#cloud/storage/volume.kind.ts'
 import { workload, type Workload } from './workload.kind.ts'
 
 const SOON_MS = 250
-/** Each change of a container wakes its replica; this is for one that no event told. */
+/** Each change of a container wakes its replica; this is for one that no event told. As long again as it was waited, within these. */
 const UNDERWAY_MS = 1000
+const UNDERWAY_MS_MAX = 10_000
 const NETWORK_WAIT_MS = 1000
 const UNHEALTHY_MS = 2000
 const UNSTABLE_MS = 5000
@@ -179,14 +180,14 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
     }
     try {
       const fitted = await outfits.fit(wish, it, signal)
-      await containers.apply(fitted, await registryFor(draft, of), signal)
+      const isNew = await containers.apply(fitted, await registryFor(draft, of), signal)
+      if (isNew) seen = await compute.observe(it.id, signal)
     } catch (error) {
       // What is gone must not be taken for ready only because nothing can be put in its place.
       if (!it.status.ready || seen?.state === 'running') throw error
       const status = { ...it.status, phase: 'pending' as const, ready: false }
       return metered(draft, it, of.spec, again(SOON_MS, messageOf(error), status))
     }
-    seen = await compute.observe(it.id, signal)
     if ((seen?.restarts ?? 0) > it.status.restarts && isCurrent(it))
       draft.record({
         stream: 'event',
@@ -278,14 +279,16 @@ export function outcomeOf(
   health: HealthCheck | undefined,
   now: number,
 ): Outcome<Replica['status']> {
-  if (!seen) return again(UNDERWAY_MS, 'its container is being made', it.status)
+  const waitedMs = now - (it.status.changedAt ?? it.createdAt)
+  const underwayMs = Math.min(Math.max(UNDERWAY_MS, waitedMs), UNDERWAY_MS_MAX)
+  if (!seen) return again(underwayMs, 'its container is being made', it.status)
   const progress = seen.progress?.totalBytes ? paced(it.status.progress, seen.progress, now) : undefined
   if (seen.attempt !== attemptOf(it)) {
     const is = seen.message ?? (seen.state === 'running' ? 'it runs' : `it is ${seen.state}`)
     const how = progress ? progressWords(PULLING, progress) : is
     const { progress: _, ...had } = it.status
     const status = { ...had, ...optional('progress', progress) }
-    return again(UNDERWAY_MS, `its container of before is to be replaced: ${how}`, status)
+    return again(underwayMs, `its container of before is to be replaced: ${how}`, status)
   }
   const status: Replica['status'] = {
     phase: phaseOf(seen),
@@ -294,15 +297,16 @@ export function outcomeOf(
     attempt: seen.attempt,
     ...optional('message', wordsOf(seen, health, progress)),
     ...optional('progress', progress),
-    ...optional('runtimeId', seen.runtimeId),
+    // Of one that is to run yet it tells nothing, and would only have everybody look.
+    ...optional('runtimeId', phaseOf(seen) === 'pending' ? undefined : seen.runtimeId),
     ...optional('startedAt', seen.startedAt),
     ...optional('exitCode', seen.state === 'exited' ? (seen.exitCode ?? 0) : undefined),
   }
   const { stopped, paused } = it.spec
   if (seen.state !== 'failed' && stopped === true && seen.state !== 'off')
-    return again(UNDERWAY_MS, 'its container is being stopped', status)
+    return again(underwayMs, 'its container is being stopped', status)
   if (seen.state === 'running' && paused === true)
-    return again(UNDERWAY_MS, 'its processes are being frozen', status)
+    return again(underwayMs, 'its processes are being frozen', status)
   switch (seen.state) {
     case 'off':
     case 'paused':
@@ -320,7 +324,7 @@ export function outcomeOf(
     case 'waiting':
     case 'starting':
     case 'stopping':
-      return again(UNDERWAY_MS, status.message ?? `its container is ${seen.state}`, status)
+      return again(underwayMs, status.message ?? `its container is ${seen.state}`, status)
   }
 }
 

@@ -13,7 +13,9 @@ import type { Workload } from './workload.kind.ts'
 
 /** The last replica wakes it when it goes; this is for when that was missed. */
 const EMPTYING_MS = 10_000
+/** Each change of a replica wakes it; this is for one that passes with time. As long again as it was waited, within these. */
 const PROGRESS_MS = 1000
+const PROGRESS_MS_MAX = 10_000
 const NETWORK_MS = 250
 const RETRY_GROWTH_MS = 30_000
 
@@ -100,7 +102,9 @@ async function outcomeOf(
   if (trouble) return again(RETRY_GROWTH_MS, trouble, status)
   if (isSteady(desired, slots, it.spec.attempt, draft.now))
     return it.spec.autoscaling.enabled ? settled(status, READ_EVERY_MS) : settled(status)
-  return again(PROGRESS_MS, await waitsFor(desired, slots, draft.now, why), status)
+  const waitedMs = draft.now - (status.changedAt ?? it.createdAt)
+  const againMs = Math.min(Math.max(PROGRESS_MS, waitedMs), PROGRESS_MS_MAX)
+  return again(againMs, await waitsFor(desired, slots, draft.now, why), status)
 }
 
 function autoscale(

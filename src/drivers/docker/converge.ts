@@ -251,7 +251,6 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
 }
 
 const DOING: Readonly<Partial<Record<Step['do'], Activity['doing']>>> = {
-  fetch: 'pulling',
   create: 'starting',
   start: 'starting',
   stop: 'stopping',

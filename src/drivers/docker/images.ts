@@ -51,7 +51,7 @@ export type Wanted = Pick<KeptWish, 'tenant' | 'image'> & {
  * wish for it has to show its own right with a pull, which moves no data when the image is here.
  */
 export type Images = {
-  /** Ends when the image is here; `login` is the wish's own, opened. */
+  /** Ends when the image is here; `login` is the wish's own, opened. `onProgress` is called when it is pulled, from the beginning on. */
   fetch(
     wish: Wanted,
     login: RegistryLogin | undefined,
@@ -132,6 +132,7 @@ export async function openImages(api: DockerApi, directory: string): Promise<Ima
       const key = [reference, wish.tenant, login ? digest(JSON.stringify(login)) : ''].join(' ')
       const pull = share(key, (it) => pullOnce(reference, holder, login, it))
       pull.waiting++
+      onProgress(pull.progress)
       const tell = setInterval(() => onProgress(pull.progress), TELL_EVERY_MS)
       try {
         await untilAborted(pull.done, signal)

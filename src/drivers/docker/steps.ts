@@ -63,6 +63,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
     const stop = new AbortController()
     track.fetching = stop
     const onProgress = (progress: Progress): void => {
+      track.doing = 'pulling'
       track.progress = progress
       tracks.tell(id)
     }
