@@ -263,6 +263,30 @@ test('a loaded workload scales up within its bounds and follows Circloud’s rul
   assert.equal(off.spec.vip, made.spec.vip)
 })
 
+test('the first container of a slot is begun beside its router, and counts once that is made; a later one waits', async () => {
+  let fails = true
+  await using it = await testCloud({
+    fault(verb) {
+      if (fails && verb === 'network.apply') throw new Error('injected')
+    },
+  })
+  const { caller } = await it.tenant('acme')
+  const net = await network(it, caller)
+  const made = await pod(it, net, 'web')
+  const [slot] = made.status.replicas
+  assert.ok(slot)
+  await it.settle(3000)
+  assert.equal(it.compute.wishes.get(slot.id)?.attempt, 1)
+  assert.equal((await now(it, caller, made)).status.state, 'pending')
+  await it.cloud.act(caller, 'test', async (verbs) => await verbs.restartWorkload(made.id))
+  await it.settle(3000)
+  assert.equal(it.compute.wishes.get(slot.id)?.attempt, 1)
+  fails = false
+  await it.settle(60_000)
+  assert.equal(it.compute.wishes.get(slot.id)?.attempt, 2)
+  assert.equal((await now(it, caller, made)).status.state, 'running')
+})
+
 test('what cannot be pulled ends in error and says why', async () => {
   await using it = await testCloud()
   const { caller } = await it.tenant('acme')

@@ -265,6 +265,19 @@ export function inside(): void {
         assert.deepEqual(await readdir(join(folder, 'containers/inside')), [])
       })
 
+      test('one that is asked for before its network is there starts once the plan is in force', async () => {
+        const other = makeRoom(97, 2)
+        const it = other.wish()
+        await host.compute.apply(it, never)
+        await until('it waits', async () => /its network/.test((await seen(it.id))?.message ?? ''))
+        // Held, and not in force: the agent brings it there before it starts anything.
+        await assert.rejects(host.network.apply(other.plan, AbortSignal.abort()))
+        await inState(it, 'running')
+        assert.deepEqual((await host.network.observe(other.plan.vpc, never))?.drift, [])
+        await remove(it)
+        await host.network.remove(other.plan.vpc, never)
+      })
+
       test('a command that is not there fails at once', async () => {
         const it = room.wish({ command: ['/no/such/program'] })
         await host.compute.apply(it, never)

@@ -177,7 +177,7 @@ export interface ComputeDriver extends Audited {
    * so before `apply`. Goes with `remove`.
    */
   prepare(id: string, signal: AbortSignal): Promise<void>
-  /** Keeps the wish and works towards it, also while the cloud is away. Fields other than power, cpu and memory of a running attempt are used at its next start. */
+  /** Keeps the wish and works towards it, also while the cloud is away. It may come before its network's plan: the container is made as far as can be, and starts once that is in force. Fields other than power, cpu and memory of a running attempt are used at its next start. */
   apply(wish: ContainerWish, signal: AbortSignal): Promise<void>
   observe(id: string, signal: AbortSignal): Promise<SeenContainer | undefined>
   /** Every container of ours, orphans too. */

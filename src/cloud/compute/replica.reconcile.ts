@@ -155,7 +155,8 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
       const busy = await (isOff ? drain.why(it, inVpc, look) : drain.led(it, inVpc, look))
       if (busy !== undefined) return again(SOON_MS, busy)
     }
-    if (!isOff && !network.attached(it.spec.vpc, it.id)) {
+    const attached = isOff || network.attached(it.spec.vpc, it.id)
+    const networkWait = async (): Promise<Outcome<Replica['status']>> => {
       draft.wake(`vpc/${it.spec.vpc}`)
       return again(NETWORK_WAIT_MS, `waits for its network: ${await routerOf(inVpc, why)}`)
     }
@@ -165,6 +166,8 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
     const plain = wishOf(it, of, inVpc, config?.spec.ndots)
     const wish = namedByDocker ? withNames(plain, of, inVpc, config?.spec.nameservers ?? []) : plain
     let seen = await compute.observe(it.id, signal)
+    // One of before goes on until there is a network for the next; where there is none, the first is begun meanwhile.
+    if (!attached && seen) return await networkWait()
     if (seen?.state === 'running' && seen.attempt < attemptOf(it)) {
       const busy = await drain.why(it, inVpc, look)
       if (busy !== undefined) return again(SOON_MS, busy)
@@ -181,6 +184,7 @@ export const reconcileReplica = (tools: ReplicaTools): Reconcile<Replica> => {
     try {
       const fitted = await outfits.fit(wish, it, signal)
       const isNew = await containers.apply(fitted, await registryFor(draft, of), signal)
+      if (!attached) return await networkWait()
       if (isNew) seen = await compute.observe(it.id, signal)
     } catch (error) {
       // What is gone must not be taken for ready only because nothing can be put in its place.

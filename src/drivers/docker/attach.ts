@@ -13,6 +13,10 @@ export type HeldAttachment = {
 export type Links = {
   /** Undefined while no plan with it is held. */
   attachment(id: string): HeldAttachment | undefined
+  /** Calls `tell` with a VPC of which another plan is held now, in force or not, until the function that it gives is called. */
+  onPlan(tell: (vpc: string) => void): () => void
+  /** Ends when the plan that is held of the attachment's VPC is in force; throws when it cannot be. */
+  inForce(id: string): Promise<void>
   /**
    * Makes the attachment's link: one end in place in its VPC, the other in the host's namespace, for the container. Gives
    * the name of that other end.

@@ -64,6 +64,7 @@ export async function bridgeNetwork(options: BridgeNetworkOptions): Promise<Brid
   const files = await openBridgeFiles(options.directory, log)
   const ours: Ours = { api, instance, owner }
   const lane = createLanes()
+  const listeners = new Set<(vpc: string) => void>()
   const fabric = (): string => {
     const plan = files.host()
     if (!plan) throw new CloudError('unavailable', 'the host has no network plan yet')
@@ -100,6 +101,7 @@ export async function bridgeNetwork(options: BridgeNetworkOptions): Promise<Brid
     const why = beyondBridges(plan, files.all(), fabric())
     if (why !== undefined) throw new CloudError('unsupported', `the network docker-bridge refuses: ${why}`)
     await files.put(plan)
+    for (const tell of listeners) tell(plan.vpc)
     await converge(plan)
   }
 
@@ -176,6 +178,12 @@ export async function bridgeNetwork(options: BridgeNetworkOptions): Promise<Brid
       () => {},
     ),
     attachment,
+    onPlan(tell) {
+      listeners.add(tell)
+      return () => listeners.delete(tell)
+    },
+    // Whoever joins a VPC makes its networks what the plan wants first.
+    inForce: () => Promise.resolve(),
     createLink: (id) => Promise.reject(new CloudError('unsupported', `${id} is attached by Docker itself`)),
     plugIn: (id) => Promise.reject(new CloudError('unsupported', `restart ${id}: Docker attaches it again`)),
     removeLink: () => Promise.resolve(),

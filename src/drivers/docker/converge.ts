@@ -206,6 +206,12 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
     },
     signal,
   )
+  const unlisten = links.onPlan((vpc) => {
+    for (const { wish } of wishes.all())
+      if (wish.vpc === vpc && timers.has(wish.id) && !tracks.real(wish.id) && links.attachment(wish.id))
+        wake(wish.id)
+  })
+  signal.addEventListener('abort', unlisten, { once: true })
   const steps = createSteps({ ...options, tracks, stays: () => session.confirm() }, signal)
 
   const patrol = async (): Promise<void> => {

@@ -9,7 +9,7 @@ export const RESTART_BACKOFF = { firstMs: 250, maxMs: 60_000, stableMs: 60_000 }
 export const RETRY_BACKOFF = { firstMs: 1000, maxMs: 30_000 } as const
 /** How long Docker must go on answering after a death for it to count as the container's own end. */
 export const JUDGE_MS = 1500
-/** How often it is looked whether the plan of a container's network arrived. */
+/** How often it is looked whether the plan of a container's network arrived, beside when one does. */
 export const NETWORK_POLL_MS = 300
 
 /** Docker 20.10 loses the files of a container that it stops without any. */
@@ -135,10 +135,11 @@ export function planContainer(held: Held | undefined, reals: readonly Real[], fa
     return real && isUp(real) ? ending(real, facts, held.wish.stopGraceSeconds) : rest
   if (held.wish.power === 'off') return real && isUp(real) ? switchOff(held.wish, real) : rest
   if (isLater(facts)) return later(facts)
+  if (!real && !facts.fetched) return { do: 'fetch' }
   if (facts.recipe === undefined) {
     return { do: 'wait', untilMs: facts.now + NETWORK_POLL_MS, why: 'its network is not there yet' }
   }
-  if (!real) return facts.fetched ? { do: 'create' } : { do: 'fetch' }
+  if (!real) return { do: 'create' }
   if (real.attempt !== held.wish.attempt) {
     // The new image first, so that the old container serves while it is on its way.
     return facts.fetched ? ending(real, facts, held.wish.stopGraceSeconds) : { do: 'fetch' }

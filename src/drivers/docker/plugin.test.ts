@@ -17,6 +17,8 @@ describe("Docker's network plugin", () => {
   let plugin: NetworkPlugin
   const made: string[] = []
   const links: Links = {
+    onPlan: () => () => {},
+    inForce: () => Promise.resolve(),
     attachment: (id) => (id === plan.id ? testAttachment : undefined),
     createLink(id) {
       made.push(`create ${id}`)

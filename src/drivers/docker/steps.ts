@@ -123,7 +123,11 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
     await writeInside(held.wish)
     // Mounts of before the machine went down are gone.
     for (const mount of held.wish.mounts) await options.volumes.ensure(mount)
-    if (attached) await networks.using(attached.subnet.id, () => networks.ensure(attached))
+    if (attached) {
+      await networks.using(attached.subnet.id, () => networks.ensure(attached))
+      // Docker would wait for its link as long, and holds locks meanwhile.
+      await links.inForce(id)
+    }
     await slot(async () => {
       if (!(await options.stays())) throw new CloudError('unavailable', 'Docker is going down')
       if (attached) await networks.join(attached, runtimeId)

@@ -48,6 +48,10 @@ export type LinuxNetwork = NetworkDriver & {
   attachment(id: string): PlannedAttachment | undefined
   /** The same by its IPv4 address in a VPC. */
   findByAddress(vpc: string, address: string): PlannedAttachment | undefined
+  /** Calls `tell` with a VPC of which another plan is held now, in force or not, until the function that it gives is called. */
+  onPlan(tell: (vpc: string) => void): () => void
+  /** Ends when the plan that is held of an attachment's VPC is in force. Throws `not_found` for one that no plan has. */
+  inForce(id: string, signal?: AbortSignal): Promise<void>
   /**
    * Makes an attachment's link: one end in the router and ready, the other on the host, down, under the name that is
    * given, to be moved into the container. One that is there and not yet moved is used again; one whose container's
@@ -111,6 +115,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   let hostPlan = files.host
   let hostKept = false
   const freed = new Set<string>()
+  const listeners = new Set<(vpc: string) => void>()
   let mtu = hostMtu()
   if (files.broken.length) log.warn('kept network plans cannot be read', { files: files.broken })
   for (const { plan, loaded } of files.vpcs) {
@@ -263,7 +268,9 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     }
     const kept = new Set(hostAddressesOf(plan))
     for (const it of old ? hostAddressesOf(old.plan) : []) if (!kept.has(it)) freed.add(it)
-    await bring(held.put(plan), signal)
+    const now = held.put(plan)
+    for (const tell of listeners) tell(plan.vpc)
+    await bring(now, signal)
     if (old) await endFreed(signal)
     log.debug('VPC applied', { vpc: plan.vpc, generation: plan.generation, ms: clock.now() - started })
   }
@@ -393,17 +400,23 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
 
   const unknown = (id: string): CloudError => new CloudError('not_found', `no plan has the attachment ${id}`)
 
-  async function createLink(
-    id: string,
-    vpc: string,
-    signal: AbortSignal,
-  ): Promise<{ containerLink: string }> {
+  /** The plan of an attachment's VPC, brought into force where it is not. */
+  async function heldInForce(id: string, vpc: string, signal: AbortSignal): Promise<Held> {
     const it = held.get(vpc)
     if (!it?.byId.has(id)) throw unknown(id)
     // After a start it is not known what has become of the router, or of the host's part; and rules come before what they are for.
     const inForce = it.brought && it.inForce === it.plan
     if (!inForce || !(await namespaceThere(names.namespace(vpc)))) await bring(it, signal)
-    return { containerLink: await makeLink(settingFor(signal), it.plan, id) }
+    return it
+  }
+
+  async function createLink(
+    id: string,
+    vpc: string,
+    signal: AbortSignal,
+  ): Promise<{ containerLink: string }> {
+    const { plan } = await heldInForce(id, vpc, signal)
+    return { containerLink: await makeLink(settingFor(signal), plan, id) }
   }
 
   return {
@@ -426,6 +439,15 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     findByAddress: (vpc, address) => {
       const it = held.get(vpc)
       return planned(it, it?.byAddress.get(address))
+    },
+    onPlan(tell) {
+      listeners.add(tell)
+      return () => listeners.delete(tell)
+    },
+    inForce: async (id, signal = UNENDING) => {
+      const vpc = held.vpcOf(id)
+      if (vpc === undefined) throw unknown(id)
+      await lane(vpc, () => heldInForce(id, vpc, signal))
     },
     createLink: async (id, signal = UNENDING) => {
       const vpc = held.vpcOf(id)
