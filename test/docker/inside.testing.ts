@@ -286,12 +286,21 @@ export function inside(): void {
         await remove(it)
       })
 
-      test('its last container takes the network of the subnet along', async () => {
-        const networks = () => daemon.client.listNetworks({ filters: { label: ['arcus.instance=ati'] } })
-        const it = await begin()
-        assert.equal((await networks()).length, 1)
+      test('a subnet that goes takes its network in Docker along, and not its last container', async () => {
+        const other = makeRoom(97, 3)
+        const networks = () =>
+          daemon.client.listNetworks({ filters: { label: [`arcus.subnet=${other.plan.subnets[0]?.id}`] } })
+        await host.network.apply(other.plan, never)
+        assert.equal((await networks()).length, 0)
+        const it = other.wish()
+        await host.compute.apply(it, never)
+        await inState(it, 'running')
         await remove(it)
+        assert.equal((await networks()).length, 1)
+        assert.deepEqual(await host.compute.audit(never), [])
+        await host.network.apply({ ...other.plan, generation: 2, subnets: [], attachments: [] }, never)
         await until('no network', async () => (await networks()).length === 0)
+        await host.network.remove(other.plan.vpc, never)
       })
     })
 

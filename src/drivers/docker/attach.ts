@@ -9,12 +9,17 @@ export type HeldAttachment = {
   readonly reachedAt?: string
 }
 
+/** A VPC of which another plan is held now, in force or not, and the subnets that it has no more. */
+export type PlanChange = { readonly vpc: string; readonly gone: readonly string[] }
+
 /** What containers need of the network: the plan of an attachment and the link that carries it. */
 export type Links = {
   /** Undefined while no plan with it is held. */
   attachment(id: string): HeldAttachment | undefined
-  /** Calls `tell` with a VPC of which another plan is held now, in force or not, until the function that it gives is called. */
-  onPlan(tell: (vpc: string) => void): () => void
+  /** Whether a plan that is held has a subnet. */
+  hasSubnet(subnet: string): boolean
+  /** Calls `tell` when another plan is held, or none any more, until the function that it gives is called. */
+  onPlan(tell: (change: PlanChange) => void): () => void
   /** Ends when the plan that is held of the attachment's VPC is in force; throws when it cannot be. */
   inForce(id: string): Promise<void>
   /**

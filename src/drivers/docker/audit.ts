@@ -61,8 +61,8 @@ const strayContainers: Part = async ({ api, owner, instance, ids }) => {
     }))
 }
 
-/** Docker's networks of subnets that no wish and no container needs. */
-const strayNetworks: Part = async ({ api, networks, owner, instance, wishes, steps }) => {
+/** Docker's networks of subnets that no plan has, and that no wish and no container needs. */
+const strayNetworks: Part = async ({ api, networks, links, owner, instance, wishes, steps }) => {
   const subnets = await networks.list()
   if (!subnets.length) return []
   const all = await api.list([`${LABEL.instance}=${instance}`])
@@ -71,12 +71,12 @@ const strayNetworks: Part = async ({ api, networks, owner, instance, wishes, ste
     ...wishes.all().map((it) => it.wish.subnet),
   ])
   return subnets
-    .filter((it) => !used.has(it))
+    .filter((it) => !used.has(it) && !links.hasSubnet(it))
     .map((it) => ({
       finding: {
         what: 'orphan',
         thing: 'docker network',
-        detail: `network ${instance}-${it} of a subnet without containers`,
+        detail: `network ${instance}-${it} of a subnet that is gone`,
         mend: 'driver',
       },
       fix: () => steps.release(it),

@@ -6,7 +6,7 @@ import { isUuid } from '#lib/ids.ts'
 import { createLanes } from '#lib/lanes.ts'
 import { listeningPorts } from '#lib/listening.ts'
 import type { Log } from '#lib/log.ts'
-import type { HeldAttachment, Links } from './attach.ts'
+import type { HeldAttachment, Links, PlanChange } from './attach.ts'
 import { openBridgeFiles } from './bridge-files.ts'
 import { bridgeNetworks } from './bridge-networks.ts'
 import {
@@ -64,7 +64,7 @@ export async function bridgeNetwork(options: BridgeNetworkOptions): Promise<Brid
   const files = await openBridgeFiles(options.directory, log)
   const ours: Ours = { api, instance, owner }
   const lane = createLanes()
-  const listeners = new Set<(vpc: string) => void>()
+  const listeners = new Set<(change: PlanChange) => void>()
   const fabric = (): string => {
     const plan = files.host()
     if (!plan) throw new CloudError('unavailable', 'the host has no network plan yet')
@@ -101,7 +101,7 @@ export async function bridgeNetwork(options: BridgeNetworkOptions): Promise<Brid
     const why = beyondBridges(plan, files.all(), fabric())
     if (why !== undefined) throw new CloudError('unsupported', `the network docker-bridge refuses: ${why}`)
     await files.put(plan)
-    for (const tell of listeners) tell(plan.vpc)
+    for (const tell of listeners) tell({ vpc: plan.vpc, gone: [] })
     await converge(plan)
   }
 
@@ -178,6 +178,7 @@ export async function bridgeNetwork(options: BridgeNetworkOptions): Promise<Brid
       () => {},
     ),
     attachment,
+    hasSubnet: (subnet) => files.all().some((it) => it.subnets.some(({ id }) => id === subnet)),
     onPlan(tell) {
       listeners.add(tell)
       return () => listeners.delete(tell)

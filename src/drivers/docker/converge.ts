@@ -164,7 +164,7 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
       const known = track.reals.map((it) => `${it.runtimeId} ${it.status}`).toSorted()
       return shown.join() !== known.join() || !track.lookedAt
     })
-    // A network whose last container went while nobody could remove it.
+    // A network of a subnet that went while nobody could remove it.
     const used = new Set([
       ...found.map((it) => it.Labels[LABEL.subnet]),
       ...wishes.all().map((it) => it.wish.subnet),
@@ -206,7 +206,12 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
     },
     signal,
   )
-  const unlisten = links.onPlan((vpc) => {
+  const unlisten = links.onPlan(({ vpc, gone }) => {
+    for (const subnet of gone)
+      steps.release(subnet).catch((error: unknown) => {
+        // The patrol finds it again.
+        log.debug("a subnet's network in Docker stays for now", { subnet, error: messageOf(error) })
+      })
     for (const { wish } of wishes.all())
       if (wish.vpc === vpc && timers.has(wish.id) && !tracks.real(wish.id) && links.attachment(wish.id))
         wake(wish.id)

@@ -10,7 +10,7 @@ import type { KeptWish } from './wishes.ts'
 export const SUBNET_OPTION = 'arcus.subnet'
 
 /**
- * Docker's side of subnets: one network each, of our plugin, made before its first container and removed after the last.
+ * Docker's side of subnets: one network each, of our plugin, made before its first container, and removed with the subnet.
  * `using` and `alone`, by the subnet's id, keep both from happening at once.
  */
 export type Networks = Turns & {

@@ -17,6 +17,7 @@ describe("Docker's network plugin", () => {
   let plugin: NetworkPlugin
   const made: string[] = []
   const links: Links = {
+    hasSubnet: () => true,
     onPlan: () => () => {},
     inForce: () => Promise.resolve(),
     attachment: (id) => (id === plan.id ? testAttachment : undefined),

@@ -44,7 +44,7 @@ export type StepsOptions = {
 export type Steps = {
   /** Takes one step of a plan. */
   take(id: string, held: Held | undefined, step: Step): Promise<void>
-  /** Removes Docker's network of a subnet that neither a wish nor a container needs. */
+  /** Removes Docker's network of a subnet that is in no plan, and that neither a wish nor a container needs. */
   release(subnet: string): Promise<void>
   /** In place, since the container sees the file and not its name. */
   writeResolvConf(wish: KeptWish): Promise<void>
@@ -138,7 +138,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
 
   const release = (subnet: string): Promise<void> =>
     networks.alone(subnet, async () => {
-      if (wishes.all().some((it) => it.wish.subnet === subnet)) return
+      if (links.hasSubnet(subnet) || wishes.all().some((it) => it.wish.subnet === subnet)) return
       if ((await api.list([`${LABEL.instance}=${instance}`, `${LABEL.subnet}=${subnet}`])).length) return
       await networks.remove(subnet)
     })

@@ -169,7 +169,9 @@ export function createTracks({ api, wishes, links, clock, log }: Around, signal:
     const began = real && real.attempt === held?.wish.attempt && Date.parse(real.startedAt) > 0
     if (held && began && held.lastStart !== real.startedAt) {
       const { ended: _, ...rest } = held
-      await wishes.put({ ...rest, starts: held.starts + 1, lastStart: real.startedAt })
+      const kept = wishes.put({ ...rest, starts: held.starts + 1, lastStart: real.startedAt })
+      tell(id)
+      await kept
     }
   }
 

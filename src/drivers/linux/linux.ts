@@ -48,8 +48,10 @@ export type LinuxNetwork = NetworkDriver & {
   attachment(id: string): PlannedAttachment | undefined
   /** The same by its IPv4 address in a VPC. */
   findByAddress(vpc: string, address: string): PlannedAttachment | undefined
-  /** Calls `tell` with a VPC of which another plan is held now, in force or not, until the function that it gives is called. */
-  onPlan(tell: (vpc: string) => void): () => void
+  /** Whether a plan that is held has a subnet. */
+  hasSubnet(subnet: string): boolean
+  /** Calls `tell` with a VPC of which another plan is held now, in force or not, and its subnets that are gone. */
+  onPlan(tell: PlanListener): () => void
   /** Ends when the plan that is held of an attachment's VPC is in force. Throws `not_found` for one that no plan has. */
   inForce(id: string, signal?: AbortSignal): Promise<void>
   /**
@@ -69,6 +71,9 @@ export type LinuxNetwork = NetworkDriver & {
   /** To be called when Docker has (re)started: puts our rules back into its chain. */
   dockerStarted(signal?: AbortSignal): Promise<void>
 }
+
+/** Told of a VPC of which another plan is held, or none any more, and of the subnets that went with the one before. */
+export type PlanListener = (change: { readonly vpc: string; readonly gone: readonly string[] }) => void
 
 export type LinuxNetworkOptions = {
   /** Marks everything of ours on the host; 1 to 5 of a-z and 0-9. */
@@ -115,7 +120,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
   let hostPlan = files.host
   let hostKept = false
   const freed = new Set<string>()
-  const listeners = new Set<(vpc: string) => void>()
+  const listeners = new Set<PlanListener>()
   let mtu = hostMtu()
   if (files.broken.length) log.warn('kept network plans cannot be read', { files: files.broken })
   for (const { plan, loaded } of files.vpcs) {
@@ -250,6 +255,13 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
       for (const it of await flowRepairs(plans(), freed, options.directory, signal)) await it.fix?.(signal)
     })
 
+  /** Tells that another plan is held than `old`. */
+  const told = (vpc: string, old: Held | undefined): void => {
+    const now = held.get(vpc)
+    const gone = [...(old?.subnets.keys() ?? [])].filter((it) => !now?.subnets.has(it))
+    for (const tell of listeners) tell({ vpc, gone })
+  }
+
   async function apply(plan: VpcPlan, signal: AbortSignal): Promise<void> {
     const started = clock.now()
     const old = held.get(plan.vpc)
@@ -269,7 +281,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     const kept = new Set(hostAddressesOf(plan))
     for (const it of old ? hostAddressesOf(old.plan) : []) if (!kept.has(it)) freed.add(it)
     const now = held.put(plan)
-    for (const tell of listeners) tell(plan.vpc)
+    told(plan.vpc, old)
     await bring(now, signal)
     if (old) await endFreed(signal)
     log.debug('VPC applied', { vpc: plan.vpc, generation: plan.generation, ms: clock.now() - started })
@@ -352,6 +364,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     const old = held.get(vpc)
     for (const it of old ? hostAddressesOf(old.plan) : []) freed.add(it)
     held.remove(vpc)
+    told(vpc, old)
     await lane(HOST_LANE, () => host.keepShared(shared(), signal))
     await endFreed(signal)
     await files.removeVpc(vpc)
@@ -440,6 +453,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
       const it = held.get(vpc)
       return planned(it, it?.byAddress.get(address))
     },
+    hasSubnet: (subnet) => held.all().some((it) => it.subnets.has(subnet)),
     onPlan(tell) {
       listeners.add(tell)
       return () => listeners.delete(tell)
