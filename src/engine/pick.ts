@@ -19,32 +19,75 @@ export type Picker = {
   ): Promise<number | undefined>
 }
 
+const NONE: ReadonlySet<string> = new Set()
+
+/** Values that are asked for one by one before the whole pool is read. */
+const ASKED_MAX = 16
+
 export function createPicker(): Picker {
   const last = new Map<string, number>()
   const takenIn = async (draft: Draft, pool: string): Promise<Set<string>> =>
     new Set((await draft.claims(pool)).map((it) => it.value))
-  const number: Picker['number'] = async (draft, pool, { from, to }, avoid = () => false) => {
-    const taken = await takenIn(draft, pool)
-    const size = to - from + 1
-    const start = (last.get(pool) ?? from - 1) + 1 - from
-    for (let step = 0; step < size; step++) {
-      const value = from + ((start + step) % size)
-      if (taken.has(String(value)) || avoid(value)) continue
+
+  /**
+   * The next free one, going on from the last one given: that is free nearly always, so that a pool of many is not read
+   * for one of them. `next` is the one after another that may be given and is not among those `taken`, going round once.
+   */
+  async function pick(
+    draft: Draft,
+    pool: string,
+    how: {
+      next(after: number, taken: ReadonlySet<string>): number | undefined
+      text(value: number): string
+      first(taken: ReadonlySet<string>): number
+    },
+  ): Promise<number | undefined> {
+    for (let asked = 0; asked < ASKED_MAX; asked++) {
+      const before = last.get(pool)
+      if (before === undefined) break
+      const value = how.next(before, NONE)
+      if (value === undefined) return undefined
+      // Kept before it is asked for: who picks meanwhile goes on from it.
       last.set(pool, value)
-      return value
+      if (!(await draft.claimed(pool, how.text(value)))) return value
     }
-    return undefined
+    const taken = await takenIn(draft, pool)
+    const value = how.next(last.get(pool) ?? how.first(taken), taken)
+    if (value !== undefined) last.set(pool, value)
+    return value
+  }
+
+  const number: Picker['number'] = async (draft, pool, { from, to }, avoid = () => false) => {
+    const size = to - from + 1
+    return await pick(draft, pool, {
+      text: String,
+      first: () => from - 1,
+      next(after, taken) {
+        const start = after < from || after > to ? 0 : after + 1 - from
+        for (let step = 0; step < size; step++) {
+          const value = from + ((start + step) % size)
+          if (!taken.has(String(value)) && !avoid(value)) return value
+        }
+        return undefined
+      },
+    })
   }
   return {
     number,
     async address(draft, pool, network, avoid = []) {
-      const taken = await takenIn(draft, pool)
-      for (const it of avoid) taken.add(it)
-      const hint = last.get(pool) ?? Math.max(network.base, ...[...taken].map((it) => parseIpv4(it) ?? 0))
-      const free = nextFree(network, (address) => taken.has(formatIpv4(address)), hint)
-      if (free === undefined) return undefined
-      last.set(pool, free)
-      return formatIpv4(free)
+      const avoided = new Set(avoid)
+      const free = await pick(draft, pool, {
+        text: formatIpv4,
+        first: (taken) => Math.max(network.base, ...[...taken, ...avoid].map((it) => parseIpv4(it) ?? 0)),
+        next(after, taken) {
+          const isTaken = (address: number): boolean => {
+            const text = formatIpv4(address)
+            return taken.has(text) || avoided.has(text)
+          }
+          return nextFree(network, isTaken, after)
+        },
+      })
+      return free === undefined ? undefined : formatIpv4(free)
     },
     index: async (draft, pool, max) => await number(draft, pool, { from: 0, to: max }),
   }
