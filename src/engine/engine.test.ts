@@ -655,6 +655,45 @@ test('a running engine looks within milliseconds, keeps to its bounds, and stops
   assert.equal(now, 0)
 })
 
+test('a look of which only the commit is left keeps no other from beginning', async () => {
+  await using it = await testEngine(KINDS, { clock: systemClock })
+  const { engine } = it
+  const { commit } = engine.store
+  const held: (() => void)[] = []
+  Object.assign(engine.store, {
+    commit: async (...[mutations, how]: Parameters<typeof commit>) => {
+      if (mutations.some(({ do: what }) => what === 'finish'))
+        await new Promise<void>((resolve) => held.push(resolve))
+      await commit(mutations, how)
+    },
+  })
+  const stop = new AbortController()
+  let now = 0
+  let most = 0
+  const one: Reconciler = {
+    kind: note,
+    concurrency: 1,
+    reconcile: async () => {
+      most = Math.max(most, ++now)
+      await new Promise((resolve) => setImmediate(resolve))
+      now--
+      return settled({})
+    },
+  }
+  const running = engine.run([one], [], stop.signal)
+  await engine.transact(async (draft) => {
+    for (const name of ['a', 'b', 'c']) draft.create(note, { tenant: 'acme', name, spec: { text: '' } })
+    await Promise.resolve()
+  })
+  await until(async () => held.length === 3, 'all three to wait for their commits')
+  assert.equal(most, 1)
+  for (const letGo of held) letGo()
+  const all = async () => (await engine.list(note, { tenant: 'acme' })).items
+  await until(async () => (await all()).every(isSettled), 'what they saw to be kept')
+  stop.abort()
+  await running
+})
+
 test('a stopped engine tells its looks, waits for none that does not listen, and leaves their work', async () => {
   await using it = await testEngine(KINDS, { clock: systemClock })
   const { engine } = it

@@ -100,12 +100,20 @@ async function within<R>(work: Promise<R>, signal: AbortSignal): Promise<R> {
   }
 }
 
-/** One look at one key: everything it comes to is one commit. Throws only when the store fails. */
-export async function look(given: LookContext, work: Work, stop: AbortSignal): Promise<void> {
+/**
+ * One look at one key: everything it comes to is one commit, and `onLooked` is called when nothing is left but that.
+ * Throws only when the store fails.
+ */
+export async function look(
+  given: LookContext,
+  work: Work,
+  stop: AbortSignal,
+  onLooked: () => void = () => {},
+): Promise<void> {
   const { key } = work.lease
   given.looking.set(key, given.context.clock.now())
   try {
-    await lookOnce(given, work, stop)
+    await lookOnce(given, work, stop, onLooked)
   } finally {
     given.looking.delete(key)
   }
@@ -115,6 +123,7 @@ async function lookOnce(
   { context, reconcilers, log: baseLog, random }: LookContext,
   work: Work,
   stop: AbortSignal,
+  onLooked: () => void,
 ): Promise<void> {
   const { store, clock } = context
   const { lease, attempt } = work
@@ -144,12 +153,17 @@ async function lookOnce(
       ? await within(reconciler.reconcile(resource, given), signal)
       : unreconciled(resource)
     if (outcome.do === 'gone' && dependents.length) outcome = again(EMPTYING_MS, waitsFor)
-    await store.commit([...mutations(), ...(await ending(kind, resource, outcome))])
+    await commit([...mutations(), ...(await ending(kind, resource, outcome))])
   } catch (error) {
     if (stop.aborted) return await store.drop(lease)
     await failed(kind, stored, error)
   } finally {
     ended.abort(ENDED)
+  }
+
+  async function commit(mutations: readonly Mutation[]): Promise<void> {
+    onLooked()
+    await store.commit(mutations)
   }
 
   async function ending(it: AnyKind, resource: Resource, outcome: Outcome<unknown>): Promise<Mutation[]> {
@@ -216,12 +230,12 @@ async function lookOnce(
 
   /** Another one holds the lease by now, and the outcome is its to tell. What this look did late may have undone its work, so that it is looked at once more. */
   async function overtaken(): Promise<void> {
-    await store.commit([{ do: 'enqueue', key: lease.key, at: clock.now() }])
+    await commit([{ do: 'enqueue', key: lease.key, at: clock.now() }])
   }
 
   async function finish(mutations: readonly Mutation[]): Promise<void> {
     try {
-      await store.commit(mutations)
+      await commit(mutations)
     } catch (error) {
       if (!(error instanceof CloudError && error.code === 'gone')) throw error
       await overtaken()

@@ -9,6 +9,8 @@ import type { Mutation, Work } from './store.ts'
 /** Looks at once, of all kinds and of one kind unless its reconciler says otherwise. */
 export const LOOKS_MAX = 64
 export const LOOKS_PER_KIND = 16
+/** Looks that have ended but for their commit, and those at once: many share an fsync. */
+const UNKEPT_MAX = 256
 /** Longer than a look can take, so that a lease lapses only with its process. */
 const LEASE_MS = 2 * LOOK_MS_MAX
 /** How long looks may go on after they were told to stop. */
@@ -46,12 +48,11 @@ function bell() {
       rung = true
       ring()
     },
-    /** True if it rang since this was asked last. */
-    wasRung(): boolean {
-      const was = rung
+    /** What rang so far is heard. */
+    hear(): void {
       rung = false
-      return was
     },
+    isRinging: (): boolean => rung,
     /** Until it rings, the time is over or the signal aborts. */
     async sleep(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
       if (rung || signal.aborted) return
@@ -70,9 +71,10 @@ function bell() {
   }
 }
 
-/** The looks under way, with their bounds. */
-function openWorkers(given: LookContext, signal: AbortSignal, onDone: () => void) {
+/** The looks under way, with their bounds. `onRoom` is called when one more may begin. */
+function openWorkers(given: LookContext, signal: AbortSignal, onRoom: () => void) {
   const running = new Map<Work, Promise<void>>()
+  let atWork = 0
   const counts = new Map<string, number>()
   let broken: { error: unknown } | undefined
   const boundOf = new Map(given.reconcilers.map((it) => [it.kind.name, it.concurrency ?? LOOKS_PER_KIND]))
@@ -88,18 +90,27 @@ function openWorkers(given: LookContext, signal: AbortSignal, onDone: () => void
 
   return {
     running,
-    free: (): number => LOOKS_MAX - running.size,
+    free: (): number => Math.min(LOOKS_MAX - atWork, UNKEPT_MAX - running.size),
     room: (): Record<string, number> =>
       Object.fromEntries([...boundOf].map(([kind, bound]) => [kind, bound - (counts.get(kind) ?? 0)])),
     start(work: Work): void {
       const { kind } = splitKey(work.lease.key)
       count(kind, 1)
-      const done = look(given, work, signal)
+      atWork++
+      let isAtWork = true
+      const leave = (): void => {
+        if (!isAtWork) return
+        isAtWork = false
+        atWork--
+        count(kind, -1)
+        onRoom()
+      }
+      const done = look(given, work, signal, leave)
         .catch((error: unknown) => putBack(work, error))
         .finally(() => {
           running.delete(work)
-          count(kind, -1)
-          onDone()
+          leave()
+          onRoom()
         })
       running.set(work, done)
     },
@@ -134,7 +145,7 @@ export async function runLoop(
   signal: AbortSignal,
 ): Promise<void> {
   const { store, clock } = given.context
-  const { ring, wasRung, sleep } = bell()
+  const { ring, hear, isRinging, sleep } = bell()
   const stopListening = store.onWork(ring)
   const stopping = new AbortController()
   const stop = AbortSignal.any([signal, stopping.signal])
@@ -146,7 +157,7 @@ export async function runLoop(
   let byMs: number | undefined = 0
   try {
     while (!signal.aborted) {
-      wasRung()
+      hear()
       workers.check()
       byMs = step() || byMs
       if (byMs !== undefined) {
@@ -162,6 +173,8 @@ export async function runLoop(
         await sweepLate(given).catch((error: unknown) => given.log.error('late sweep failed', { error }))
         sweepAt = clock.now() + LATE_SWEEP_MS
       }
+      // Something may be due again by now: what will be next need not be known.
+      if (isRinging()) continue
       const full = Object.entries(workers.room()).flatMap(([kind, left]) => (left > 0 ? [] : [kind]))
       const next = workers.free() > 0 ? await store.nextDue(full) : undefined
       const until = Math.min(next ?? sweepAt, sweepAt)
