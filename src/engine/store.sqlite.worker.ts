@@ -13,13 +13,13 @@ function openCheckpointer(start: WriterStart) {
   const db = new DatabaseSync(start.path)
   db.exec('PRAGMA wal_autocheckpoint = 0')
   const checkpoint = db.prepare('PRAGMA wal_checkpoint(PASSIVE)')
-  return (requests: readonly Request[]): Turn => {
+  return (requests: readonly Request[]): Turn[] => {
     const answers = requests.map((request): Answer => {
       if (request.do === 'close') db.close()
       else checkpoint.all()
       return { n: request.n }
     })
-    return { answers, wrote: false, changed: false, queued: false }
+    return [{ answers, wrote: false, changed: false, queued: false }]
   }
 }
 
@@ -35,6 +35,6 @@ port.on('message', (first: readonly Request[]) => {
     if (!more) break
     requests.push(...more.message)
   }
-  port.postMessage(serve(requests))
+  for (const turn of serve(requests)) port.postMessage(turn)
   if (requests.some((it) => it.do === 'close')) port.close()
 })

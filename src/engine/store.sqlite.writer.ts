@@ -66,6 +66,8 @@ const LOG_CHECK_EVERY = 1000
 type Write = Extract<Ask, { do: 'commit' | 'forget' | 'retime' }> & { readonly n: number }
 const isWrite = (it: Request): it is Write => it.do === 'commit' || it.do === 'forget' || it.do === 'retime'
 
+const isAsk = (it: Request): boolean => it.do === 'take' || it.do === 'nextDue'
+
 const unavailable = (error: unknown): Refusal => ({
   kind: 'refused',
   code: 'unavailable',
@@ -73,8 +75,11 @@ const unavailable = (error: unknown): Refusal => ({
   details: {},
 })
 
-/** The one writer of a database: answers requests in their order, all writes of one call in one durable batch. */
-export function openWriter(start: WriterStart): (requests: readonly Request[]) => Turn {
+/**
+ * The one writer of a database, all writes of one call in one durable batch. What only asks the queue does not wait for
+ * those, and has a turn of its own before them; all else is answered in its order.
+ */
+export function openWriter(start: WriterStart): (requests: readonly Request[]) => Iterable<Turn> {
   const db = new DatabaseSync(start.path)
   db.exec(
     start.durable
@@ -166,7 +171,7 @@ export function openWriter(start: WriterStart): (requests: readonly Request[]) =
     if (size > LOG_BYTES_MAX) db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
   }
 
-  return (requests) => {
+  function answerAll(requests: readonly Request[]): Turn {
     const changes = writer.changes()
     const enqueued = queue.enqueued()
     const writes = requests.filter(isWrite)
@@ -186,5 +191,11 @@ export function openWriter(start: WriterStart): (requests: readonly Request[]) =
       changed: writer.changes() > changes,
       queued: queue.enqueued() > enqueued,
     }
+  }
+
+  return function* (requests) {
+    const { asks = [], others = [] } = Object.groupBy(requests, (it) => (isAsk(it) ? 'asks' : 'others'))
+    if (asks.length) yield answerAll(asks)
+    if (others.length) yield answerAll(others)
   }
 }

@@ -107,7 +107,7 @@ export function answerHere<
   Request extends { readonly do: string },
   Turn extends { readonly answers: readonly Answer[] },
 >(
-  serve: (requests: readonly (Request & { readonly n: number })[]) => Turn,
+  serve: (requests: readonly (Request & { readonly n: number })[]) => Iterable<Turn>,
   onTurn: (turn: Turn) => void,
 ): Thread<Request> {
   const waiting = new Map<number, (answer: Answer) => void>()
@@ -116,12 +116,13 @@ export function answerHere<
   function answerAll(): void {
     const requests = outbox
     outbox = []
-    const turn = serve(requests)
-    for (const answer of turn.answers) {
-      waiting.get(answer.n)?.(answer)
-      waiting.delete(answer.n)
+    for (const turn of serve(requests)) {
+      for (const answer of turn.answers) {
+        waiting.get(answer.n)?.(answer)
+        waiting.delete(answer.n)
+      }
+      onTurn(turn)
     }
-    onTurn(turn)
   }
   const ask = async (request: Request): Promise<unknown> => {
     const n = ++last
