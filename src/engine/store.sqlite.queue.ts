@@ -39,12 +39,24 @@ export function openQueue(db: DatabaseSync, startMs: number) {
   const keep = db.prepare('UPDATE queue SET at = ?, next_at = NULL, attempt = ?, reason = ? WHERE key = ?')
   const forget = db.prepare('DELETE FROM queue WHERE key = ?')
   const fold = db.prepare('UPDATE queue SET next_at = NULL WHERE key = ?')
-  const due = db.prepare(
-    'SELECT * FROM queue WHERE at <= ? AND kind NOT IN (SELECT value FROM json_each(?)) ORDER BY at',
-  )
-  const soonest = db.prepare(
-    'SELECT key, at FROM queue WHERE kind NOT IN (SELECT value FROM json_each(?)) ORDER BY at',
-  )
+  const nextKind = db.prepare('SELECT min(kind) AS kind FROM queue WHERE kind > ?')
+  const inOrder = db.prepare('SELECT key, at FROM queue WHERE kind = ? AND at <= ? ORDER BY at')
+
+  /** Kinds that have a key in the queue; there are few. */
+  function* kinds(): Generator<string> {
+    let after = ''
+    for (;;) {
+      const { kind } = nextKind.get(after) as { kind: string | null }
+      if (kind === null) return
+      yield kind
+      after = kind
+    }
+  }
+  /** Keys of a kind that nobody works on, longest due first. */
+  function* free(kind: string, now: number, dueBy: number): Generator<{ key: Key; at: number }> {
+    for (const it of inOrder.iterate(kind, dueBy) as Iterable<{ key: Key; at: number }>)
+      if (isFree(it.key, now)) yield it
+  }
 
   const isFree = (key: Key, now: number): boolean => (leases.get(key)?.expiresAt ?? 0) <= now
 
@@ -80,20 +92,18 @@ export function openQueue(db: DatabaseSync, startMs: number) {
     },
 
     take(now: number, limit: number, leaseMs: number, room: Readonly<Record<string, number>> = {}): Work[] {
-      const left: Record<string, number> = { ...room }
-      const full = Object.keys(left).filter((kind) => (left[kind] ?? 0) <= 0)
+      const due: { key: Key; at: number }[] = []
+      for (const kind of kinds())
+        due.push(...free(kind, now, now).take(Math.max(0, Math.min(room[kind] ?? limit, limit))))
       const works: Work[] = []
       const folded: Key[] = []
-      for (const row of due.iterate(now, JSON.stringify(full)) as Iterable<QueueRow>) {
-        if (works.length >= limit) break
-        const kindLeft = left[row.kind]
-        if (kindLeft === 0 || !isFree(row.key, now)) continue
-        if (kindLeft !== undefined) left[row.kind] = kindLeft - 1
+      for (const { key } of due.toSorted((a, b) => a.at - b.at).slice(0, limit)) {
+        const row = read.get(key) as QueueRow
         const token = ++lastToken
-        leases.set(row.key, { token, expiresAt: now + leaseMs })
-        if (row.next_at !== null) folded.push(row.key)
+        leases.set(key, { token, expiresAt: now + leaseMs })
+        if (row.next_at !== null) folded.push(key)
         works.push({
-          lease: { key: row.key, token },
+          lease: { key, token },
           attempt: row.attempt,
           ...(row.reason === null ? {} : { reason: row.reason }),
         })
@@ -113,11 +123,13 @@ export function openQueue(db: DatabaseSync, startMs: number) {
     },
 
     nextDue(now: number, except: readonly string[]): number | undefined {
-      for (const row of soonest.iterate(JSON.stringify(except)) as Iterable<{ key: Key; at: number }>) {
-        const held = leases.get(row.key)
-        if (!held || held.expiresAt <= now) return row.at
+      let next: number | undefined
+      for (const kind of kinds()) {
+        if (except.includes(kind)) continue
+        const [first] = free(kind, now, next ?? Infinity).take(1)
+        if (first) next = first.at
       }
-      return undefined
+      return next
     },
 
     /** Keys put into the queue so far by this process, those of refused commits included. */
