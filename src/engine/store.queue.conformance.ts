@@ -4,6 +4,7 @@ import { systemClock } from '#lib/clock.ts'
 import { type Key, keyOf } from './resource.ts'
 import type { Lease, Mutation, Store } from './store.ts'
 import {
+  claim,
   create,
   drain,
   edit,
@@ -134,6 +135,37 @@ export function queueConformance(store: string, open: OpenStore): void {
     await store.commit([finish], { dryRun: true })
     await store.commit([finish])
     assert.equal(await store.queue('toy/1'), undefined)
+  })
+
+  it('of commits that are asked for together a refused one and a dry run take back themselves alone', async (store) => {
+    const keys = Array.from({ length: 6 }, (_, n): Key => `toy/${n}`)
+    await store.commit(keys.map((key) => enqueue(key, now())))
+    const leases = (await store.take(now(), 10, HOUR_MS)).map((work) => work.lease)
+    const all = keys.map(() => toy())
+    // Twice, since what was refused a moment ago may be met with care.
+    for (const [at, name] of ['a', 'b'].entries()) {
+      const [first, second, third] = leases.slice(at * 3)
+      const [one, other, left] = all.slice(at * 3)
+      assert.ok(first && second && third && one && other && left)
+      const finish = (lease: Lease): Mutation => ({ do: 'finish', lease, attempt: 0 })
+      const results = await Promise.allSettled([
+        store.commit([create(one, { terms: [name] }), claim(one.id, { value: name }), finish(first)]),
+        store.commit([create(left, { terms: [name] }), finish(second), claim(left.id, { value: name })]),
+        store.commit([create(left, { terms: [name] }), finish(third)], { dryRun: true }),
+        store.commit([create(other, { terms: [name] }), enqueue('toy/x', now() + HOUR_MS)]),
+      ])
+      assert.deepEqual(
+        results.map((result) => result.status),
+        ['fulfilled', 'rejected', 'fulfilled', 'fulfilled'],
+      )
+      const page = await store.list({ kind: 'toy', tenant: 'acme', terms: [name] })
+      assert.deepEqual([page.items.map((found) => found.id), page.total], [[one.id, other.id], 2])
+      assert.deepEqual((await store.claims('names')).at(-1)?.owner, one.id)
+      await refused(store.commit([finish(first)]), 'gone')
+      await store.commit([finish(second)])
+      await store.commit([finish(third)])
+    }
+    assert.equal((await store.list({ kind: 'toy', tenant: 'acme' })).total, 4)
   })
 
   it('one of many takers gets a key', async (store) => {

@@ -26,17 +26,21 @@ function folder(): { path: string } & Disposable {
 const open = (directory: string, more: Partial<SqliteOptions> = {}) =>
   openSqliteStore({ directory, log: silentLog, ...more })
 
-storeConformance('sqlite', async (how = {}): Promise<Store> => {
-  const directory = folder()
-  const store = await open(directory.path, how)
-  return {
-    ...store,
-    async [Symbol.asyncDispose]() {
-      await store[Symbol.asyncDispose]()
-      directory[Symbol.dispose]()
-    },
-  }
-})
+for (const [name, simulated] of [
+  ['sqlite', false],
+  ['sqlite in one thread', true],
+] as const)
+  storeConformance(name, async (how = {}): Promise<Store> => {
+    const directory = folder()
+    const store = await open(directory.path, { ...how, simulated })
+    return {
+      ...store,
+      async [Symbol.asyncDispose]() {
+        await store[Symbol.asyncDispose]()
+        directory[Symbol.dispose]()
+      },
+    }
+  })
 
 test('a second opener is told who holds the folder, and gets it when that one closed', async () => {
   using directory = folder()

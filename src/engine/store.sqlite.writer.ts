@@ -62,6 +62,8 @@ export type Turn = {
 /** A write-ahead log larger than this is emptied by the writer itself, between two batches. */
 const LOG_BYTES_MAX = 256 * 1024 * 1024
 const LOG_CHECK_EVERY = 1000
+/** After a commit was refused, batches in which each has a savepoint: where some are refused, more will be. */
+const CAREFUL_BATCHES = 16
 
 type Write = Extract<Ask, { do: 'commit' | 'forget' | 'retime' }> & { readonly n: number }
 const isWrite = (it: Request): it is Write => it.do === 'commit' || it.do === 'forget' || it.do === 'retime'
@@ -86,6 +88,8 @@ export function openWriter(start: WriterStart): (requests: readonly Request[]) =
       ? 'PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -32000'
       : 'PRAGMA synchronous = OFF; PRAGMA cache_size = -32000',
   )
+  // What a savepoint would take back is copied, page by page: not into a file.
+  db.exec('PRAGMA temp_store = MEMORY')
   const queue = openQueue(db, start.now)
   const writer = openApply(db, queue)
   const forgetRecords = db.prepare(
@@ -95,6 +99,7 @@ export function openWriter(start: WriterStart): (requests: readonly Request[]) =
   const trimEvery = Math.min(start.changesKept, 1000)
   let trimmedAt = 0
   let batches = 0
+  let carefulFor = 0
 
   function write(request: Write): number | undefined {
     if (request.do === 'retime') {
@@ -128,21 +133,55 @@ export function openWriter(start: WriterStart): (requests: readonly Request[]) =
     }
   }
 
+  function takeBack(): void {
+    if (db.isTransaction) db.exec('ROLLBACK')
+    queue.undoTo(0)
+  }
+
+  function inTransaction(requests: readonly Write[], one: (request: Write) => Answer): Answer[] {
+    db.exec('BEGIN IMMEDIATE')
+    writer.sweep(requests.at(-1)?.now ?? 0)
+    const answers = requests.map(one)
+    if (writer.changes() - trimmedAt >= trimEvery) {
+      trimChanges.run(start.changesKept)
+      trimmedAt = writer.changes()
+    }
+    passing(start.moment, () => db.exec('COMMIT'))
+    queue.settle()
+    return answers
+  }
+
+  /** All of them without savepoints, which cost a sixth of it all; undefined, and nothing is written, when one is refused. */
+  function writeBoldly(requests: readonly Write[]): Answer[] | undefined {
+    let refused = false
+    try {
+      return inTransaction(requests, (request) => {
+        if (request.do === 'commit' && request.dryRun) return writeOne(request)
+        try {
+          return { n: request.n, value: write(request) }
+        } catch (error) {
+          refused = db.isTransaction && !isDiskError(error)
+          throw error
+        }
+      })
+    } catch (error) {
+      if (!refused) throw error
+      takeBack()
+      return undefined
+    }
+  }
+
   function writeAll(requests: readonly Write[]): Answer[] {
     try {
-      db.exec('BEGIN IMMEDIATE')
-      writer.sweep(requests.at(-1)?.now ?? 0)
-      const answers = requests.map(writeOne)
-      if (writer.changes() - trimmedAt >= trimEvery) {
-        trimChanges.run(start.changesKept)
-        trimmedAt = writer.changes()
+      if (carefulFor > 0) carefulFor--
+      else {
+        const answers = writeBoldly(requests)
+        if (answers) return answers
+        carefulFor = CAREFUL_BATCHES
       }
-      passing(start.moment, () => db.exec('COMMIT'))
-      queue.settle()
-      return answers
+      return inTransaction(requests, writeOne)
     } catch (error) {
-      if (db.isTransaction) db.exec('ROLLBACK')
-      queue.undoTo(0)
+      takeBack()
       return requests.map(({ n }) => ({ n, refusal: unavailable(error) }))
     }
   }
