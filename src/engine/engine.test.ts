@@ -694,6 +694,34 @@ test('a look of which only the commit is left keeps no other from beginning', as
   await running
 })
 
+test('what a stopped engine had taken and not begun is there for the next', async () => {
+  await using it = await testEngine(KINDS, { clock: systemClock })
+  const { engine } = it
+  const stop = new AbortController()
+  const { promise: stuck, resolve: stick } = Promise.withResolvers<void>()
+  let looks = 0
+  const one: Reconciler = {
+    kind: note,
+    concurrency: 1,
+    reconcile: async () => {
+      if (++looks < 20) return settled({})
+      stick()
+      return await new Promise(() => {})
+    },
+  }
+  const names = Array.from({ length: 60 }, (_, n) => `x${n}`)
+  await engine.transact(async (draft) => {
+    for (const name of names) draft.create(note, { tenant: 'acme', name, spec: { text: '' } })
+    await Promise.resolve()
+  })
+  const running = engine.run([one], [], stop.signal)
+  await stuck
+  stop.abort()
+  await running
+  assert.equal(looks, 20)
+  assert.equal((await engine.store.take(systemClock.now(), 100, 1000)).length, 60 - 19)
+})
+
 test('a stopped engine tells its looks, waits for none that does not listen, and leaves their work', async () => {
   await using it = await testEngine(KINDS, { clock: systemClock })
   const { engine } = it

@@ -1,21 +1,14 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Clock, SimulatedClock } from '#lib/clock.ts'
 import { messageOf } from '#lib/errors.ts'
-import { BACKOFF_MS_MAX, look, LOOK_MS_MAX, type LookContext, overdueReason, reasonSoFar } from './look.ts'
+import { BACKOFF_MS_MAX, look, type LookContext, overdueReason, reasonSoFar } from './look.ts'
 import type { Patrol } from './reconcile.ts'
-import { type Key, keyOf, splitKey } from './resource.ts'
-import type { Mutation, Work } from './store.ts'
+import { type Key, keyOf } from './resource.ts'
+import type { Mutation } from './store.ts'
+import { LEASE_MS, LOOKS_MAX, openWorkers } from './workers.ts'
 
-/** Looks at once, of all kinds and of one kind unless its reconciler says otherwise. */
-export const LOOKS_MAX = 64
-export const LOOKS_PER_KIND = 16
-/** Looks that have ended but for their commit, and those at once: many share an fsync. */
-const UNKEPT_MAX = 256
-/** Longer than a look can take, so that a lease lapses only with its process. */
-const LEASE_MS = 2 * LOOK_MS_MAX
 /** How long looks may go on after they were told to stop. */
 const STOP_MS_MAX = 10_000
-const STORE_RETRY_MS = 1000
 const LATE_SWEEP_MS = 1000
 const LATE_MAX = 200
 /** The loop is awake every second: more than that back, or this much forward at once, is no passing of time. */
@@ -71,56 +64,6 @@ function bell() {
   }
 }
 
-/** The looks under way, with their bounds. `onRoom` is called when one more may begin. */
-function openWorkers(given: LookContext, signal: AbortSignal, onRoom: () => void) {
-  const running = new Map<Work, Promise<void>>()
-  let atWork = 0
-  const counts = new Map<string, number>()
-  let broken: { error: unknown } | undefined
-  const boundOf = new Map(given.reconcilers.map((it) => [it.kind.name, it.concurrency ?? LOOKS_PER_KIND]))
-  /** The store refused to keep what a look came to (a full disk): the key is due again a little later. */
-  async function putBack(work: Work, error: unknown): Promise<void> {
-    given.log.error('look could not be kept', { key: work.lease.key, error })
-    await given.context.clock.sleep(STORE_RETRY_MS, signal).catch(() => {})
-    await given.context.store.drop(work.lease).catch((reason: unknown) => {
-      broken ??= { error: reason }
-    })
-  }
-  const count = (kind: string, by: number): void => void counts.set(kind, (counts.get(kind) ?? 0) + by)
-
-  return {
-    running,
-    free: (): number => Math.min(LOOKS_MAX - atWork, UNKEPT_MAX - running.size),
-    room: (): Record<string, number> =>
-      Object.fromEntries([...boundOf].map(([kind, bound]) => [kind, bound - (counts.get(kind) ?? 0)])),
-    start(work: Work): void {
-      const { kind } = splitKey(work.lease.key)
-      count(kind, 1)
-      atWork++
-      let isAtWork = true
-      const leave = (): void => {
-        if (!isAtWork) return
-        isAtWork = false
-        atWork--
-        count(kind, -1)
-        onRoom()
-      }
-      const done = look(given, work, signal, leave)
-        .catch((error: unknown) => putBack(work, error))
-        .finally(() => {
-          running.delete(work)
-          leave()
-          onRoom()
-        })
-      running.set(work, done)
-    },
-    /** Throws when the store is gone for good, since nothing more can be done without it. */
-    check(): void {
-      if (broken) throw broken.error
-    },
-  }
-}
-
 /** How far the clock was set since this was asked last, or for how long nobody was awake to ask; 0 for less than a step. */
 function stepsOf(clock: Clock): () => number {
   let seenAt = clock.now()
@@ -166,28 +109,26 @@ export async function runLoop(
         byMs = undefined
         sweepAt = Math.min(sweepAt, clock.now())
       }
-      const room = workers.room()
-      const works = workers.free() > 0 ? await store.take(clock.now(), workers.free(), LEASE_MS, room) : []
-      for (const work of works) workers.start(work)
+      await workers.take()
       if (clock.now() >= sweepAt) {
         await sweepLate(given).catch((error: unknown) => given.log.error('late sweep failed', { error }))
         sweepAt = clock.now() + LATE_SWEEP_MS
       }
       // Something may be due again by now: what will be next need not be known.
       if (isRinging()) continue
-      const full = Object.entries(workers.room()).flatMap(([kind, left]) => (left > 0 ? [] : [kind]))
-      const next = workers.free() > 0 ? await store.nextDue(full) : undefined
+      const full = workers.full()
+      const next = full && (await store.nextDue(full))
       const until = Math.min(next ?? sweepAt, sweepAt)
       await sleep(clock, Math.min(Math.max(0, until - clock.now()), LATE_SWEEP_MS), signal)
     }
   } finally {
     stopListening()
     stopping.abort()
-    const all = Promise.allSettled([...workers.running.values(), ...patrolling])
+    const all = Promise.allSettled([workers.ended(), ...patrolling])
     const patience = new AbortController()
     await Promise.race([all, pause(STOP_MS_MAX, undefined, { signal: patience.signal }).catch(() => {})])
     patience.abort()
-    for (const work of workers.running.keys()) await store.drop(work.lease).catch(() => {})
+    await workers.dropAll()
   }
 }
 
