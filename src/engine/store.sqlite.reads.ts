@@ -3,6 +3,7 @@ import { CloudError } from '#lib/errors.ts'
 import type { Clock } from '#lib/clock.ts'
 import { ALL, type Key } from './resource.ts'
 import { type Moment, openRecall } from './store.sqlite.recall.ts'
+import { openSnapshot } from './store.sqlite.snapshot.ts'
 import {
   type Change,
   DEPENDENTS_MAX,
@@ -128,7 +129,11 @@ type Reads = Pick<
   | 'late'
   | 'versions'
   | 'newest'
-> & { sizes(): { resources: number; queued: number } }
+> & {
+  sizes(): { resources: number; queued: number }
+  /** Ends the transaction that reads share; the connection is the caller's to close. */
+  close(): void
+}
 
 /** The reading half of the store, on a connection that cannot write. Answers at once; the promises are the interface's. */
 export function openReads(db: DatabaseSync, clock: Clock, moment: Moment): Reads {
@@ -150,24 +155,15 @@ export function openReads(db: DatabaseSync, clock: Clock, moment: Moment): Reads
   const readOldest = db.prepare('SELECT min(seq) AS seq FROM change')
   const readTally = db.prepare('SELECT n, total, live FROM tally WHERE kind = ? AND scope = ? AND term = ?')
 
-  const cursor = (): number => (readCursor.get() as { seq: number }).seq
-
-  /** Several reads of one moment. */
-  function together<R>(read: () => R): R {
-    db.exec('BEGIN')
-    try {
-      return read()
-    } finally {
-      db.exec('COMMIT')
-    }
-  }
+  /** What is given to each read is the number of the last change. */
+  const { read, close } = openSnapshot(db, moment, () => (readCursor.get() as { seq: number }).seq)
 
   type Tally = { n: number; total: number; live: number }
-  function listRows(query: ListQuery, tallies: readonly Tally[]): RowPage {
+  function listRows(query: ListQuery, tallies: readonly Tally[], cursor: number): RowPage {
     const limit = Math.min(query.limit ?? LIST_MAX, LIST_MAX)
     // The shortest list drives, the others are asked for each of its members.
     const [first, ...others] = tallies.toSorted((a, b) => a.total - b.total)
-    if (!first) return { rows: [], total: 0, cursor: String(cursor()) }
+    if (!first) return { rows: [], total: 0, cursor: String(cursor) }
     const alive = query.deleted === false
     const down = query.newestFirst === true
     const where =
@@ -187,12 +183,12 @@ export function openReads(db: DatabaseSync, clock: Clock, moment: Moment): Reads
     const shown = rows.slice(0, limit)
     const last = shown.at(-1)
     const next = rows.length > limit && last ? { next: last.id } : {}
-    return { rows: shown, ...next, total, cursor: String(cursor()) }
+    return { rows: shown, ...next, total, cursor: String(cursor) }
   }
 
   const reads = {
     get(id: string): StoredResource | undefined {
-      const row = recallResource(id, () => getOne.get(id) as ResourceRow | undefined)
+      const row = recallResource(id, () => read(() => getOne.get(id) as ResourceRow | undefined))
       return row && toResource(row)
     },
     list(query: ListQuery): Page<StoredResource> {
@@ -203,11 +199,11 @@ export function openReads(db: DatabaseSync, clock: Clock, moment: Moment): Reads
       if (terms.length > TERMS_MAX)
         throw new CloudError('invalid', `a list filters by at most ${TERMS_MAX} terms`, { field: 'terms' })
       const readPage = (): RowPage =>
-        together(() => {
+        read((cursor) => {
           const tallies = (terms.length ? terms : ['']).map(
             (term) => readTally.get(query.kind, query.tenant, term) as Tally | undefined,
           )
-          return listRows(query, tallies.every((it) => it !== undefined) ? tallies : [])
+          return listRows(query, tallies.every((it) => it !== undefined) ? tallies : [], cursor)
         })
       const { kind, tenant, after, deleted, newestFirst } = query
       const asked = JSON.stringify([kind, tenant, terms, after, limit, deleted, newestFirst])
@@ -229,7 +225,9 @@ export function openReads(db: DatabaseSync, clock: Clock, moment: Moment): Reads
       return rows.map(({ deleted_at: deletedAt, ...it }) => (deletedAt === null ? it : { ...it, deletedAt }))
     },
     claim(pool: string, value: string): StoredClaim | undefined {
-      const row = recallClaim(`${pool}\n${value}`, () => getClaim.get(pool, value) as ClaimRow | undefined)
+      const row = recallClaim(`${pool}\n${value}`, () =>
+        read(() => getClaim.get(pool, value) as ClaimRow | undefined),
+      )
       if (row && row.expires_at !== null && row.expires_at <= clock.now()) return undefined
       return row && toClaim(row)
     },
@@ -252,21 +250,18 @@ export function openReads(db: DatabaseSync, clock: Clock, moment: Moment): Reads
       const row = sql('SELECT moved FROM guard WHERE name = ?').get(name) as { moved: number } | undefined
       return row?.moved ?? 0
     },
-    changes(after: string | undefined, limit: number): { changes: Change[]; cursor: string } {
-      return together(() => {
-        const newest = cursor()
-        if (after === undefined) return { changes: [], cursor: String(newest) }
-        const from = parseCursor(after)
-        const oldest = (readOldest.get() as { seq: number | null }).seq ?? newest + 1
-        if (from < oldest - 1 || from > newest)
-          throw new CloudError('gone', 'the changes after this cursor are not kept any more; list again')
-        const rows = sql('SELECT * FROM change WHERE seq > ? ORDER BY seq LIMIT ?').all(from, limit) as (Omit<
-          Change,
-          'cursor'
-        > & { seq: number })[]
-        const changes = rows.map(({ seq, ...it }) => ({ cursor: String(seq), ...it }))
-        return { changes, cursor: changes.at(-1)?.cursor ?? String(newest) }
-      })
+    changes(after: string | undefined, limit: number, newest: number): { changes: Change[]; cursor: string } {
+      if (after === undefined) return { changes: [], cursor: String(newest) }
+      const from = parseCursor(after)
+      const oldest = (readOldest.get() as { seq: number | null }).seq ?? newest + 1
+      if (from < oldest - 1 || from > newest)
+        throw new CloudError('gone', 'the changes after this cursor are not kept any more; list again')
+      const rows = sql('SELECT * FROM change WHERE seq > ? ORDER BY seq LIMIT ?').all(from, limit) as (Omit<
+        Change,
+        'cursor'
+      > & { seq: number })[]
+      const changes = rows.map(({ seq, ...it }) => ({ cursor: String(seq), ...it }))
+      return { changes, cursor: changes.at(-1)?.cursor ?? String(newest) }
     },
     records(query: Parameters<Store['records']>[0]): { records: StoredRecord[]; next?: string } {
       const down = query.newestFirst === true
@@ -331,19 +326,20 @@ export function openReads(db: DatabaseSync, clock: Clock, moment: Moment): Reads
   return {
     get: async (id) => reads.get(id),
     list: async (query) => reads.list(query),
-    terms: async (id) => reads.terms(id),
-    dependents: async (id) => reads.dependents(id),
+    terms: async (id) => read(() => reads.terms(id)),
+    dependents: async (id) => read(() => reads.dependents(id)),
     claim: async (pool, value) => reads.claim(pool, value),
-    claims: async (pool) => reads.claims(pool),
-    pool: async (name) => reads.pool(name),
-    guard: async (name) => reads.guard(name),
-    changes: async (after, limit) => reads.changes(after, limit),
-    records: async (query) => reads.records(query),
-    queue: async (key) => reads.queue(key),
-    settleBy: async (id) => reads.settleBy(id),
-    late: async (now, limit) => reads.late(now, limit),
-    versions: async () => reads.versions(),
-    newest: async () => reads.newest(),
-    sizes: () => reads.sizes(),
+    claims: async (pool) => read(() => reads.claims(pool)),
+    pool: async (name) => read(() => reads.pool(name)),
+    guard: async (name) => read(() => reads.guard(name)),
+    changes: async (after, limit) => read((newest) => reads.changes(after, limit, newest)),
+    records: async (query) => read(() => reads.records(query)),
+    queue: async (key) => read(() => reads.queue(key)),
+    settleBy: async (id) => read(() => reads.settleBy(id)),
+    late: async (now, limit) => read(() => reads.late(now, limit)),
+    versions: async () => read(() => reads.versions()),
+    newest: async () => read(() => reads.newest()),
+    sizes: () => read(() => reads.sizes()),
+    close,
   }
 }

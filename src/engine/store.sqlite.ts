@@ -91,7 +91,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<SqliteSto
     throw error
   }
   const moment = newMoment()
-  const reads = openReads(readDb, clock, moment)
+  const { sizes, close: closeReads, ...reads } = openReads(readDb, clock, moment)
   const changeListeners = listeners()
   const workListeners = listeners()
   let commits = 0
@@ -157,12 +157,13 @@ export async function openSqliteStore(options: SqliteOptions): Promise<SqliteSto
     drop: async (lease) => void (await writer.ask({ do: 'drop', lease })),
     nextDue: async (except = []) =>
       (await writer.ask({ do: 'nextDue', now: clock.now(), except })) as number | undefined,
-    stats: async () => ({ ...reads.sizes(), commits, batches }),
+    stats: async () => ({ ...sizes(), commits, batches }),
     backup: async (to) => void (await backup(readDb, to)),
     async [Symbol.asyncDispose]() {
       clearInterval(timer)
       await checkpointer?.close()
       await writer.close()
+      closeReads()
       readDb.close()
       lock.close()
     },

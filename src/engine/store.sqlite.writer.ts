@@ -61,7 +61,9 @@ export type Turn = {
 
 /** A write-ahead log larger than this is emptied by the writer itself, between two batches. */
 const LOG_BYTES_MAX = 256 * 1024 * 1024
-const LOG_CHECK_EVERY = 1000
+const LOG_CHECK_EVERY = 100
+/** How long that waits for a read or another checkpoint to end. */
+const LOG_WAIT_MS = 100
 /** After a commit was refused, batches in which each has a savepoint: where some are refused, more will be. */
 const CAREFUL_BATCHES = 16
 
@@ -82,7 +84,7 @@ const unavailable = (error: unknown): Refusal => ({
  * those, and has a turn of its own before them; all else is answered in its order.
  */
 export function openWriter(start: WriterStart): (requests: readonly Request[]) => Iterable<Turn> {
-  const db = new DatabaseSync(start.path)
+  const db = new DatabaseSync(start.path, { timeout: LOG_WAIT_MS })
   db.exec(
     start.durable
       ? 'PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -32000'
