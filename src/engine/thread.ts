@@ -18,6 +18,8 @@ export type Answer = { readonly n: number; readonly value?: unknown; readonly re
 
 /** Requests that may wait for a thread at once; more are refused `unavailable`. */
 const WAITING_MAX = 20_000
+/** Requests of one message: the thread begins with them while more are made. */
+const MESSAGE_MAX = 32
 
 /** For the thread's side: the answer to a request that failed. */
 export function refusalOf(error: unknown): Refusal {
@@ -34,8 +36,9 @@ function toError(refusal: Refusal): Error {
 }
 
 /**
- * A thread of this process that answers requests. Those of one tick cross in one message, an array of `{ n, … }`; the
- * thread answers with messages of the type `Turn`. It ends by itself once it has answered `{ do: 'close' }`.
+ * A thread of this process that answers requests. Each message wakes it, so that requests cross in arrays of
+ * `{ n, … }`: at once when the thread has nothing to do, else those of a turn of the event loop together. It answers with
+ * messages of the type `Turn`, and ends by itself once it has answered `{ do: 'close' }`.
  */
 export function startThread<
   Request extends { readonly do: string },
@@ -69,6 +72,10 @@ export function startThread<
   worker.on('error', fail)
   worker.on('exit', fail)
 
+  function post(): void {
+    if (outbox.length) worker.postMessage(outbox)
+    outbox = []
+  }
   async function ask(request: Request): Promise<unknown> {
     if (broken) throw broken
     if (waiting.size >= WAITING_MAX)
@@ -77,12 +84,11 @@ export function startThread<
       })
     const n = ++last
     if (!outbox.length) {
-      queueMicrotask(() => {
-        worker.postMessage(outbox)
-        outbox = []
-      })
+      if (waiting.size === 0) queueMicrotask(post)
+      else setImmediate(post)
     }
     outbox.push({ ...request, n })
+    if (outbox.length >= MESSAGE_MAX) post()
     const answer = await new Promise<Answer>((resolve, reject) => waiting.set(n, { resolve, reject }))
     if (answer.refusal) throw toError(answer.refusal)
     return answer.value
