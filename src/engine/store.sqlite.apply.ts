@@ -31,7 +31,7 @@ function inUse(row: Row, blockers: readonly string[]): CloudError {
 /** Applies mutations inside the transaction that the caller holds; throws a CloudError where one is refused. */
 export function openApply(db: DatabaseSync, queue: WriterQueue) {
   const rows = openRows(db, queue)
-  const claims = openClaims(db, (id) => rows.find(id) !== undefined)
+  const claims = openClaims(db, (id) => rows.isAlive(id) || rows.find(id) !== undefined)
   const guardRead = db.prepare('SELECT moved FROM guard WHERE name = ?')
   const guardMove = db.prepare(
     'INSERT INTO guard (name, moved, owner) VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE SET moved = moved + 1',
@@ -48,18 +48,18 @@ export function openApply(db: DatabaseSync, queue: WriterQueue) {
   }
 
   function mustLive(id: string): void {
+    if (rows.isAlive(id)) return
     const target = rows.find(id)
     if (!target) throw wrongState(`${id} does not exist any more`)
     if (target.deleted_at !== null) throw wrongState(`${target.kind} ${target.name} is being deleted`)
+    rows.noteAlive(id)
   }
 
   function create(m: Of<'create'>, now: number): void {
     const it = m.resource
-    if (rows.find(it.id)) throw new CloudError('already_exists', `${it.kind} ${it.id} exists already`)
     if (it.owner !== undefined) mustLive(it.owner)
     for (const ref of m.refs) mustLive(ref.to)
-    rows.insert(m)
-    rows.replaceRefs(it.id, m.refs)
+    if (!rows.insert(m)) throw new CloudError('already_exists', `${it.kind} ${it.id} exists already`)
     rows.changed(it, 'created')
     if (it.observed < it.generation) queue.enqueue(`${it.kind}/${it.id}`, now, true)
     rows.wake(m.wakes ?? [], now)
@@ -153,6 +153,7 @@ export function openApply(db: DatabaseSync, queue: WriterQueue) {
     if (left.length) throw inUse(row, left.map(nameOf))
     const wakes = rows.wakesOf(row)
     for (const id of [row.owner, ...rows.refsOf(row.id)]) {
+      if (id !== null && id !== row.owner && rows.isAlive(id)) continue
       const target = id === null ? undefined : rows.find(id)
       if (target && (target.deleted_at !== null || id === row.owner))
         wakes.push(`${target.kind}/${target.id}`)
@@ -230,5 +231,9 @@ export function openApply(db: DatabaseSync, queue: WriterQueue) {
     sweep: (now: number): void => claims.sweep(now),
     /** Changes written so far by this process, those of refused commits included. */
     changes: (): number => rows.changes(),
+    /** To be called before what was applied is made to stay: some of it is written only then. */
+    flush: (): void => rows.flush(),
+    /** To be called after what was applied since was taken back. */
+    forget: (): void => rows.forget(),
   }
 }

@@ -12,7 +12,8 @@ export function openClaims(db: DatabaseSync, exists: (id: string) => boolean) {
   const put = db.prepare(
     `INSERT INTO claim (pool, value, owner, ends, amount, refusal, expires_at, note) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (pool, value) DO UPDATE SET ends = excluded.ends, amount = excluded.amount,
-       refusal = excluded.refusal, expires_at = excluded.expires_at, note = excluded.note`,
+       refusal = excluded.refusal, expires_at = excluded.expires_at, note = excluded.note
+     WHERE claim.owner = excluded.owner`,
   )
   const dropOwned = db.prepare('DELETE FROM claim WHERE pool = ? AND value = ? AND owner = ?')
   const endDeletion = db.prepare("DELETE FROM claim WHERE owner = ? AND ends = 'deletion'")
@@ -32,20 +33,22 @@ export function openClaims(db: DatabaseSync, exists: (id: string) => boolean) {
         throw new CloudError('invalid', `the amount of ${value} in ${pool} is not a whole number`)
       if (m.expiresAt === undefined && m.owner !== PLATFORM && !exists(m.owner))
         throw new CloudError('conflict', `${m.owner} does not exist any more`, { rule: 'wrong_state' })
-      const held = read.get(pool, value) as { owner: string; amount: number } | undefined
-      if (held && held.owner !== m.owner) {
-        if (m.seen) throw new CloudError('conflict', `${value} was taken meanwhile`, { rule: 'lost_race' })
-        throw new CloudError('already_exists', refusal ?? `${value} is taken already`)
-      }
-      const more = amount - (held?.amount ?? 0)
-      if (more > 0) {
-        const sum = poolRead.get(pool) as { max: number | null; used: number } | undefined
+      const taken = (): CloudError =>
+        m.seen
+          ? new CloudError('conflict', `${value} was taken meanwhile`, { rule: 'lost_race' })
+          : new CloudError('already_exists', refusal ?? `${value} is taken already`)
+      if (amount > 0) {
+        const held = read.get(pool, value) as { owner: string; amount: number } | undefined
+        if (held && held.owner !== m.owner) throw taken()
+        const more = amount - (held?.amount ?? 0)
+        const sum =
+          more > 0 ? (poolRead.get(pool) as { max: number | null; used: number } | undefined) : undefined
         if (sum && sum.max !== null && sum.used + more > sum.max)
           throw new CloudError('exhausted', refusal ?? `${pool} is used up (${sum.used} of ${sum.max})`, {
             rule,
           })
       }
-      put.run(
+      const { changes } = put.run(
         pool,
         value,
         m.owner,
@@ -55,6 +58,7 @@ export function openClaims(db: DatabaseSync, exists: (id: string) => boolean) {
         m.expiresAt === undefined ? null : Math.ceil(m.expiresAt),
         m.note ?? null,
       )
+      if (!changes) throw taken()
     },
     release(m: Of<'release'>): void {
       dropOwned.run(m.pool, m.value, m.owner)

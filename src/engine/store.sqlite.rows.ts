@@ -1,6 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import type { Ref } from './kind.ts'
-import { ALL, type Key } from './resource.ts'
+import type { Key } from './resource.ts'
+import { openLists } from './store.sqlite.lists.ts'
 import type { WriterQueue } from './store.sqlite.queue.ts'
 import type { Change, Mutation } from './store.ts'
 
@@ -26,7 +27,7 @@ export type Row = {
 const ROW =
   'r.id, r.kind, r.tenant, r.name, r.owner, r.version, r.generation, r.observed, r.revision, r.deleted_at, r.overdue, r.settle_by, r.terms, r.wakes'
 
-/** The writer's side of resources: their rows, references, the lists they are members of, and the change feed. */
+/** The writer's side of resources: their rows, references, lists, and the change feed. */
 export function openRows(db: DatabaseSync, queue: WriterQueue) {
   const read = db.prepare(`SELECT ${ROW} FROM resource r WHERE r.id = ?`)
   const readOwned = db.prepare(`SELECT ${ROW} FROM resource r WHERE r.owner = ? ORDER BY r.id`)
@@ -37,7 +38,7 @@ export function openRows(db: DatabaseSync, queue: WriterQueue) {
   const insertRow = db.prepare(
     `INSERT INTO resource (id, kind, tenant, name, owner, labels, spec, status, version, generation, observed, revision,
        created_at, updated_at, deleted_at, overdue, settle_by, terms, wakes)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?)`,
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
   )
   const updateSpec = db.prepare(
     `UPDATE resource SET name = ?, labels = ?, spec = ?, generation = ?, observed = coalesce(?, observed),
@@ -59,55 +60,32 @@ export function openRows(db: DatabaseSync, queue: WriterQueue) {
   const deleteRow = db.prepare('DELETE FROM resource WHERE id = ?')
   const insertRef = db.prepare('INSERT OR REPLACE INTO ref (id, target, on_delete) VALUES (?, ?, ?)')
   const deleteRefs = db.prepare('DELETE FROM ref WHERE id = ?')
-  const join = db.prepare(
-    `INSERT INTO tally (kind, scope, term, total, live) VALUES (?, ?, ?, 1, ?)
-     ON CONFLICT (kind, scope, term) DO UPDATE SET total = total + 1, live = live + excluded.live RETURNING n`,
-  )
-  const leave = db.prepare(
-    'UPDATE tally SET total = total - 1, live = live - ? WHERE kind = ? AND scope = ? AND term = ? RETURNING n, total',
-  )
-  const die = db.prepare('UPDATE tally SET live = live - 1 WHERE kind = ? AND scope = ? AND term = ?')
-  const dropTally = db.prepare('DELETE FROM tally WHERE n = ?')
-  const addMember = db.prepare('INSERT INTO member (tally, id) VALUES (?, ?)')
-  const dropMember = db.prepare('DELETE FROM member WHERE tally = ? AND id = ?')
   const addChange = db.prepare('INSERT INTO change (kind, id, tenant, revision, what) VALUES (?, ?, ?, ?, ?)')
   const addVersion = db.prepare('INSERT OR IGNORE INTO kind_version (kind, version) VALUES (?, ?)')
+  const lists = openLists(db)
+  /** Ids of resources that are there and not marked deleted, as far as this batch has seen. */
+  const alive = new Set<string>()
+  /** Schema versions that are noted. */
+  const versions = new Set<string>()
   let changes = 0
 
-  type Listed = { id: string; kind: string; tenant: string }
-  const scopes = (it: Listed): string[] => [it.tenant, ALL]
-  function joinLists(it: Listed, terms: Iterable<string>, live: boolean): void {
-    for (const term of terms) {
-      for (const scope of scopes(it)) {
-        const { n } = join.get(it.kind, scope, term, live ? 1 : 0) as { n: number }
-        addMember.run(n, it.id)
-      }
-    }
-  }
-  function leaveLists(it: Listed, terms: Iterable<string>, live: boolean): void {
-    for (const term of terms) {
-      for (const scope of scopes(it)) {
-        const row = leave.get(live ? 1 : 0, it.kind, scope, term) as { n: number; total: number } | undefined
-        if (!row) continue
-        dropMember.run(row.n, it.id)
-        if (row.total === 0) dropTally.run(row.n)
-      }
-    }
-  }
   const termsOf = (row: Row): string[] => JSON.parse(row.terms) as string[]
-  /** Every resource is a member of its kind's list, which has no term. */
-  const listed = (terms: readonly string[]): Set<string> => new Set(['', ...terms])
   function relist(row: Row, terms: readonly string[]): string {
-    const before = listed(termsOf(row))
-    const after = listed(terms)
-    const live = row.deleted_at === null
-    leaveLists(row, before.difference(after), live)
-    joinLists(row, after.difference(before), live)
-    return JSON.stringify([...new Set(terms)])
+    const text = JSON.stringify([...new Set(terms)])
+    if (text !== row.terms) lists.change(row, termsOf(row), terms, row.deleted_at === null)
+    return text
+  }
+  function learnVersion(kind: string, version: number): void {
+    const name = `${kind} ${version}`
+    if (versions.has(name)) return
+    addVersion.run(kind, version)
+    versions.add(name)
   }
 
   const self = {
     find: (id: string) => read.get(id) as Row | undefined,
+    isAlive: (id: string): boolean => alive.has(id),
+    noteAlive: (id: string): void => void alive.add(id),
     owned: (id: string) => readOwned.all(id) as Row[],
     referrers: (id: string) => readReferrers.all(id) as (Row & { on_delete: string })[],
     refsOf: (id: string): string[] => (readRefs.all(id) as { target: string }[]).map((it) => it.target),
@@ -121,9 +99,10 @@ export function openRows(db: DatabaseSync, queue: WriterQueue) {
         .filter((it) => it.owner !== row.id && it.id !== row.owner && it.id !== row.id),
     ],
 
-    insert({ resource: it, terms, wakes = [], settleBy }: Of<'create'>): void {
+    /** False, and nothing is done, when the id is taken. */
+    insert({ resource: it, refs, terms, wakes = [], settleBy }: Of<'create'>): boolean {
       const settled = it.observed >= it.generation
-      insertRow.run(
+      const { changes: made } = insertRow.run(
         it.id,
         it.kind,
         it.tenant,
@@ -142,8 +121,12 @@ export function openRows(db: DatabaseSync, queue: WriterQueue) {
         JSON.stringify([...new Set(terms)]),
         JSON.stringify(wakes),
       )
-      addVersion.run(it.kind, it.version)
-      joinLists(it, listed(terms), true)
+      if (!made) return false
+      alive.add(it.id)
+      learnVersion(it.kind, it.version)
+      lists.enter(it, terms)
+      self.addRefs(it.id, refs)
+      return true
     },
     writeSpec({ resource: it, terms, wakes = [], settleBy }: Of<'spec'>, row: Row, now: number): void {
       const settled = it.observed >= it.generation
@@ -166,11 +149,12 @@ export function openRows(db: DatabaseSync, queue: WriterQueue) {
     },
     writeUpgrade(m: Of<'upgrade'>, row: Row): void {
       updateUpgrade.run(JSON.stringify(m.spec), JSON.stringify(m.status), m.version, m.id)
-      addVersion.run(row.kind, m.version)
+      learnVersion(row.kind, m.version)
     },
     writeMark(row: Row, settleBy: number, now: number): void {
       updateMark.run(now, now, settleBy, row.id)
-      for (const term of listed(termsOf(row))) for (const scope of scopes(row)) die.run(row.kind, scope, term)
+      alive.delete(row.id)
+      lists.die(row, termsOf(row))
     },
     writeSettleBy(id: string, at: number | null): void {
       updateSettle.run(at, id)
@@ -181,13 +165,17 @@ export function openRows(db: DatabaseSync, queue: WriterQueue) {
       self.wake(self.wakesOf(row), now)
     },
     erase(row: Row): void {
-      leaveLists(row, listed(termsOf(row)), row.deleted_at === null)
+      alive.delete(row.id)
+      lists.leave(row, termsOf(row), row.deleted_at === null)
       deleteRefs.run(row.id)
       deleteRow.run(row.id)
     },
 
     replaceRefs(id: string, refs: readonly Ref[]): void {
       deleteRefs.run(id)
+      self.addRefs(id, refs)
+    },
+    addRefs(id: string, refs: readonly Ref[]): void {
       const byTarget = new Map<string, string>()
       // Both ways to one target: the one that asks is the safe one.
       for (const ref of refs) if (byTarget.get(ref.to) !== 'block') byTarget.set(ref.to, ref.onDelete)
@@ -202,6 +190,17 @@ export function openRows(db: DatabaseSync, queue: WriterQueue) {
     },
     /** Changes written by this process, refused ones included. */
     changes: (): number => changes,
+    /** Writes what is only known yet, before what was applied is made to stay. */
+    flush(): void {
+      lists.flush()
+      alive.clear()
+    },
+    /** What was applied since the last `flush` is taken back. */
+    forget(): void {
+      lists.forget()
+      alive.clear()
+      versions.clear()
+    },
   }
   return self
 }

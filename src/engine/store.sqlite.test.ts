@@ -13,8 +13,8 @@ import { silentLog } from '#lib/log.ts'
 import { keyOf } from './resource.ts'
 import { storeConformance } from './store.conformance.ts'
 import { openSqliteStore, type SqliteOptions } from './store.sqlite.ts'
-import type { Store } from './store.ts'
-import { claim, create, edit, leaseOn, mark, refused, removeNow, toy, until } from './store.testing.ts'
+import type { Store, StoredResource } from './store.ts'
+import { claim, create, edit, leaseOn, mark, newId, refused, removeNow, toy, until } from './store.testing.ts'
 
 const MIGRATIONS = fileURLToPath(new URL('./migrations', import.meta.url))
 const CRASHING = fileURLToPath(new URL('./store.crash.testing.ts', import.meta.url))
@@ -191,6 +191,73 @@ test('what is removed leaves nothing behind', async () => {
   const db = new DatabaseSync(join(directory.path, 'arcus.sqlite'))
   const tables = ['resource', 'ref', 'tally', 'member', 'claim', 'pool', 'queue', 'record']
   for (const table of tables) assert.deepEqual(db.prepare(`SELECT * FROM ${table}`).all(), [], table)
+  db.close()
+})
+
+test('lists and their counts agree with the resources, whatever was refused in between', async () => {
+  using directory = folder()
+  {
+    await using store = await open(directory.path)
+    // The same steps each time: a linear congruential generator.
+    let drawn = 7
+    const draw = (below: number): number => (drawn = (drawn * 1_103_515_245 + 12_345) % 2_147_483_648) % below
+    const terms = (): string[] => [
+      ...Array.from({ length: draw(4) }, () => `t:${draw(3)}`),
+      `u:${draw(1000)}`,
+    ]
+    const all: StoredResource[] = []
+    for (let round = 0; round < 40; round++) {
+      const refusing = round % 20 < 4
+      const commits = Array.from({ length: 12 }, () => {
+        const old = all[draw(all.length + 1)]
+        const tenant = `of ${draw(2)}`
+        const fresh = toy({ tenant, kind: draw(2) ? 'toy' : 'note' })
+        const [first, ...rest] = [
+          create(fresh, { terms: terms() }),
+          ...(old && draw(2) ? [mark(old.id)] : []),
+          ...(old && draw(2) ? [edit(old, {}, { terms: terms() })] : []),
+          ...(refusing && draw(3) === 0 ? [mark(newId())] : []),
+        ]
+        const dryRun = draw(6) === 0
+        return store.commit(first ? [first, ...rest] : [], { dryRun }).then(
+          () => dryRun || all.push(fresh),
+          () => {},
+        )
+      })
+      await Promise.all(commits)
+      const gone = all.splice(draw(all.length), 1)
+      for (const it of gone) {
+        await store.commit([mark(it.id)])
+        await removeNow(store, it)
+      }
+      // Only what is still as it was made can be changed above.
+      for (const [at, it] of all.entries()) all[at] = (await store.get(it.id)) ?? it
+    }
+    assert.ok(all.length > 100, `${all.length} left`)
+  }
+  const db = new DatabaseSync(join(directory.path, 'arcus.sqlite'))
+  const wrong = db.prepare(`
+    WITH listed AS (
+      SELECT r.id, r.kind, s.value AS scope, t.value AS term, r.deleted_at IS NULL AS live
+      FROM resource r, json_each(json_array(r.tenant, '*')) s,
+        json_each(json_insert(r.terms, '$[#]', '')) t)
+    SELECT kind, scope, term, count(*) AS total, sum(live) AS live FROM listed GROUP BY 1, 2, 3
+    EXCEPT SELECT kind, scope, term, total, live FROM tally`)
+  assert.deepEqual(wrong.all(), [])
+  const counted = (sql: string): unknown => (db.prepare(sql).get() as { n: unknown }).n
+  assert.equal(counted('SELECT count(*) AS n FROM tally WHERE total < 1 OR live < 0'), 0)
+  assert.equal(
+    counted('SELECT count(*) AS n FROM member'),
+    counted('SELECT sum(total) AS n FROM tally'),
+    'members',
+  )
+  assert.equal(
+    counted(`SELECT count(*) AS n FROM member m JOIN tally t ON t.n = m.tally JOIN resource r ON r.id = m.id
+      WHERE r.kind = t.kind AND t.scope IN (r.tenant, '*')
+        AND (t.term = '' OR t.term IN (SELECT value FROM json_each(r.terms)))`),
+    counted('SELECT count(*) AS n FROM member'),
+    'each in its own lists',
+  )
   db.close()
 })
 

@@ -117,12 +117,14 @@ export function openWriter(start: WriterStart): (requests: readonly Request[]) =
   /** One commit in its own savepoint, so that its refusal takes back nothing but itself. */
   function writeOne(request: Write): Answer {
     const mark = queue.mark()
+    writer.flush()
     db.exec('SAVEPOINT one')
     try {
       const value = write(request)
       if (request.do === 'commit' && request.dryRun) {
         db.exec('ROLLBACK TO one')
         queue.undoTo(mark)
+        writer.forget()
       }
       db.exec('RELEASE one')
       return { n: request.n, value }
@@ -131,6 +133,7 @@ export function openWriter(start: WriterStart): (requests: readonly Request[]) =
       if (!db.isTransaction || isDiskError(error)) throw error
       db.exec('ROLLBACK TO one; RELEASE one')
       queue.undoTo(mark)
+      writer.forget()
       return { n: request.n, refusal: refusalOf(error) }
     }
   }
@@ -138,12 +141,14 @@ export function openWriter(start: WriterStart): (requests: readonly Request[]) =
   function takeBack(): void {
     if (db.isTransaction) db.exec('ROLLBACK')
     queue.undoTo(0)
+    writer.forget()
   }
 
   function inTransaction(requests: readonly Write[], one: (request: Write) => Answer): Answer[] {
     db.exec('BEGIN IMMEDIATE')
     writer.sweep(requests.at(-1)?.now ?? 0)
     const answers = requests.map(one)
+    writer.flush()
     if (writer.changes() - trimmedAt >= trimEvery) {
       trimChanges.run(start.changesKept)
       trimmedAt = writer.changes()
