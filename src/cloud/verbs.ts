@@ -239,7 +239,9 @@ export function createVerbs(context: VerbContext): Verbs {
     switchTenant: async (id) => await account.switchTenant(context, id),
     addMember: async (input) => await account.addMember(context, input),
     once: async (what, kind, given, make) => await once(context, what, kind, given, make),
-    iam: iamOf(context),
+    get iam() {
+      return iamOf(context)
+    },
     createUser: async (input) => await identity.createUser(context, input),
     addDomain: async (id, domain) => await identity.addDomain(context, id, domain),
     putProvider: async (input) => await network.putProvider(context, input),
