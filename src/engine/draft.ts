@@ -176,7 +176,11 @@ export function openDraft(context: DraftContext): {
           kind: kind.name,
           ...(after === undefined ? {} : { after }),
         })
-        for (const it of found) items.set(it.id, upgrade(kind as unknown as AnyKind, it))
+        const stored = found.map((it) => upgrade(kind as unknown as AnyKind, it))
+        // Nothing of the draft's own to put in between: as it mostly is.
+        if (page === 0 && next === undefined && local.size === 0)
+          return stored as Resource<Static<S>, Static<T>>[]
+        for (const it of stored) items.set(it.id, it)
         if (next === undefined) break
         after = next
       }

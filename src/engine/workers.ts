@@ -10,7 +10,7 @@ export const LEASE_MS = 2 * LOOK_MS_MAX
 /** Works taken and not yet kept at once: looks, those of which only the commit is left, and those that wait for room. */
 const HELD_MAX = 256
 /** Works of one kind that wait here for room at most. */
-const AHEAD_MAX = 32
+const AHEAD_MAX = 64
 const STORE_RETRY_MS = 1000
 
 /** What is known of one kind: its bound, looks at work, works that wait for room, looks that ended since the last take. */
