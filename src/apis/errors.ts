@@ -88,8 +88,9 @@ export function answerErrors(
     return reply.code(status).type('application/json; charset=utf-8').send(JSON.stringify(body))
   }
   // Before the body is read: whether that is well-formed doesn't matter where nothing is. Scopes within have their own.
-  app.addHook('onRequest', async (request, reply) =>
-    request.is404 && request.server === app ? nowhere(request, reply) : undefined,
-  )
+  app.addHook('onRequest', (request, reply, done) => {
+    if (request.is404 && request.server === app) nowhere(request, reply)
+    else done()
+  })
   app.setNotFoundHandler(nowhere)
 }

@@ -14,11 +14,8 @@ const HEADERS: Readonly<Record<string, string>> = {
 }
 
 /** On every answer (contract A1); what a browser asks beforehand is answered before anything is looked at. */
-export async function commonHeaders(
-  request: FastifyRequest,
-  reply: FastifyReply,
-): Promise<FastifyReply | undefined> {
+export function commonHeaders(request: FastifyRequest, reply: FastifyReply, done: () => void): void {
   void reply.headers(HEADERS)
-  await Promise.resolve()
-  return request.method === 'OPTIONS' ? reply.code(204).send() : undefined
+  if (request.method === 'OPTIONS') reply.code(204).send()
+  else done()
 }
