@@ -27,6 +27,7 @@ for (const file of globSync('src/*/**/*.ts').filter((it) => !/\.(test|testing|co
       assert.match(path, MAY_IMPORT[layer] ?? /^$/)
     }
     assert.doesNotMatch(text, /export \* from/)
+    assert.doesNotMatch(text, /^import (?!type )[^']*from 'node:http'/m, 'take what runs from #lib/http.ts')
     if (layer !== 'lib') assert.doesNotMatch(text, /Date\.now|Math\.random|process\.env/)
   })
 }

@@ -1,16 +1,11 @@
-import {
-  createServer,
-  type IncomingMessage,
-  type RequestListener,
-  type Server,
-  type ServerResponse,
-} from 'node:http'
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import { createServer as createSecureServer, type Server as SecureServer } from 'node:https'
 import { BlockList, createServer as createFront, isIP, isIPv6, type AddressInfo, type Socket } from 'node:net'
 import type { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
+import { createServer } from '#lib/http.ts'
 import type { Log } from '#lib/log.ts'
 
 /** What one client may take of the server; each is a named maximum, times in milliseconds. */

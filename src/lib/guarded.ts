@@ -1,8 +1,9 @@
 import { lookup as resolve, type LookupAddress } from 'node:dns'
-import { request as plainRequest, type IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { request as tlsRequest } from 'node:https'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
 import { CloudError } from './errors.ts'
+import { request as plainRequest } from './http.ts'
 
 /** What an address that a tenant named is asked. */
 export type GuardedOpening = {

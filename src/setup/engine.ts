@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
-import { request } from 'node:http'
 import { CloudError, messageOf } from '#lib/errors.ts'
+import { request } from '#lib/http.ts'
 import { identify } from '#supervise/identity.ts'
 import type { Program } from '#supervise/supervisor.ts'
 import { commandExists, run, type Say, TOOL_PATH } from './command.ts'

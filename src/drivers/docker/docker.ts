@@ -1,8 +1,8 @@
-import { Agent } from 'node:http'
 import type { Readable } from 'node:stream'
 import { inspect } from 'node:util'
 import Docker from 'dockerode'
 import { CloudError, messageOf } from '#lib/errors.ts'
+import { Agent } from '#lib/http.ts'
 
 /** How long Docker may take for one answer. Starting a container on a busy machine is the slowest. */
 const CALL_MS = 20_000

@@ -1,7 +1,7 @@
-import { request } from 'node:http'
 import { connect } from 'node:net'
 import type { HealthCheck } from '#cloud/compute/compute.driver.ts'
 import type { Clock } from '#lib/clock.ts'
+import { request } from '#lib/http.ts'
 
 /** Until the first success a check runs at least this often, so that a workload is ready soon after it can be. */
 const FIRST_INTERVAL_MS = 500

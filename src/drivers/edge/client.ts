@@ -1,5 +1,6 @@
-import { Agent, type IncomingMessage, request as send } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { CloudError } from '#lib/errors.ts'
+import { Agent, request as send } from '#lib/http.ts'
 import type { Log } from '#lib/log.ts'
 import type { ConnectorDriver } from '#cloud/edge/cloudflare.driver.ts'
 import type { EdgeDriver } from '#cloud/edge/edge.driver.ts'

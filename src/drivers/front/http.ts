@@ -1,4 +1,4 @@
-import { createServer as createHttp1, type IncomingMessage, type Server } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import {
   constants,
   createServer as createHttp2,
@@ -8,6 +8,7 @@ import {
 } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { createServer as createHttp1 } from '#lib/http.ts'
 import { type Asked, type Exchange, http1Exchange, http2Exchange, isEnded, say } from './exchange.ts'
 import { countOf, headerOf, hostnameOf, isToken } from './headers.ts'
 import type { FrontLimits } from './limits.ts'

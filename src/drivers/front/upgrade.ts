@@ -1,6 +1,7 @@
-import { type IncomingMessage, request as ask } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { request as ask } from '#lib/http.ts'
 import type { Asked } from './exchange.ts'
 import { pathFor } from './forward.ts'
 import { requestHeaders, responseHeaders } from './headers.ts'

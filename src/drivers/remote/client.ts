@@ -1,4 +1,4 @@
-import { Agent, type IncomingMessage, request as send } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type {
   ComputeDriver,
@@ -11,6 +11,7 @@ import type { NetworkDriver } from '#cloud/network/network.driver.ts'
 import type { Finding } from '#cloud/observe/finding.driver.ts'
 import { EVERY_PROMISE, type NetworkPromise } from '#cloud/network/promises.driver.ts'
 import { CloudError } from '#lib/errors.ts'
+import { Agent, request as send } from '#lib/http.ts'
 import { linesOf } from '#lib/lines.ts'
 import type { Log } from '#lib/log.ts'
 import { openExec } from './exec.ts'
@@ -64,7 +65,12 @@ export function remoteDrivers(options: {
       error,
     )
 
-  const exchange = (path: string, body: string, pool: Agent, signal: AbortSignal): Promise<IncomingMessage> =>
+  const exchange = (
+    path: string,
+    body: string,
+    pool: Agent,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> =>
     new Promise((resolve, reject) => {
       const how = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
       const request = send(
