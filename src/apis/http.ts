@@ -135,7 +135,7 @@ function collectRoutes(scope: FastifyInstance): Pick<Mount, 'methodsAt'> & { all
   const routes = new Map<string, { pattern?: RegExp; readonly methods: Set<string> }>()
   scope.addHook('onRoute', (options) => {
     const { url, method } = options
-    all.push(options)
+    all.push({ ...options })
     const route = routes.get(url) ?? { methods: new Set() }
     for (const it of [method].flat()) route.methods.add(it)
     routes.set(url, route)
@@ -147,6 +147,14 @@ function collectRoutes(scope: FastifyInstance): Pick<Mount, 'methodsAt'> & { all
       .flatMap(([, it]) => [...it.methods])
   }
   return { all, methodsAt }
+}
+
+/**
+ * Schemas of answers are for the reference: what a handler gives is sent as it is. Fastify would keep a serializer for
+ * each, in an array as long as its status is high, which comes to megabytes.
+ */
+function forgetAnswers(options: RouteOptions): void {
+  if (options.schema?.response !== undefined) options.schema = { ...options.schema, response: undefined }
 }
 
 /** A path whose percent-encoding is broken names nothing: it is taken literally, so that it ends as unknown in its dialect's own words. */
@@ -251,10 +259,7 @@ function rootRoutes(
   })
 }
 
-/**
- * Ours in the place of those that fastify would load; its types know none but these. Schemas of answers are for the
- * reference: what a handler gives is sent as it is.
- */
+/** Ours in the place of those that fastify would load; its types know none but these. */
 const COMPILERS = {
   buildValidator: () => validatorCompiler,
   buildSerializer: () => () => jsonOf,
@@ -279,6 +284,7 @@ async function openApp(
     schemaController: { compilersFactory: COMPILERS },
   })
   parseBodies(app)
+  app.setReplySerializer(jsonOf)
   // Before every hook that may refuse: it closes the connection of an upgrade that is refused.
   await app.register(websocket, { options: { maxPayload: limits.bodyBytesMax } })
   const metrics = httpMetrics(options.dialects.map((it) => it.name))
@@ -332,6 +338,7 @@ export async function createHttp(given: HttpOptions): Promise<Http> {
     await app.register(
       async (scope) => {
         const { all, methodsAt } = collectRoutes(scope)
+        scope.addHook('onRoute', forgetAnswers)
         const document = documentOf(dialect, cloud.version.version, all)
         const page = async (): Promise<string> => pageOf(await document(), dialect.name)
         if (dialect.inside) scope.addHook('onRequest', refuseOutside)
