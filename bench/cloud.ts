@@ -1,9 +1,10 @@
 import { join } from 'node:path'
+import { CLOUD_HEAP, MALLOC } from '#setup/programs.ts'
 import { type Program, ROOT, startProgram } from './process.ts'
 
 type Ready = { readonly url: string; readonly admin: { readonly token: string } }
 
-/** A cloud process over a simulated machine, as `npm run dev` runs it. */
+/** A cloud process over a simulated machine, as `./arcus serve` and `npm run dev` run it. */
 export type BenchCloud = Program<Ready> & {
   readonly url: string
   /** Calls the native API as the administrator; throws unless it is answered with 2xx. */
@@ -67,7 +68,8 @@ export async function startCloud(
   preload?: string,
   more: readonly string[] = [],
 ): Promise<BenchCloud> {
-  const program = await startProgram<Ready>([
+  const words = [
+    ...CLOUD_HEAP,
     ...(preload === undefined ? [] : ['--import', preload]),
     join(ROOT, 'src/main.ts'),
     '--data',
@@ -79,7 +81,8 @@ export async function startCloud(
     '--network=simulated',
     `--request-rate=${REQUESTS_PER_SECOND}`,
     ...more,
-  ])
+  ]
+  const program = await startProgram<Ready>(words, { env: MALLOC })
   const { url, admin } = program.ready
   return {
     ...program,

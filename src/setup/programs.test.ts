@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { folderLayout, machineLayout } from './layout.ts'
 import { parseFront, parseListen } from './options.ts'
 import { versionOf } from './parent.ts'
-import { type Cloudware, commandsOf, programsOf, settingsOf, urlOf } from './programs.ts'
+import { CLOUD_HEAP, type Cloudware, commandsOf, MALLOC, programsOf, settingsOf, urlOf } from './programs.ts'
 import { renderUnits } from './units.ts'
 
 const cloudware = (change: Partial<Cloudware> = {}): Cloudware => ({
@@ -66,6 +67,15 @@ describe('the three processes', () => {
     assert.equal(env['ARCUS_TOKEN'], undefined)
     assert.ok(env['PATH']?.startsWith('/usr/local/sbin:'))
   })
+})
+
+test('a cloud in one process is started by `arcus` as the one of three is', () => {
+  const script = readFileSync(new URL('../../arcus', import.meta.url), 'utf8')
+  assert.ok(script.includes(`exec "$node" ${CLOUD_HEAP.join(' ')} "$root/src/main.ts"`))
+  assert.ok(script.includes(`MALLOC_ARENA_MAX:-${MALLOC.MALLOC_ARENA_MAX}`))
+  const { env, argv } = programsOf(cloudware()).cloud
+  assert.equal(env['MALLOC_ARENA_MAX'], MALLOC.MALLOC_ARENA_MAX)
+  assert.equal(argv[argv.findIndex((it) => it.endsWith('/src/main.ts')) - 1], CLOUD_HEAP.at(-1))
 })
 
 test('the API is on plain HTTP only for this machine', () => {

@@ -70,6 +70,16 @@ function resolverOf(it: Cloudware): string {
 
 /** Room for what requests leave behind, so that it is collected seldom. */
 const EDGE_HEAP = ['--min-semi-space-size=16', '--max-semi-space-size=32']
+/**
+ * Half of the room that Node gives by itself: starting takes all that there is, and none of it comes back. Requests take
+ * no more processor time with it. `arcus` says the same to a cloud in one process.
+ */
+export const CLOUD_HEAP = ['--max-semi-space-size=8']
+/**
+ * Each of Node's threads would get a heap of its own for what is not JavaScript's, and what one gave back no other could
+ * take. Before the process starts, or it has no effect; `arcus` says the same to what it starts.
+ */
+export const MALLOC = { MALLOC_ARENA_MAX: '2' }
 
 /** Ports below this need a capability. */
 const lowestOpenPort = (): number => Number.parseInt(readFileSync(UNPRIVILEGED_PORTS, 'utf8'), 10)
@@ -93,7 +103,11 @@ export function commandsOf(it: Cloudware): {
   readonly cloud: string[]
 } {
   const { layout, users } = it
-  const node = (file: string): string[] => [nodeOf(it.program), join(it.program, 'src', file)]
+  const node = (file: string, heap: readonly string[] = []): string[] => [
+    nodeOf(it.program),
+    ...heap,
+    join(it.program, 'src', file),
+  ]
   const owner = ['--owner', `${users.cloud.uid}:${users.cloud.gid}`]
   const front = ['--http', it.front.http.text, '--https', it.front.https.text]
   const https = front.slice(2)
@@ -120,9 +134,9 @@ export function commandsOf(it: Cloudware): {
       // What the cloud may have opened the agent knows by itself.
       ...givenOf(it, '--published-ports'),
     ],
-    edge: [nodeOf(it.program), ...EDGE_HEAP, join(it.program, 'src', 'edge.ts'), ...edge, ...front],
+    edge: [...node('edge.ts', EDGE_HEAP), ...edge, ...front],
     cloud: [
-      ...node('main.ts'),
+      ...node('main.ts', CLOUD_HEAP),
       '--data',
       cloudData(layout),
       ...listen,
@@ -139,6 +153,7 @@ export const environmentOf = (it: Cloudware, name: string): Record<string, strin
   LANG: 'C.UTF-8',
   HOME: join(it.layout.data, name),
   NODE_COMPILE_CACHE: join(it.layout.cache, name),
+  ...MALLOC,
   ...it.settings,
 })
 
