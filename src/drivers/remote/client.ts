@@ -65,12 +65,7 @@ export function remoteDrivers(options: {
       error,
     )
 
-  const exchange = (
-    path: string,
-    body: string,
-    pool: Agent,
-    signal: AbortSignal,
-  ): Promise<IncomingMessage> =>
+  const exchange = (path: string, body: string, pool: Agent, signal: AbortSignal): Promise<IncomingMessage> =>
     new Promise((resolve, reject) => {
       const how = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
       const request = send(
