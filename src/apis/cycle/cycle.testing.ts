@@ -56,7 +56,7 @@ export type CycleWorld = AsyncDisposable & {
   members(caller: Caller, workload: string): Promise<Member[]>
 }
 
-const check: CheckAnswer = contractOf(CONTRACT, 'ErrorEnvelope')
+export const checkAnswer: CheckAnswer = contractOf(CONTRACT, 'ErrorEnvelope')
 
 /** One request over a unix socket, its body in chunks as the vendor's client sends it. */
 export async function askSocket(
@@ -120,7 +120,7 @@ export async function cycleWorld(limits: Partial<NotificationLimits> = {}): Prom
     const own = it.cloud.inside.token(one)
     const ask: Member['ask'] = async (method, path, { token = own, ...how } = {}) => {
       const answer = await askSocket(socket, method, path, { ...how, token: token ?? undefined })
-      check(method, path, answer.status, answer.body)
+      checkAnswer(method, path, answer.status, answer.body)
       return answer
     }
     return {

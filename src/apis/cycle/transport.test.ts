@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import http from 'node:http'
 import { connect } from 'node:net'
 import { after, test } from 'node:test'
-import { Agent, fetch, Request } from 'undici'
 import { objectId } from '#lib/object-id.ts'
 import { askSocket } from './cycle.testing.ts'
 import { seededWorld, snapshot } from './seed.testing.ts'
@@ -167,36 +166,6 @@ test('what is no HTTP is answered in the envelope', async () => {
   assert.match(head, /^HTTP\/1.1 400 /)
   assert.equal(JSON.parse(body).error.code, '400.invalid-syntax')
   assert.equal(JSON.parse(body).data, null)
-})
-
-test("the vendor's TypeScript client gets its data", async () => {
-  const dispatcher = new Agent({ connect: { socketPath: orders.socket } })
-  /** As openapi-fetch 0.15 does it, which that client is made of. */
-  const call = async (method: string, path: string, body?: unknown) => {
-    const request = new Request(`http://localhost${path}`, {
-      method,
-      redirect: 'follow',
-      headers: {
-        'X-CYCLE-TOKEN': orders.token,
-        ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body), duplex: 'half' }),
-    })
-    const response = await fetch(request, { dispatcher })
-    if (response.status === 204 || response.headers.get('Content-Length') === '0')
-      return response.ok ? { data: undefined, response } : { error: undefined, response }
-    if (response.ok) return { data: (await response.json()) as { data: unknown }, response }
-    return { error: JSON.parse(await response.text()) as { error: { code: string } }, response }
-  }
-  const { data } = await call('GET', '/v1/container')
-  assert.equal((data as { data: { name: string } }).data.name, 'orders')
-  const metrics = await call('POST', '/v1/monitoring/metrics', [{ metric: 'a', type: 'set' }])
-  assert.deepEqual(metrics.data, { data: true })
-  const login = await call('POST', '/v1/vpn/login')
-  assert.equal(login.error?.error.code, '422.missing-argument')
-  const { error } = await call('GET', '/v1/hub/integrations')
-  assert.equal(error?.error.code, '422.missing-argument')
-  await dispatcher.close()
 })
 
 test("the vendor's first Node client gets its data, on a connection that it keeps", async () => {
