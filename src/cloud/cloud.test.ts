@@ -287,6 +287,29 @@ test('the first container of a slot is begun beside its router, and counts once 
   assert.equal((await now(it, caller, made)).status.state, 'running')
 })
 
+test('a container that somebody removed is told of once, also when its end was seen first', async () => {
+  await using it = await testCloud()
+  const { caller } = await it.tenant('acme')
+  const made = await pod(it, await network(it, caller), 'web', { replicas: 1 })
+  await it.settle()
+  const slot = (await now(it, caller, made)).status.replicas[0] ?? assert.fail()
+  const runs = it.compute.observe(slot.id, AbortSignal.timeout(1000))
+  const { runtimeId = '' } = (await runs) ?? assert.fail()
+  const views = [
+    { state: 'waiting', ready: false, runtimeId },
+    { state: 'starting', ready: false, runtimeId: 'another' },
+    { state: 'running', ready: true, runtimeId: 'another', restarts: 1 },
+  ] as const
+  for (const view of views) {
+    it.compute.pretend(slot.id, view)
+    await it.engine.wake(`replica/${slot.id}`)
+    await it.settle(100)
+  }
+  const { records } = await it.engine.store.records({ stream: 'event', tenant: made.tenant, limit: 100 })
+  const told = records.filter((one) => one.subject === slot.id).map((one) => one.what)
+  assert.deepEqual(told.toSorted(), ['replica.drifted', 'replica.restarted'])
+})
+
 test('what cannot be pulled ends in error and says why', async () => {
   await using it = await testCloud()
   const { caller } = await it.tenant('acme')

@@ -301,8 +301,11 @@ export function outcomeOf(
     attempt: seen.attempt,
     ...optional('message', wordsOf(seen, health, progress)),
     ...optional('progress', progress),
-    // Of one that is to run yet it tells nothing, and would only have everybody look.
-    ...optional('runtimeId', phaseOf(seen) === 'pending' ? undefined : seen.runtimeId),
+    // Of one that is to run yet it tells nothing, and would only have everybody look; of one that ran it tells another from it.
+    ...optional(
+      'runtimeId',
+      phaseOf(seen) === 'pending' && seen.runtimeId !== it.status.runtimeId ? undefined : seen.runtimeId,
+    ),
     ...optional('startedAt', seen.startedAt),
     ...optional('exitCode', seen.state === 'exited' ? (seen.exitCode ?? 0) : undefined),
   }
