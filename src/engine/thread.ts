@@ -20,6 +20,8 @@ export type Answer = { readonly n: number; readonly value?: unknown; readonly re
 const WAITING_MAX = 20_000
 /** Requests of one message: the thread begins with them while more are made. */
 const MESSAGE_MAX = 32
+/** Answers that are handed on in one turn of the event loop. */
+const ANSWERS_MAX = 8
 
 /** For the thread's side: the answer to a request that failed. */
 export function refusalOf(error: unknown): Refusal {
@@ -54,16 +56,30 @@ export function startThread<
   let broken: CloudError | undefined
   let closing: Promise<unknown> | undefined
 
-  worker.on('message', (turn: Turn) => {
-    for (const answer of turn.answers) {
-      const waiter = waiting.get(answer.n)
-      waiting.delete(answer.n)
-      waiter?.resolve(answer)
+  /** What was answered and is not handed on yet: who waited goes on with some work each, and others want the event loop too. */
+  const inbox: { readonly turn: Turn; at: number }[] = []
+  function handOn(left = ANSWERS_MAX): void {
+    for (let [first] = inbox; first && left > 0; [first] = inbox) {
+      const { turn } = first
+      const some = turn.answers.slice(first.at, first.at + left)
+      first.at += some.length
+      left -= some.length
+      for (const answer of some) {
+        waiting.get(answer.n)?.resolve(answer)
+        waiting.delete(answer.n)
+      }
+      if (first.at < turn.answers.length) continue
+      inbox.shift()
+      how.onTurn?.(turn)
     }
-    how.onTurn?.(turn)
+    if (inbox.length) setImmediate(() => handOn())
+  }
+  worker.on('message', (turn: Turn) => {
+    if (inbox.push({ turn, at: 0 }) === 1) handOn()
   })
   const fail = (error: unknown): void => {
     if (broken) return
+    handOn(Infinity)
     broken = new CloudError('unavailable', `the ${how.name} thread has stopped; restart`, {}, error)
     if (!closing || waiting.size) how.log.error('thread stopped', { thread: how.name, error })
     for (const { reject } of waiting.values()) reject(broken)
