@@ -66,7 +66,7 @@ export const MAIL_CASES: readonly Case[] = [
     async free(ground) {
       ground.it.mail.answer()
       await asAdmin(ground, async (verbs) => {
-        const spec = { user: 'arcus', password: 'the right one' }
+        const spec = { username: 'arcus', password: 'the right one' }
         await verbs.patch(mailRelay, (await verbs.list(mailRelay, []))[0]?.id ?? '', { spec })
       })
     },

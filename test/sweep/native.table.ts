@@ -76,7 +76,7 @@ const CREATIONS: Readonly<Record<string, (known: Known, unique: string) => Json>
   'POST /domain': (_, name) => spec(`${name}.example`, {}),
   'POST /acme': () => spec('acme', { ...AUTHORITY, hmacKey: 'a key' }),
   'POST /mail-relay': () =>
-    spec('relay', { ...MAIL_RELAY, host: '127.0.0.1', user: 'arcus', password: 'a password' }),
+    spec('relay', { ...MAIL_RELAY, host: '127.0.0.1', username: 'arcus', password: 'a password' }),
   'POST /certificate': (known, name) =>
     spec(name, { names: [at(known, 'tenant domain')], source: 'given', ...GIVEN }),
   'POST /tunnel': (known, name) =>

@@ -138,6 +138,22 @@ test('the provider’s configuration is a resource too, its token never shown', 
   assert.equal((await served.call('PATCH', '/provider/provider', { token, body: {} })).status, 404)
 })
 
+test('so is the mail relay, whose username is nobody of the installation', async () => {
+  await using served = await servedCloud()
+  const apply = async (more: object = {}): Promise<Body> => {
+    const login = { username: 'cloud', password: 'never shown' }
+    const spec = { host: 'smtp.example.com', ...login, from: 'cloud@example.com', ...more }
+    return await served.call('POST', '/topology', {
+      body: { resources: [{ kind: 'mail-relay', name: 'relay', spec }] },
+    })
+  }
+  const made = await apply()
+  assert.deepEqual(actions(made), ['relay created'])
+  assert.doesNotMatch(JSON.stringify(made.body), /never shown/)
+  assert.deepEqual(actions(await apply()), ['relay unchanged'])
+  assert.deepEqual(actions(await apply({ port: 2525 })), ['relay changed'])
+})
+
 test('one wrong item, and nothing of the document is made', async () => {
   const { served, apply, token } = await setUp()
   await using _ = served

@@ -12,7 +12,7 @@ export const mailRelay = defineKind({
       port: Type.Integer({ minimum: 1, maximum: 65_535 }),
       /** `starttls` (port 587) and `implicit` (465) speak nothing but TLS; `none` is for a server without a password. */
       tls: Type.Enum(['starttls', 'implicit', 'none']),
-      user: Type.Optional(Type.String({ minLength: 1, maxLength: 320 })),
+      username: Type.Optional(Type.String({ minLength: 1, maxLength: 320 })),
       /** Empty when there is none. */
       password: Type.String({ maxLength: 1024 }),
       /** Whom the mails come from. */

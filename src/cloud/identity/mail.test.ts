@@ -8,7 +8,7 @@ import type { SeenMail } from './mail.driver.ts'
 import { message, type Message } from './message.kind.ts'
 import { MAIL_TRIES_MAX, planMessage } from './message.reconcile.ts'
 
-const RELAY = { host: 'mail.example', user: 'arcus', password: 'very secret', from: 'cloud@example.com' }
+const RELAY = { host: 'mail.example', username: 'arcus', password: 'very secret', from: 'cloud@example.com' }
 const ANN = { email: 'ann@example.com', password: 'correct horse', name: 'Ann' }
 const HOUR_MS = 3_600_000
 const REFUSED: SeenMail = { state: 'failed', message: '421 busy', final: false }
@@ -179,7 +179,7 @@ test('a relay’s password is sealed and shown to nobody; none goes in the clear
   await w.remove(id)
   await w.it.settle()
   await assert.rejects(w.relay({ tls: 'none' }), /need starttls or implicit/)
-  await assert.rejects(w.relay({ password: '' }), /goes with a user/)
+  await assert.rejects(w.relay({ password: '' }), /goes with a username/)
   const here = await w.relay({ tls: 'none', host: '127.0.0.1' })
   await assert.rejects(w.change(here.id, { host: 'mail.example' }), /need starttls or implicit/)
   const { caller } = await w.it.tenant('acme')

@@ -13,13 +13,15 @@ const MESSAGES_MAX = 1000
 const MESSAGES_PER_PERSON_MAX = 5
 const HOUR_MS = 3_600_000
 
-/** Refuses `invalid` what would send a password in the clear, or one without a user. */
-export function checkRelay({ host, tls, user, password }: MailRelay['spec']): void {
+/** Refuses `invalid` what would send a password in the clear, or one without a username. */
+export function checkRelay({ host, tls, username, password }: MailRelay['spec']): void {
   const isHere = isIP(host) === 4 ? host.startsWith('127.') : host === '::1' || host === 'localhost'
-  if (tls === 'none' && user !== undefined && !isHere)
-    throw new CloudError('invalid', 'a user and password need starttls or implicit', { field: 'spec.tls' })
-  if ((user === undefined) !== (password === ''))
-    throw new CloudError('invalid', 'goes with a user, and a user with a password', {
+  if (tls === 'none' && username !== undefined && !isHere)
+    throw new CloudError('invalid', 'a username and password need starttls or implicit', {
+      field: 'spec.tls',
+    })
+  if ((username === undefined) !== (password === ''))
+    throw new CloudError('invalid', 'goes with a username, and a username with a password', {
       field: 'spec.password',
     })
 }

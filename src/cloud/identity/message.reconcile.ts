@@ -57,14 +57,14 @@ const triesOf = ({ tries }: Status): Pick<Status, 'tries'> => (tries === undefin
 
 /** The relay as the driver is told. */
 function relayOf(draft: Draft, it: MailRelay): Relay {
-  const { host, port, tls, user, from, trust } = it.spec
+  const { host, port, tls, username, from, trust } = it.spec
   const password = draft.open(it, 'password') ?? ''
   return {
     host,
     port,
     tls,
     from,
-    ...(user === undefined ? {} : { login: { user, password } }),
+    ...(username === undefined ? {} : { login: { user: username, password } }),
     ...(trust === undefined ? {} : { trust }),
   }
 }
