@@ -246,41 +246,29 @@ export function isWithin(address: string, network: string): boolean {
 }
 
 /** What leads to the rules of egress for load balancers, and of ingress from them; who is in no group may call all, and be called. */
-const balancedChains = (
+function balancedChains(
   { attachments, groups: all, balancers = [] }: VpcPlan,
   of: ReadonlyMap<string, string>,
   combinations: ReadonlyMap<string, readonly string[]>,
-): Part[] => [
-  ...all.map(({ id, rules }) => {
-    const own = balancers.map((it) => it.address)
-    return nftChain(
-      `balancing_${id}`,
-      rules.flatMap((rule) => balancingLine(rule, own)),
-    )
-  }),
-  ...[...combinations].map(([name, groups]) =>
-    nftChain(`balancing_of_${name}`, [...groups.map((id) => `jump balancing_${id}`), 'drop']),
-  ),
-  nftSet(
-    'balancing_of',
-    'ipv4_addr : verdict',
-    attachments.flatMap((it) => {
-      const name = of.get(it.id)
-      return name === undefined ? [] : [[it.address, `goto balancing_of_${name}`] as const]
-    }),
-  ),
-  nftChain('groups_balancing', ['ip daddr vmap @balancing_of', 'accept']),
-  ...all.map(({ id, rules }) => nftChain(`balanced_${id}`, rules.flatMap(balancedLine))),
-  ...[...combinations].map(([name, groups]) =>
-    nftChain(`balanced_of_${name}`, [...groups.map((id) => `jump balanced_${id}`), 'drop']),
-  ),
-  nftSet(
-    'balanced_of',
-    'ipv4_addr : verdict',
-    attachments.flatMap((it) => {
-      const name = of.get(it.id)
-      return name === undefined ? [] : [[it.address, `goto balanced_of_${name}`] as const]
-    }),
-  ),
-  nftChain('groups_balanced', ['ip saddr vmap @balanced_of', 'accept']),
-]
+): Part[] {
+  const own = balancers.map((it) => it.address)
+  const chains = (word: string, side: string, linesOf: (rule: PlannedRule) => string[]): Part[] => [
+    ...all.map(({ id, rules }) => nftChain(`${word}_${id}`, rules.flatMap(linesOf))),
+    ...[...combinations].map(([name, groups]) =>
+      nftChain(`${word}_of_${name}`, [...groups.map((id) => `jump ${word}_${id}`), 'drop']),
+    ),
+    nftSet(
+      `${word}_of`,
+      'ipv4_addr : verdict',
+      attachments.flatMap((it) => {
+        const name = of.get(it.id)
+        return name === undefined ? [] : [[it.address, `goto ${word}_of_${name}`] as const]
+      }),
+    ),
+    nftChain(`groups_${word}`, [`ip ${side} vmap @${word}_of`, 'accept']),
+  ]
+  return [
+    ...chains('balancing', 'daddr', (rule) => balancingLine(rule, own)),
+    ...chains('balanced', 'saddr', balancedLine),
+  ]
+}
