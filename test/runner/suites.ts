@@ -82,6 +82,8 @@ export const SUITES: readonly Suite[] = [
 
 /** How much longer a suite may take in its long form. */
 const SOAK_FACTOR = 20
+/** What one test or hook may use of its suite's seconds: one that hangs fails by its name, before the suite is cut off. */
+const TEST_SHARE = 0.7
 /** How much less urgent than others the suites beside them are, as of `nice`. */
 const BESIDE_NICENESS = 10
 /** From being asked to end to being killed. */
@@ -95,7 +97,7 @@ export const secondsMaxOf = (suite: Suite, used: number, soak: boolean): number 
     ? suite.secondsMax * SOAK_FACTOR
     : Math.max(1, Math.min(suite.secondsMax, Math.round(TOTAL_SECONDS_MAX - used)))
 
-function commandOf(suite: Suite, root: string, countsFile: string): string[] {
+function commandOf(suite: Suite, root: string, countsFile: string, secondsMax: number): string[] {
   const node = join(root, 'node_modules/.bin/node')
   if ('tool' in suite.does) {
     const [tool = '', ...args] = suite.does.tool
@@ -106,6 +108,7 @@ function commandOf(suite: Suite, root: string, countsFile: string): string[] {
     node,
     '--test',
     `--test-concurrency=${suite.does.atOnce}`,
+    `--test-timeout=${Math.round(secondsMax * TEST_SHARE * 1000)}`,
     '--test-reporter=spec',
     '--test-reporter-destination=stdout',
     `--test-reporter=${reporter}`,
@@ -135,7 +138,7 @@ export async function runSuite(
   const since = performance.now()
   const countsFile = join(how.scratch, `${suite.name}.counts`)
   rmSync(countsFile, { force: true })
-  const [command = '', ...args] = commandOf(suite, how.root, countsFile)
+  const [command = '', ...args] = commandOf(suite, how.root, countsFile, how.secondsMax)
   // A group of its own, so that it can be ended whole.
   const child = spawn(command, args, {
     cwd: how.root,

@@ -16,6 +16,7 @@ import type { Links } from './attach.ts'
 import { lookAround } from './audit.ts'
 import { type Convergence, converge } from './converge.ts'
 import { type DockerApi, type RegistryLogin, dockerApi } from './docker.ts'
+import { untilOver } from './ended.ts'
 import { startExec } from './exec.ts'
 import { createFetches } from './fetches.ts'
 import { type Instances, openInstances } from './instances.ts'
@@ -24,6 +25,7 @@ import { entriesOf, placeOf, sinceOf } from './logs.ts'
 import { missingInDocker } from './missing.ts'
 import { dockerNetworks, type Networks } from './networks.ts'
 import { openOwner } from './owner.ts'
+import { isUp } from './plan.ts'
 import type { NetworkPlugin } from './plugin.ts'
 import { DEFAULT_LIMITS, type Limits, refusal, refusalOfImage } from './rules.ts'
 import { sampler } from './samples.ts'
@@ -351,7 +353,12 @@ async function* logsOf(
         const asked = { follow, tail: tail ?? ('all' as const), ...(since === undefined ? {} : { since }) }
         const stream = await api.logs(real.runtimeId, asked, signal)
         if (stream) {
-          for await (const entry of entriesOf(stream, after)) {
+          const isOver = (): boolean => {
+            const now = it.real(id)
+            return !now || !isUp(now) || `${now.runtimeId} ${now.startedAt}` !== run
+          }
+          const source = untilOver<Uint8Array>(stream, { isOver, close: () => stream.destroy(), clock })
+          for await (const entry of entriesOf(source, after)) {
             yield entry
             after = placeOf(entry.cursor)
           }

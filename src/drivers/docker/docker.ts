@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import { inspect } from 'node:util'
 import Docker from 'dockerode'
 import { CloudError, messageOf } from '#lib/errors.ts'
@@ -42,6 +42,13 @@ const untold = (agent: Agent): Agent => Object.assign(agent, { [inspect.custom]:
 /** For verbs of the client whose types know only some of their forms. */
 const asPromise = <T>(answer: unknown): Promise<T> => answer as Promise<T>
 
+/** A command in a container: begun once, with its input and output on one connection. */
+export type DockerExec = {
+  start(tty: boolean): Promise<Duplex>
+  resize(width: number, height: number): Promise<unknown>
+  inspect(): Promise<{ readonly Running: boolean; readonly ExitCode: number | null; readonly Pid: number }>
+}
+
 /** The few calls of Docker's API that we make, each with a deadline; what is not there is undefined, not an error. */
 export type DockerApi = ReturnType<typeof dockerApi>
 
@@ -51,25 +58,38 @@ export function dockerApi(socketPath: string) {
   // An explicit undefined keeps DOCKER_HOST of the environment from choosing another daemon.
   const options = { socketPath, host: undefined, agent } as unknown as Docker.DockerOptions
   const docker = new Docker(options)
+  // A connection of its own for each: what lasts takes none of those that calls share.
   const fresh = new Docker({
     ...options,
     agent: untold(new Agent({ keepAlive: false })),
   } as Docker.DockerOptions)
 
-  /** Turns a lost connection or a missed deadline into `unavailable`; Docker's own refusals pass. */
-  const call = async <T>(what: string, ms: number, ask: (signal: AbortSignal) => Promise<T>): Promise<T> => {
-    const deadline = AbortSignal.timeout(ms)
+  /**
+   * Turns a lost connection or a missed deadline into `unavailable`; Docker's own refusals pass. The deadline is that of the
+   * answer: a stream that was answered with lasts as long as the signal that is given.
+   */
+  const call = async <T>(
+    what: string,
+    ms: number,
+    ask: (signal: AbortSignal) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T> => {
+    const late = new AbortController()
+    const timer = setTimeout(() => late.abort(), ms)
     try {
-      return await ask(deadline)
+      return await ask(signal ? AbortSignal.any([signal, late.signal]) : late.signal)
     } catch (error) {
       if (statusOf(error) !== undefined) throw error
-      const why = deadline.aborted ? `no answer within ${ms / 1000} s` : messageOf(error)
+      signal?.throwIfAborted()
+      const why = late.signal.aborted ? `no answer within ${ms / 1000} s` : messageOf(error)
       throw new CloudError(
         'unavailable',
         `Docker does not answer at ${socketPath} (${what}: ${why})`,
         {},
         error,
       )
+    } finally {
+      clearTimeout(timer)
     }
   }
   const ifThere = async <T>(answer: Promise<T>): Promise<T | undefined> => {
@@ -170,7 +190,7 @@ export function dockerApi(socketPath: string) {
       login: RegistryLogin | undefined,
       abortSignal: AbortSignal,
     ): Promise<Readable> =>
-      docker.createImage(login, {
+      fresh.createImage(login, {
         _query: { fromImage: reference },
         _body: {},
         abortSignal,
@@ -218,29 +238,46 @@ export function dockerApi(socketPath: string) {
         ),
       ),
 
-    events: (filters: Record<string, string[]>, abortSignal: AbortSignal): Promise<Readable> =>
-      docker.getEvents({ filters, abortSignal }) as unknown as Promise<Readable>,
-    /** Frames of stdout and stderr (Docker's multiplexed stream); the signal ends it. */
-    logs: (container: string, how: LogsHow, abortSignal: AbortSignal): Promise<Readable | undefined> =>
-      ifThere(
-        // Past the client's own verb, which reads all logs into memory when it does not follow.
-        new Promise<Readable>((resolve, reject) => {
-          docker.modem.dial(
-            {
-              path: `/containers/${container}/logs?`,
-              method: 'GET',
-              options: { stdout: true, stderr: true, timestamps: true, ...how },
-              abortSignal,
-              isStream: true,
-              statusCodes: { 200: true, 404: 'no such container', 500: 'server error' },
-            } as never,
-            (error: unknown, stream: unknown) =>
-              error ? reject(error as Error) : resolve(stream as Readable),
-          )
-        }),
+    /** The signal ends it. */
+    events: (filters: Record<string, string[]>, signal: AbortSignal): Promise<Readable> =>
+      call(
+        'events',
+        CALL_MS,
+        (abortSignal) => asPromise<Readable>(fresh.getEvents({ filters, abortSignal })),
+        signal,
       ),
-    createExec: (container: string, body: Docker.ExecCreateOptions): Promise<Docker.Exec> =>
-      call('exec', CALL_MS, (abortSignal) => docker.getContainer(container).exec({ ...body, abortSignal })),
+    /** Frames of stdout and stderr (Docker's multiplexed stream); the signal ends it. */
+    logs: (container: string, how: LogsHow, signal: AbortSignal): Promise<Readable | undefined> => {
+      const path = `/containers/${container}/logs?`
+      const options = { stdout: true, stderr: true, timestamps: true, ...how }
+      const statusCodes = { 200: true, 404: 'no such container', 500: 'server error' }
+      // Past the client's own verb, which reads all logs into memory when it does not follow.
+      const dial = (abortSignal: AbortSignal): Promise<Readable> =>
+        new Promise((resolve, reject) => {
+          const asked = { path, method: 'GET', options, abortSignal, isStream: true, statusCodes }
+          fresh.modem.dial(asked as never, (error: unknown, stream: unknown) =>
+            error ? reject(error as Error) : resolve(stream as Readable),
+          )
+        })
+      return ifThere(call('logs', CALL_MS, dial, signal))
+    },
+    createExec: async (container: string, body: Docker.ExecCreateOptions): Promise<DockerExec> => {
+      const exec = await call('exec', CALL_MS, (abortSignal) =>
+        docker.getContainer(container).exec({ ...body, abortSignal }),
+      )
+      return {
+        start: (tty) =>
+          call('start command', START_MS, (abortSignal) =>
+            asPromise(exec.start({ hijack: true, stdin: true, Tty: tty, abortSignal } as never)),
+          ),
+        resize: (width, height) =>
+          call('resize', CALL_MS, (abortSignal) =>
+            asPromise(exec.resize({ w: width, h: height, abortSignal } as never)),
+          ),
+        inspect: () =>
+          call('command', CALL_MS, (abortSignal) => asPromise(exec.inspect({ abortSignal } as never))),
+      }
+    },
     close: () => agent.destroy(),
   }
 }

@@ -2,7 +2,8 @@ import { Duplex } from 'node:stream'
 import type { ExecSession } from '#cloud/compute/compute.driver.ts'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
-import { type DockerApi, reasonOf, statusOf } from './docker.ts'
+import { type DockerApi, type DockerExec, reasonOf, statusOf } from './docker.ts'
+import { untilOver } from './ended.ts'
 import { framesOf } from './logs.ts'
 
 const EXIT_POLL_MS = 50
@@ -40,21 +41,22 @@ export async function startExec(
       AttachStderr: true,
     }),
   )
-  const socket = await asRefusal(
-    exec.start({ hijack: true, stdin: true, Tty: how.tty } as Parameters<
-      typeof exec.start
-    >[0]) as Promise<Duplex>,
-  )
+  const socket = await asRefusal(exec.start(how.tty))
   socket.on('error', () => {})
   const resize = async (width: number, height: number): Promise<void> => {
     // Too early or too late is no failure: the size is asked again with the next change.
-    if (how.tty) await exec.resize({ w: width, h: height }).catch(() => {})
+    if (how.tty) await exec.resize(width, height).catch(() => {})
   }
   if (how.width !== undefined && how.height !== undefined) await resize(how.width, how.height)
 
   const outcome = Promise.withResolvers<number>()
   outcome.promise.catch(() => {})
-  const stream = overSocket(socket, how.tty)
+  const isOver = async (): Promise<boolean> => !(await exec.inspect()).Running
+  const stream = overSocket(
+    untilOver(socket, { isOver, close: () => socket.destroy(), clock }),
+    socket,
+    how.tty,
+  )
   const hangUp = (): void => void stream.destroy()
   signal.addEventListener('abort', hangUp, { once: true })
   stream.on('error', () => {})
@@ -71,7 +73,7 @@ export async function startExec(
 }
 
 /** What the command writes to read, its input to write; closes by itself once everything it wrote was read. */
-function overSocket(socket: Duplex, tty: boolean): Duplex {
+function overSocket(output: AsyncIterable<Uint8Array>, socket: Duplex, tty: boolean): Duplex {
   let more = Promise.withResolvers<void>()
   const stream = new Duplex({
     read: () => more.resolve(),
@@ -84,7 +86,7 @@ function overSocket(socket: Duplex, tty: boolean): Duplex {
     },
   })
   const pump = async (): Promise<void> => {
-    const pieces = (tty ? socket : framesOf(socket)) as AsyncIterable<
+    const pieces = (tty ? output : framesOf(output)) as AsyncIterable<
       Uint8Array | { readonly payload: Uint8Array }
     >
     for await (const piece of pieces) {
@@ -98,24 +100,22 @@ function overSocket(socket: Duplex, tty: boolean): Duplex {
   return stream
 }
 
-type SeenExec = { readonly Running: boolean; readonly ExitCode: number | null; readonly Pid: number }
-type Inspected = { inspect(): Promise<unknown> }
 const never = new AbortController().signal
 
-async function exitCodeOf(exec: Inspected, clock: Clock): Promise<number> {
+async function exitCodeOf(exec: DockerExec, clock: Clock): Promise<number> {
   for (let polls = 0; polls < EXIT_POLLS_MAX; polls++) {
-    const { Running, ExitCode } = (await exec.inspect()) as SeenExec
+    const { Running, ExitCode } = await exec.inspect()
     if (!Running && ExitCode !== null) return ExitCode
     await clock.sleep(EXIT_POLL_MS, never)
   }
   throw new CloudError('unavailable', 'the command closed its streams and goes on')
 }
 
-async function endCommand(exec: Inspected, clock: Clock): Promise<void> {
+async function endCommand(exec: DockerExec, clock: Clock): Promise<void> {
   const killAt = clock.now() + HANGUP_MS
   let signalled: NodeJS.Signals | undefined
   while (signalled !== 'SIGKILL') {
-    const { Running, Pid } = (await exec.inspect()) as SeenExec
+    const { Running, Pid } = await exec.inspect()
     if (!Running || !Pid) return
     const next = signalled === undefined ? 'SIGHUP' : clock.now() >= killAt ? 'SIGKILL' : undefined
     if (next) process.kill(Pid, (signalled = next))

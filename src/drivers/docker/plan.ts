@@ -104,7 +104,8 @@ export type Step =
   | { readonly do: 'forget' }
 
 const rest: Step = { do: 'rest' }
-const isUp = (it: Real): boolean =>
+/** True when it has a process, frozen or not. */
+export const isUp = (it: Real): boolean =>
   it.status === 'running' || it.status === 'paused' || it.status === 'restarting'
 const msOf = (time: string): number => Date.parse(time) || 0
 
