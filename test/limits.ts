@@ -3,7 +3,7 @@ import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { runInNewContext } from 'node:vm'
 import { DEFAULT_SETTINGS } from '#cloud/context.ts'
-import { KINDS } from '#cloud/cloud.ts'
+import { KINDS } from '#cloud/kinds.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 export const LIMITS_FILE = join(ROOT, 'docs/limits.md')

@@ -1,6 +1,6 @@
 import { CloudError } from '#lib/errors.ts'
-import { ALL, type AnyKind, PLATFORM } from '#engine/resource.ts'
-import { actionsOf, namesOf, type Target } from '#cloud/identity/actions.ts'
+import { ALL, type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
+import { actionOf, actionsOf, namesOf, type Target } from '#cloud/identity/actions.ts'
 import { type Attached, evaluate, matchesAny } from '#cloud/identity/evaluate.ts'
 import type { Role } from '#cloud/identity/user.kind.ts'
 
@@ -167,3 +167,10 @@ export function ownTenant(caller: Caller): string {
     })
   return caller.tenant
 }
+
+/** Whether a policy may hide some of a list from the caller. */
+export const hides = (caller: Caller): boolean => Boolean(caller.access?.statements.length)
+
+/** Those of a list that no policy hides from the caller. */
+export const visible = <R extends Resource>(caller: Caller, items: readonly R[]): readonly R[] =>
+  hides(caller) ? items.filter((it) => decide(caller, 'read', actionOf(it.kind, 'read'), it).allowed) : items

@@ -25,7 +25,8 @@ import type { Fault, simulatedNetwork } from '#drivers/simulated/network.ts'
 import type { Caller, Origin } from './access.ts'
 import type { CertificateIssuer, IssuedCertificate } from './edge/issuer.driver.ts'
 import type { NetworkPromise } from './network/promises.driver.ts'
-import { createCloud, KINDS, RECONCILED, type RunningCloud } from './cloud.ts'
+import { createCloud, type RunningCloud } from './cloud.ts'
+import { KINDS, RECONCILED } from './kinds.ts'
 import { DEFAULT_SETTINGS, type Settings } from './context.ts'
 
 export type TestCloud = AsyncDisposable & {

@@ -9,7 +9,7 @@ import { ALL } from '#engine/resource.ts'
 import { createKeyring, openMasterKey } from '#engine/secrets.ts'
 import { type SqliteStore, openSqliteStore } from '#engine/store.sqlite.ts'
 import type { StoredClaim, StoredRecord } from '#engine/store.ts'
-import { KINDS } from '#cloud/cloud.ts'
+import { KINDS } from '#cloud/kinds.ts'
 
 const RECORDS_MAX = 1000
 

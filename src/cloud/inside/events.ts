@@ -1,11 +1,12 @@
 import type { Engine } from '#engine/engine.ts'
+import type { Everything } from '#engine/everything.ts'
 import type { StoredRecord } from '#engine/store.ts'
 import { certificate } from '#cloud/edge/certificate.kind.ts'
 import { route } from '#cloud/edge/route.kind.ts'
 import { tunnel } from '#cloud/edge/tunnel.kind.ts'
 import type { EventBody } from './event.kind.ts'
 import type { InsideEvent, Instance } from './inside.ts'
-import type { Everything, Sight } from './sight.ts'
+import type { Sight } from './sight.ts'
 import type { createTail } from './tail.ts'
 import { goodAttempts } from './token.ts'
 

@@ -3,13 +3,14 @@ import { referenceOf } from '#lib/image-reference.ts'
 import { inParallel } from '#lib/lanes.ts'
 import { objectIdOf } from '#lib/object-id.ts'
 import type { Engine } from '#engine/engine.ts'
+import type { Everything } from '#engine/everything.ts'
 import { PLATFORM } from '#engine/resource.ts'
 import type { Settings } from '#cloud/context.ts'
 import type { ComputeDriver, ImageWish, Sample } from '#cloud/compute/compute.driver.ts'
 import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
 import { user } from '#cloud/identity/user.kind.ts'
 import type { CachedImage, Instance, PlacedReplica, Server } from './inside.ts'
-import type { Everything, Sight } from './sight.ts'
+import type { Sight } from './sight.ts'
 
 /** How long whoever asks for an image waits for it; the fetch goes on. */
 const FETCH_MS_MAX = 600_000

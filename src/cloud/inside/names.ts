@@ -1,9 +1,10 @@
 import type { Engine } from '#engine/engine.ts'
+import type { Everything } from '#engine/everything.ts'
 import { certificate, type Certificate } from '#cloud/edge/certificate.kind.ts'
 import { route, type Route } from '#cloud/edge/route.kind.ts'
 import { tunnel, type Tunnel } from '#cloud/edge/tunnel.kind.ts'
 import type { Hostname, Instance, ServedCertificate } from './inside.ts'
-import { type Everything, oldestFirst, type Sight } from './sight.ts'
+import { oldestFirst, type Sight } from './sight.ts'
 
 const shownOf = ({ id, spec, status }: Certificate): NonNullable<Hostname['certificate']> => ({
   id,

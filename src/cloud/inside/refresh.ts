@@ -1,8 +1,8 @@
 import type { Engine } from '#engine/engine.ts'
+import type { Everything } from '#engine/everything.ts'
 import { ALL, type Key } from '#engine/resource.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import type { EventBody } from './event.kind.ts'
-import type { Everything } from './sight.ts'
 import { lastEvent } from './tail.ts'
 
 const PAGE = 500

@@ -1,11 +1,11 @@
 import { objectId, uuidPrefix } from '#lib/object-id.ts'
 import { CloudError } from '#lib/errors.ts'
 import { remembered } from '#lib/remembered.ts'
-import type { Static, TSchema } from 'typebox'
+import type { TSchema } from 'typebox'
 import type { Engine } from '#engine/engine.ts'
+import type { Everything } from '#engine/everything.ts'
 import type { Kind } from '#engine/kind.ts'
-import { ALL, PLATFORM, type Resource } from '#engine/resource.ts'
-import type { ListQuery } from '#engine/store.ts'
+import { ALL, PLATFORM } from '#engine/resource.ts'
 import { replica, type Replica } from '#cloud/compute/replica.kind.ts'
 import { SERVICES, workload, type Workload } from '#cloud/compute/workload.kind.ts'
 import { tenant } from '#cloud/identity/tenant.kind.ts'
@@ -15,13 +15,6 @@ import { vpc, type Vpc } from '#cloud/network/vpc.kind.ts'
 import type { Environment, Instance, PlacedReplica, PlacedWorkload } from './inside.ts'
 import { network, type Network } from './network.kind.ts'
 import { goodAttempts, type Tokens } from './token.ts'
-
-/** Every page of a list, oldest first. */
-export type Everything = <S extends TSchema, T extends TSchema>(
-  kind: Kind<S, T>,
-  tenant: string,
-  query?: Omit<ListQuery, 'kind' | 'tenant' | 'after' | 'limit'>,
-) => Promise<Resource<Static<S>, Static<T>>[]>
 
 /** What there is in some of a tenant's VPCs. */
 type Ground = {

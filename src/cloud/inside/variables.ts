@@ -2,10 +2,10 @@ import { CloudError } from '#lib/errors.ts'
 import type { GuardedClient } from '#lib/guarded.ts'
 import { keepNewest } from '#lib/newest.ts'
 import type { Engine } from '#engine/engine.ts'
+import type { Everything } from '#engine/everything.ts'
 import { attemptOf } from '#cloud/compute/replica.kind.ts'
 import type { GivenVariable, Instance } from './inside.ts'
 import { scopedVariable, type ScopedVariable, VALUE_LENGTH_MAX } from './scoped-variable.kind.ts'
-import type { Everything } from './sight.ts'
 
 const SOURCE_MS = 5000
 /** Replicas whose fetched values are remembered; that of the longest ago is fetched anew. */

@@ -1,6 +1,7 @@
 import type { Log } from '#lib/log.ts'
 import { isCloudError } from '#lib/errors.ts'
 import type { Engine } from '#engine/engine.ts'
+import { everythingOf } from '#engine/everything.ts'
 import { ALL, type AnyKind, type Key, PLATFORM, type Resource } from '#engine/resource.ts'
 import type { ComputeDriver } from '#cloud/compute/compute.driver.ts'
 import { diskImage } from '#cloud/compute/disk-image.kind.ts'
@@ -232,28 +233,20 @@ async function observe(drivers: Drivers, signal: AbortSignal): Promise<Reality> 
 }
 
 async function readRecords(engine: Engine): Promise<Records> {
+  const everything = everythingOf(engine)
+  const byId = async (kind: AnyKind): Promise<Map<string, Resource>> =>
+    new Map((await everything(kind, ALL)).map((it) => [it.id, it]))
   return {
-    vpcs: await everything(engine, vpc),
-    replicas: await everything(engine, replica),
-    workloads: await everything(engine, workload),
-    stores: new Map([...(await everything(engine, volume)), ...(await everything(engine, snapshot))]),
-    images: await everything(engine, diskImage),
-    tenants: await everything(engine, tenant),
-    tunnels: await everything(engine, tunnel),
-    routes: await everything(engine, route),
-    balancers: await everything(engine, loadBalancer),
-    serviceTunnels: await everything(engine, serviceTunnel),
-    certificates: await everything(engine, certificate),
+    vpcs: await byId(vpc),
+    replicas: await byId(replica),
+    workloads: await byId(workload),
+    stores: new Map([...(await byId(volume)), ...(await byId(snapshot))]),
+    images: await byId(diskImage),
+    tenants: await byId(tenant),
+    tunnels: await byId(tunnel),
+    routes: await byId(route),
+    balancers: await byId(loadBalancer),
+    serviceTunnels: await byId(serviceTunnel),
+    certificates: await byId(certificate),
   }
-}
-
-async function everything(engine: Engine, kind: AnyKind): Promise<Map<string, Resource>> {
-  const all = new Map<string, Resource>()
-  let after: string | undefined
-  do {
-    const page = await engine.list(kind, { tenant: ALL, ...(after === undefined ? {} : { after }) })
-    for (const it of page.items) all.set(it.id, it)
-    after = page.next
-  } while (after !== undefined)
-  return all
 }
