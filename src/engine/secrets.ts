@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes as random } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto'
 import { open, readFile, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { CloudError } from '#lib/errors.ts'
@@ -15,6 +15,8 @@ export type Keyring = {
 
 const KEY_BYTES = 32
 const IV_BYTES = 12
+/** Of how many seals the bytes are fetched at once: each fetch is a call into the kernel. */
+const SEALS_PER_FETCH = 256
 const TAG_BYTES = 16
 const PREFIX = 'sealed:1:'
 
@@ -23,9 +25,16 @@ export function createKeyring(masterKey: Buffer): Keyring {
   if (masterKey.length !== KEY_BYTES) throw new Error(`a master key has ${KEY_BYTES} bytes`)
   /** By purpose, of which the program has a few. */
   const keys = new Map<string, Buffer>()
+  let ivs = Buffer.alloc(0)
+  const nextIv = (): Buffer => {
+    if (!ivs.length) ivs = randomBytes(IV_BYTES * SEALS_PER_FETCH)
+    const iv = ivs.subarray(0, IV_BYTES)
+    ivs = ivs.subarray(IV_BYTES)
+    return iv
+  }
   return {
     seal(plain, binding) {
-      const iv = random(IV_BYTES)
+      const iv = nextIv()
       const cipher = createCipheriv('aes-256-gcm', masterKey, iv).setAAD(Buffer.from(binding))
       const text = Buffer.concat([cipher.update(plain, 'utf8'), cipher.final()])
       return PREFIX + Buffer.concat([iv, cipher.getAuthTag(), text]).toString('base64url')
@@ -81,13 +90,13 @@ async function write(path: string, key: Buffer): Promise<void> {
  * The master key in a file that its user alone may read; made on the first start. Without it nothing that was sealed can
  * be opened again. Refused `unavailable` when others can read it or it holds no key.
  */
-export async function openMasterKey(path: string, randomBytes: (size: number) => Buffer): Promise<Buffer> {
+export async function openMasterKey(path: string, random: (size: number) => Buffer): Promise<Buffer> {
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
     throw new CloudError('unavailable', `the master key ${path} cannot be read: ${error.message}`)
   })
   if (!found) {
-    const key = randomBytes(KEY_BYTES)
+    const key = random(KEY_BYTES)
     await write(path, key)
     return key
   }
