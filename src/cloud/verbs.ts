@@ -49,10 +49,11 @@ import * as rules from './network/rules.verbs.ts'
 import { securityGroup, type SecurityGroup } from './network/security-group.kind.ts'
 import { subnet, type Subnet } from './network/subnet.kind.ts'
 import { vpc, type Vpc } from './network/vpc.kind.ts'
-import { changeWay, createWay, removeWay, type WayVerbs, wayVerbs } from './network/ways.verbs.ts'
+import { changeWay, createWay, removeWay, WAY_VERBS, type WayVerbs } from './network/ways.verbs.ts'
 import { snapshot, type Snapshot } from './storage/snapshot.kind.ts'
 import * as storage from './storage/storage.verbs.ts'
 import { volume, type Volume } from './storage/volume.kind.ts'
+import { binder, type Unbound } from './bound.ts'
 import {
   actionOf,
   type Caller,
@@ -219,105 +220,109 @@ const PORT_DEFAULT = 80
 // Made and changed only by the verbs and reconcilers that own them.
 const NOT_BY_HAND = ['replica', 'credential', 'user', 'message']
 
-/** The verbs bound to one commit in the making. */
-export function createVerbs(context: VerbContext): Verbs {
-  const { draft, caller } = context
-  const get: Verbs['get'] = async (kind, id) => {
-    const it = await draft.get(kind, tenantFor(caller, kind), id)
-    if (!it) throw new CloudError('not_found', `${title(kind.name)} not found`)
+const pickExternal = async (inner: VerbContext): Promise<string> => await network.pickExternal(inner)
+
+const VERBS: Unbound<Verbs> = {
+  createTenant: (context) => async (input) => await identity.createTenant(context, input),
+  deleteTenant: (context) => async (id) => await identity.deleteTenant(context, id),
+  issueCredential: (context) => async (input) =>
+    await Promise.resolve(identity.issueCredential(context, input)),
+  createKey: (context) => async (name) => await account.createKey(context, name),
+  rotateKey: (context) => async (id) => await account.rotateKey(context, id),
+  revokeKey: (context) => async (id) => await account.revokeKey(context, id),
+  createOwnTenant: (context) => async (input) => await account.createOwnTenant(context, input),
+  switchTenant: (context) => async (id) => await account.switchTenant(context, id),
+  addMember: (context) => async (input) => await account.addMember(context, input),
+  once: (context) => async (what, kind, given, make) => await once(context, what, kind, given, make),
+  iam: (context) => iamOf(context),
+  createUser: (context) => async (input) => await identity.createUser(context, input),
+  addDomain: (context) => async (id, domain) => await identity.addDomain(context, id, domain),
+  putProvider: (context) => async (input) => await network.putProvider(context, input),
+  createVpc: (context) => async (input) => await network.createVpc(context, input),
+  ...WAY_VERBS,
+  renameVpc: (context) => async (id, name) => await network.renameVpc(context, id, name),
+  createSubnet: (context) => async (input) => await network.createSubnet(context, input, checkPeered),
+  createWorkload: (context) => async (input) => await compute.createWorkload(context, input, pickExternal),
+  deleteWorkload: (context) => async (id) => {
+    await freeElasticIps(context, { workload: id })
+    await leaveBalancers(context, id)
+    return await compute.deleteWorkload(context, id)
+  },
+  scaleWorkload: (context) => async (id, by, max) => await compute.scaleWorkload(context, id, by, max),
+  restartWorkload: (context) => async (id) => await compute.restartWorkload(context, id),
+  configureWorkload: (context) => async (id, change) => await compute.configureWorkload(context, id, change),
+  startReplica: (context) => async (id, run) => await compute.startReplica(context, id, run),
+  stopReplica: (context) => async (id) => await compute.stopReplica(context, id),
+  launchInstance: (context, verbs) => async (input) => await launch(context, verbs, input, pickExternal),
+  startInstance: (context) => async (id) => await instance.startInstance(context, id),
+  stopInstance: (context) => async (id) => await instance.stopInstance(context, id),
+  pauseInstance: (context) => async (id) => await instance.pauseInstance(context, id),
+  resumeInstance: (context) => async (id) => await instance.resumeInstance(context, id),
+  resizeInstance: (context) => async (id, type) => await instance.resizeInstance(context, id, type),
+  updateInstance: (context) => async (id, change) => await instance.updateInstance(context, id, change),
+  createSshKey: (context) => async (input) => await instance.createSshKey(context, input),
+  createVolume: (context) => async (input) => await storage.createVolume(context, input),
+  deleteVolume: (context) => async (id) => await storage.deleteVolume(context, id),
+  attachVolume: (context) => async (input) => await instance.attachVolume(context, input),
+  detachVolume: (context) => async (id) => await instance.detachVolume(context, id),
+  createSnapshot: (context) => async (input) => await storage.createSnapshot(context, input),
+  restoreSnapshot: (context) => async (input) => await storage.restoreSnapshot(context, input),
+  createDiskImage: (context) => async (input) => await images.createDiskImage(context, input),
+  deleteDiskImage: (context) => async (id) => await images.deleteDiskImage(context, id),
+  imageToUpload: (context) => async (id) => await images.imageToUpload(context, id),
+  imageUploaded: (context) => async (id) => await images.imageUploaded(context, id),
+  addRegistryCredential: (context) => async (input) => await compute.addRegistryCredential(context, input),
+  createTunnel: (context) => async (input) => await edge.createTunnel(context, input),
+  deleteTunnel: (context) => async (id) => await edge.deleteTunnel(context, id),
+  createServiceTunnel: (context) => async (input) => await edge.createServiceTunnel(context, input),
+  createRoute: (context) => async (input) => await edge.createRoute(context, input),
+  createCertificate: (context) => async (input) => await edge.createCertificate(context, input),
+  create: (context, verbs) => async (kind, input) => await createGeneric(context, verbs, kind, input),
+  patch: (context, verbs) => async (kind, id, change) => await patchGeneric(context, verbs, kind, id, change),
+  remove: (context, verbs) => async (kind, id) => {
+    const { draft, caller } = context
+    authoriseFirst(caller, rightOver(kind), actionOf(kind.name, 'delete'))
+    if (kind.name === 'replica') throw new CloudError('invalid', 'Scale its workload instead')
+    if (kind.name === provider.name)
+      throw new CloudError('unsupported', 'The configuration of the provider is changed, not removed')
+    if (kind.name === tenant.name) return await verbs.deleteTenant(id)
+    if (kind.name === vpc.name) return await verbs.deleteVpc(id)
+    if (kind.name === workload.name) return await verbs.deleteWorkload(id)
+    if (kind.name === volume.name) return await verbs.deleteVolume(id)
+    if (kind.name === diskImage.name) return await verbs.deleteDiskImage(id)
+    if (kind.name === role.name) return await verbs.iam.deleteRole(id)
+    if (kind.name === serviceAccount.name) return await verbs.iam.deleteServiceAccount(id)
+    const it = await verbs.get(kind, id)
+    authorise(caller, rightOver(kind), actionOf(kind.name, 'delete'), it)
+    if (it.deletedAt === undefined) {
+      if (kind.name === membership.name) await keepOwner(draft, it.tenant, (it as Membership).spec.user)
+      await removeWay(context, it)
+      draft.mark(it)
+      if (kind.name === mailRelay.name) await mail.wakeMessages(draft)
+    }
     return it
-  }
-  const pickExternal = async (inner: VerbContext): Promise<string> => await network.pickExternal(inner)
-  const verbs: Verbs = {
-    createTenant: async (input) => await identity.createTenant(context, input),
-    deleteTenant: async (id) => await identity.deleteTenant(context, id),
-    issueCredential: async (input) => await Promise.resolve(identity.issueCredential(context, input)),
-    createKey: async (name) => await account.createKey(context, name),
-    rotateKey: async (id) => await account.rotateKey(context, id),
-    revokeKey: async (id) => await account.revokeKey(context, id),
-    createOwnTenant: async (input) => await account.createOwnTenant(context, input),
-    switchTenant: async (id) => await account.switchTenant(context, id),
-    addMember: async (input) => await account.addMember(context, input),
-    once: async (what, kind, given, make) => await once(context, what, kind, given, make),
-    get iam() {
-      return iamOf(context)
-    },
-    createUser: async (input) => await identity.createUser(context, input),
-    addDomain: async (id, domain) => await identity.addDomain(context, id, domain),
-    putProvider: async (input) => await network.putProvider(context, input),
-    createVpc: async (input) => await network.createVpc(context, input),
-    ...wayVerbs(context),
-    renameVpc: async (id, name) => await network.renameVpc(context, id, name),
-    createSubnet: async (input) => await network.createSubnet(context, input, checkPeered),
-    createWorkload: async (input) => await compute.createWorkload(context, input, pickExternal),
-    async deleteWorkload(id) {
-      await freeElasticIps(context, { workload: id })
-      await leaveBalancers(context, id)
-      return await compute.deleteWorkload(context, id)
-    },
-    scaleWorkload: async (id, by, max) => await compute.scaleWorkload(context, id, by, max),
-    restartWorkload: async (id) => await compute.restartWorkload(context, id),
-    configureWorkload: async (id, change) => await compute.configureWorkload(context, id, change),
-    startReplica: async (id, run) => await compute.startReplica(context, id, run),
-    stopReplica: async (id) => await compute.stopReplica(context, id),
-    launchInstance: async (input) => await launch(context, verbs, input, pickExternal),
-    startInstance: async (id) => await instance.startInstance(context, id),
-    stopInstance: async (id) => await instance.stopInstance(context, id),
-    pauseInstance: async (id) => await instance.pauseInstance(context, id),
-    resumeInstance: async (id) => await instance.resumeInstance(context, id),
-    resizeInstance: async (id, type) => await instance.resizeInstance(context, id, type),
-    updateInstance: async (id, change) => await instance.updateInstance(context, id, change),
-    createSshKey: async (input) => await instance.createSshKey(context, input),
-    createVolume: async (input) => await storage.createVolume(context, input),
-    deleteVolume: async (id) => await storage.deleteVolume(context, id),
-    attachVolume: async (input) => await instance.attachVolume(context, input),
-    detachVolume: async (id) => await instance.detachVolume(context, id),
-    createSnapshot: async (input) => await storage.createSnapshot(context, input),
-    restoreSnapshot: async (input) => await storage.restoreSnapshot(context, input),
-    createDiskImage: async (input) => await images.createDiskImage(context, input),
-    deleteDiskImage: async (id) => await images.deleteDiskImage(context, id),
-    imageToUpload: async (id) => await images.imageToUpload(context, id),
-    imageUploaded: async (id) => await images.imageUploaded(context, id),
-    addRegistryCredential: async (input) => await compute.addRegistryCredential(context, input),
-    createTunnel: async (input) => await edge.createTunnel(context, input),
-    deleteTunnel: async (id) => await edge.deleteTunnel(context, id),
-    createServiceTunnel: async (input) => await edge.createServiceTunnel(context, input),
-    createRoute: async (input) => await edge.createRoute(context, input),
-    createCertificate: async (input) => await edge.createCertificate(context, input),
-    create: async (kind, input) => await createGeneric(context, verbs, kind, input),
-    patch: async (kind, id, change) => await patchGeneric(context, verbs, kind, id, change),
-    async remove(kind, id) {
-      authoriseFirst(caller, rightOver(kind), actionOf(kind.name, 'delete'))
-      if (kind.name === 'replica') throw new CloudError('invalid', 'Scale its workload instead')
-      if (kind.name === provider.name)
-        throw new CloudError('unsupported', 'The configuration of the provider is changed, not removed')
-      if (kind.name === tenant.name) return await verbs.deleteTenant(id)
-      if (kind.name === vpc.name) return await verbs.deleteVpc(id)
-      if (kind.name === workload.name) return await verbs.deleteWorkload(id)
-      if (kind.name === volume.name) return await verbs.deleteVolume(id)
-      if (kind.name === diskImage.name) return await verbs.deleteDiskImage(id)
-      if (kind.name === role.name) return await verbs.iam.deleteRole(id)
-      if (kind.name === serviceAccount.name) return await verbs.iam.deleteServiceAccount(id)
-      const it = await get(kind, id)
-      authorise(caller, rightOver(kind), actionOf(kind.name, 'delete'), it)
-      if (it.deletedAt === undefined) {
-        if (kind.name === membership.name) await keepOwner(draft, it.tenant, (it as Membership).spec.user)
-        await removeWay(context, it)
-        draft.mark(it)
-        if (kind.name === mailRelay.name) await mail.wakeMessages(draft)
-      }
+  },
+  get:
+    ({ draft, caller }) =>
+    async (kind, id) => {
+      const it = await draft.get(kind, tenantFor(caller, kind), id)
+      if (!it) throw new CloudError('not_found', `${title(kind.name)} not found`)
       return it
     },
-    get,
-    list: async (kind, terms) =>
+  list:
+    ({ draft, caller }) =>
+    async (kind, terms) =>
       await draft.list(kind, { tenant: tenantFor(caller, kind), terms, deleted: false }),
-    async find(kind, scope, name) {
+  find:
+    ({ draft, caller }) =>
+    async (kind, scope, name) => {
       const claim = await draft.claimed(`${kind.name}-name:${scope}`, name)
       return claim && (await draft.get(kind, tenantFor(caller, kind), claim.owner))
     },
-  }
-  return verbs
 }
+
+/** The verbs bound to one commit in the making. */
+export const createVerbs: (context: VerbContext) => Verbs = binder(VERBS)
 
 const DEFAULT_NETWORK = { name: 'default', cidr: '172.31.0.0/20', gateway: '172.31.0.1' }
 

@@ -3,6 +3,7 @@ import { CloudError } from '#lib/errors.ts'
 import type { AnyKind, Resource } from '#engine/resource.ts'
 import { authoriseFirst } from '#cloud/access.ts'
 import { checkSpec } from '#engine/shape.ts'
+import type { Unbound } from '#cloud/bound.ts'
 import { needPromise, type VerbContext } from '#cloud/context.ts'
 import { toChange } from '#cloud/found.ts'
 import { type Given, known, text } from '#cloud/given.ts'
@@ -68,43 +69,42 @@ export type WayVerbs = {
   deleteRecord(id: string): Promise<ZoneRecord>
 }
 
-/** These verbs bound to one commit in the making. */
-export const wayVerbs = (context: VerbContext): WayVerbs => ({
-  async createRoutedVpc(input) {
+export const WAY_VERBS: Unbound<WayVerbs> = {
+  createRoutedVpc: (context) => async (input) => {
     needPromise(context, 'gateways', 'gateways')
     const made = await createVpc(context, { ...input, internet: false })
     return { vpc: made, table: routes.createMainTable(context, made) }
   },
-  deleteVpc: async (id, how) => await deleteRouted(context, id, how),
-  deleteSubnet: async (id) => await deleteSubnet(context, id),
-  createInternetGateway: async (input) => await gateway.createInternetGateway(context, input),
-  attachInternetGateway: async (id, to) => await gateway.attachInternetGateway(context, id, to),
-  detachInternetGateway: async (id) => await gateway.detachInternetGateway(context, id),
-  createElasticIp: async (input) => await gateway.createElasticIp(context, input),
-  associateElasticIp: async (id, to) => await gateway.associateElasticIp(context, id, to),
-  disassociateElasticIp: async (id) => await gateway.disassociateElasticIp(context, id),
-  createNatGateway: async (input) => await gateway.createNatGateway(context, input),
-  createPeering: async (input) => await peerings.createPeering(context, input),
-  decidePeering: async (id, decision) => await peerings.decidePeering(context, id, decision),
-  createRouteTable: async (input) => await routes.createRouteTable(context, input),
-  createNamedTable: async (input) => await routes.createNamedTable(context, input),
-  addRoute: async (table, route) => await routes.addRoute(context, table, route),
-  removeRoute: async (table, route) => await routes.removeRoute(context, table, route),
-  createNamedGroup: async (input) => await rules.createNamedGroup(context, input),
-  addSecurityRule: async (group, rule) => await rules.addRule(context, group, rule),
-  removeSecurityRule: async (rule) => await rules.removeRule(context, rule),
-  attachSecurityGroup: async (of, group) => await rules.setMembership(context, of, group, true),
-  detachSecurityGroup: async (of, group) => await rules.setMembership(context, of, group, false),
-  associateSubnet: async (table, id) => await routes.associateSubnet(context, table, id),
-  disassociateSubnet: async (table, id) => await routes.disassociateSubnet(context, table, id),
-  createBalancer: async (input) => await balancers.createBalancer(context, input),
-  addTarget: async (id, target) => await balancers.addTarget(context, id, target),
-  removeTarget: async (id, of) => await balancers.removeTarget(context, id, of),
-  createZone: async (input) => await zones.createZone(context, input),
-  createRecord: async (input) => await zones.createRecord(context, input),
-  updateRecord: async (id, change) => await zones.updateRecord(context, id, change),
-  deleteRecord: async (id) => await zones.deleteRecord(context, id),
-})
+  deleteVpc: (context) => async (id, how) => await deleteRouted(context, id, how),
+  deleteSubnet: (context) => async (id) => await deleteSubnet(context, id),
+  createInternetGateway: (context) => async (input) => await gateway.createInternetGateway(context, input),
+  attachInternetGateway: (context) => async (id, to) => await gateway.attachInternetGateway(context, id, to),
+  detachInternetGateway: (context) => async (id) => await gateway.detachInternetGateway(context, id),
+  createElasticIp: (context) => async (input) => await gateway.createElasticIp(context, input),
+  associateElasticIp: (context) => async (id, to) => await gateway.associateElasticIp(context, id, to),
+  disassociateElasticIp: (context) => async (id) => await gateway.disassociateElasticIp(context, id),
+  createNatGateway: (context) => async (input) => await gateway.createNatGateway(context, input),
+  createPeering: (context) => async (input) => await peerings.createPeering(context, input),
+  decidePeering: (context) => async (id, decision) => await peerings.decidePeering(context, id, decision),
+  createRouteTable: (context) => async (input) => await routes.createRouteTable(context, input),
+  createNamedTable: (context) => async (input) => await routes.createNamedTable(context, input),
+  addRoute: (context) => async (table, route) => await routes.addRoute(context, table, route),
+  removeRoute: (context) => async (table, route) => await routes.removeRoute(context, table, route),
+  createNamedGroup: (context) => async (input) => await rules.createNamedGroup(context, input),
+  addSecurityRule: (context) => async (group, rule) => await rules.addRule(context, group, rule),
+  removeSecurityRule: (context) => async (rule) => await rules.removeRule(context, rule),
+  attachSecurityGroup: (context) => async (of, group) => await rules.setMembership(context, of, group, true),
+  detachSecurityGroup: (context) => async (of, group) => await rules.setMembership(context, of, group, false),
+  associateSubnet: (context) => async (table, id) => await routes.associateSubnet(context, table, id),
+  disassociateSubnet: (context) => async (table, id) => await routes.disassociateSubnet(context, table, id),
+  createBalancer: (context) => async (input) => await balancers.createBalancer(context, input),
+  addTarget: (context) => async (id, target) => await balancers.addTarget(context, id, target),
+  removeTarget: (context) => async (id, of) => await balancers.removeTarget(context, id, of),
+  createZone: (context) => async (input) => await zones.createZone(context, input),
+  createRecord: (context) => async (input) => await zones.createRecord(context, input),
+  updateRecord: (context) => async (id, change) => await zones.updateRecord(context, id, change),
+  deleteRecord: (context) => async (id) => await zones.deleteRecord(context, id),
+}
 
 async function deleteRouted(
   context: VerbContext,
