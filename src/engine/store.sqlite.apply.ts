@@ -31,7 +31,11 @@ function inUse(row: Row, blockers: readonly string[]): CloudError {
 /** Applies mutations inside the transaction that the caller holds; throws a CloudError where one is refused. */
 export function openApply(db: DatabaseSync, queue: WriterQueue) {
   const rows = openRows(db, queue)
-  const claims = openClaims(db, (id) => rows.isAlive(id) || rows.find(id) !== undefined)
+  const claims = openClaims(
+    db,
+    (id) => rows.isAlive(id) || rows.find(id) !== undefined,
+    (name) => void rows.moved.add(name),
+  )
   const guardRead = db.prepare('SELECT moved FROM guard WHERE name = ?')
   const guardMove = db.prepare(
     'INSERT INTO guard (name, moved, owner) VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE SET moved = moved + 1',
@@ -231,6 +235,8 @@ export function openApply(db: DatabaseSync, queue: WriterQueue) {
     sweep: (now: number): void => claims.sweep(now),
     /** Changes written so far by this process, those of refused commits included. */
     changes: (): number => rows.changes(),
+    /** Kinds, and names of pools, of which something was changed; to be emptied by whoever makes that visible. */
+    moved: rows.moved,
     /** To be called before what was applied is made to stay: some of it is written only then. */
     flush: (): void => rows.flush(),
     /** To be called after what was applied since was taken back. */

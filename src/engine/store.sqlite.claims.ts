@@ -1,12 +1,15 @@
-import type { DatabaseSync } from 'node:sqlite'
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { CloudError } from '#lib/errors.ts'
 import { PLATFORM } from './resource.ts'
-import type { Mutation } from './store.ts'
+import { type Mutation, nameOfPool } from './store.ts'
 
 type Of<D extends Mutation['do']> = Extract<Mutation, { do: D }>
 
-/** The writer's side of claims and pools. Sums of pools are kept by triggers; what expired was swept before each batch. */
-export function openClaims(db: DatabaseSync, exists: (id: string) => boolean) {
+/**
+ * The writer's side of claims and pools. Sums of pools are kept by triggers; what expired was swept before each batch, and
+ * no read gave it any more. `moved` is told the names of pools of which claims come and go.
+ */
+export function openClaims(db: DatabaseSync, exists: (id: string) => boolean, moved: (name: string) => void) {
   const read = db.prepare('SELECT owner, amount FROM claim WHERE pool = ? AND value = ?')
   const poolRead = db.prepare('SELECT max, used FROM pool WHERE name = ?')
   const put = db.prepare(
@@ -16,8 +19,8 @@ export function openClaims(db: DatabaseSync, exists: (id: string) => boolean) {
      WHERE claim.owner = excluded.owner`,
   )
   const dropOwned = db.prepare('DELETE FROM claim WHERE pool = ? AND value = ? AND owner = ?')
-  const endDeletion = db.prepare("DELETE FROM claim WHERE owner = ? AND ends = 'deletion'")
-  const endOwner = db.prepare('DELETE FROM claim WHERE owner = ?')
+  const endDeletion = db.prepare("DELETE FROM claim WHERE owner = ? AND ends = 'deletion' RETURNING pool")
+  const endOwner = db.prepare('DELETE FROM claim WHERE owner = ? RETURNING pool')
   const sweepAll = db.prepare('DELETE FROM claim WHERE expires_at <= ?')
   const poolPut = db.prepare(
     `INSERT INTO pool (name, max, used, owner) VALUES (?, ?, 0, ?)
@@ -25,6 +28,10 @@ export function openClaims(db: DatabaseSync, exists: (id: string) => boolean) {
   )
   const poolEmpty = db.prepare('DELETE FROM pool WHERE owner = ? AND used = 0')
   const poolFree = db.prepare('UPDATE pool SET max = NULL, owner = NULL WHERE owner = ?')
+
+  const end = (statement: StatementSync, owner: string): void => {
+    for (const { pool } of statement.all(owner) as { pool: string }[]) moved(nameOfPool(pool))
+  }
 
   return {
     claim(m: Of<'claim'>): void {
@@ -59,18 +66,20 @@ export function openClaims(db: DatabaseSync, exists: (id: string) => boolean) {
         m.note ?? null,
       )
       if (!changes) throw taken()
+      moved(nameOfPool(pool))
     },
     release(m: Of<'release'>): void {
+      moved(nameOfPool(m.pool))
       dropOwned.run(m.pool, m.value, m.owner)
     },
     pool(m: Of<'pool'>): void {
       poolPut.run(m.pool, m.max, m.owner ?? null)
     },
     endAtDeletion(owner: string): void {
-      endDeletion.run(owner)
+      end(endDeletion, owner)
     },
     endAll(owner: string): void {
-      endOwner.run(owner)
+      end(endOwner, owner)
       poolEmpty.run(owner)
       // What others still claim in it goes on being counted, until they end.
       poolFree.run(owner)

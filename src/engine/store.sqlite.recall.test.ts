@@ -74,3 +74,28 @@ test('what several reads come to holds until a transaction, and not at all when 
   assert.equal(await recall('b', async () => await Promise.resolve(undefined)), undefined)
   assert.equal((await recall('b', read))?.n, 4)
 })
+
+test('what comes of some names holds until a transaction that changes one of them', async () => {
+  const moment = newMoment()
+  const recall = openLateRecall<{ n: number }>(moment, ['user', 'role'])
+  let reads = 0
+  const ask = async () => (await recall('a', async () => await Promise.resolve({ n: ++reads })))?.n
+  assert.deepEqual([await ask(), await ask()], [1, 1])
+  passing(moment, () => {}, ['vpc'])
+  passing(moment, () => {})
+  assert.equal(await ask(), 1)
+  // However often it is named, its number moves once.
+  passing(moment, () => {}, ['role', 'role', 'vpc'])
+  assert.deepEqual([await ask(), await ask()], [2, 2])
+  const slow = recall('b', async () => {
+    await Promise.resolve()
+    passing(moment, () => {}, ['user'])
+    return { n: 0 }
+  })
+  assert.equal((await slow)?.n, 0)
+  assert.equal((await recall('b', async () => await Promise.resolve({ n: 9 })))?.n, 9)
+  let during: Promise<{ n: number } | undefined> | undefined
+  passing(moment, () => (during = recall('c', async () => await Promise.resolve({ n: 0 }))), ['role'])
+  assert.equal((await during)?.n, 0)
+  assert.equal((await recall('c', async () => await Promise.resolve({ n: 9 })))?.n, 9)
+})

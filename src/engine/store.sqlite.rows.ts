@@ -68,6 +68,8 @@ export function openRows(db: DatabaseSync, queue: WriterQueue) {
   /** Schema versions that are noted. */
   const versions = new Set<string>()
   let changes = 0
+  /** Kinds of which something was changed since the last transaction, and names of pools. */
+  const moved = new Set<string>()
 
   const termsOf = (row: Row): string[] => JSON.parse(row.terms) as string[]
   function relist(row: Row, terms: readonly string[]): string {
@@ -150,6 +152,7 @@ export function openRows(db: DatabaseSync, queue: WriterQueue) {
     writeUpgrade(m: Of<'upgrade'>, row: Row): void {
       updateUpgrade.run(JSON.stringify(m.spec), JSON.stringify(m.status), m.version, m.id)
       learnVersion(row.kind, m.version)
+      moved.add(row.kind)
     },
     writeMark(row: Row, settleBy: number, now: number): void {
       updateMark.run(now, now, settleBy, row.id)
@@ -183,6 +186,7 @@ export function openRows(db: DatabaseSync, queue: WriterQueue) {
     },
     changed(it: { kind: string; id: string; tenant: string; revision: number }, what: Change['what']): void {
       addChange.run(it.kind, it.id, it.tenant, it.revision, what)
+      moved.add(it.kind)
       changes++
     },
     wake(keys: readonly Key[], now: number): void {
@@ -190,6 +194,7 @@ export function openRows(db: DatabaseSync, queue: WriterQueue) {
     },
     /** Changes written by this process, refused ones included. */
     changes: (): number => changes,
+    moved,
     /** Writes what is only known yet, before what was applied is made to stay. */
     flush(): void {
       lists.flush()

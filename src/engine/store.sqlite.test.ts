@@ -13,7 +13,7 @@ import { silentLog } from '#lib/log.ts'
 import { keyOf } from './resource.ts'
 import { storeConformance } from './store.conformance.ts'
 import { openSqliteStore, type SqliteOptions } from './store.sqlite.ts'
-import type { Store, StoredResource } from './store.ts'
+import type { Mutation, Store, StoredResource } from './store.ts'
 import { claim, create, edit, leaseOn, mark, newId, refused, removeNow, toy, until } from './store.testing.ts'
 
 const MIGRATIONS = fileURLToPath(new URL('./migrations', import.meta.url))
@@ -268,6 +268,47 @@ test('commits that wait together share a batch', async () => {
   const { commits, batches } = await store.stats()
   assert.equal(commits, 200)
   assert.ok(batches <= 20, `${batches} batches`)
+})
+
+test('what is recalled by names holds until something of them changes', async () => {
+  using directory = folder()
+  await using store = await open(directory.path)
+  const [seen, other] = [toy({ kind: 'seen' }), toy({ kind: 'other' })]
+  const recall = store.recall<{ n: number }>(['seen', 'held'])
+  let reads = 0
+  const ask = async () => (await recall('a', async () => await Promise.resolve({ n: ++reads })))?.n
+  const held = { pool: 'held:acme', value: 'web' } as const
+  const release = { do: 'release', ...held, owner: other.id } as const
+  const lease = await leaseOn(store, keyOf(seen))
+  const { id, revision, version } = seen
+  const status: Mutation = { do: 'status', id, lease, version, status: {}, observed: 1, terms: [] }
+  const upgrade: Mutation = { do: 'upgrade', id, revision: revision + 1, version: 2, spec: {}, status: {} }
+  const changes: readonly (readonly [Mutation, 'kept' | 'forgotten'])[] = [
+    [create(seen), 'forgotten'],
+    [create(other), 'kept'],
+    [status, 'forgotten'],
+    [upgrade, 'forgotten'],
+    [edit(other, { spec: { size: 2 } }), 'kept'],
+    [edit({ ...seen, version: 2 }, { spec: { size: 2 } }), 'forgotten'],
+    [claim(other.id, { pool: 'names:acme' }), 'kept'],
+    [claim(other.id, held), 'forgotten'],
+    [release, 'forgotten'],
+    [claim(other.id, held), 'forgotten'],
+    [mark(other.id), 'forgotten'],
+    [mark(seen.id), 'forgotten'],
+  ]
+  for (const [mutation, what] of changes) {
+    const before = await ask()
+    assert.equal(await ask(), before)
+    await store.commit([mutation])
+    assert.equal((await ask()) === before, what === 'kept', `${mutation.do}: ${what}`)
+  }
+  await store.drop(lease)
+  const before = await ask()
+  await removeNow(store, other)
+  assert.equal(await ask(), before)
+  await removeNow(store, seen)
+  assert.notEqual(await ask(), before)
 })
 
 test('the log is moved into the database while it is written to', async () => {

@@ -139,7 +139,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<SqliteSto
       const dryRun = how?.dryRun ?? false
       await writer.ask({ do: 'commit', now: clock.now(), mutations: JSON.stringify(mutations), dryRun })
     },
-    recall: () => openLateRecall(moment),
+    recall: (names) => openLateRecall(moment, names),
     moment: () => quietly(moment),
     onChange: (wake) => changeListeners.add(wake),
     onWork: (wake) => workListeners.add(wake),

@@ -153,7 +153,8 @@ export function openWriter(start: WriterStart): (requests: readonly Request[]) =
       trimChanges.run(start.changesKept)
       trimmedAt = writer.changes()
     }
-    passing(start.moment, () => db.exec('COMMIT'))
+    passing(start.moment, () => db.exec('COMMIT'), writer.moved)
+    writer.moved.clear()
     queue.settle()
     return answers
   }

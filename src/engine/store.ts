@@ -164,6 +164,12 @@ export type StoredClaim = Claim & {
   readonly expiresAt?: number
 }
 
+/** What of a pool's name is one of the names that a recall is told: what stands before its first colon. */
+export function nameOfPool(pool: string): string {
+  const end = pool.indexOf(':')
+  return end < 0 ? pool : pool.slice(0, end)
+}
+
 export type Recall<Found extends object> = (
   key: string,
   read: () => Promise<Found | undefined>,
@@ -214,9 +220,10 @@ export interface Store extends AsyncDisposable {
   }): Promise<void>
   /**
    * A memory of what was read, by key: it gives what was found for as long as no transaction became visible since the
-   * reading began, so exactly what reading anew would give. Nobody may change what it gives.
+   * reading began, so exactly what reading anew would give. Nobody may change what it gives. What comes of resources and
+   * claims of some `names` alone, kinds and what stands before the first colon of a pool, holds until one of those changes.
    */
-  recall<Found extends object>(): Recall<Found>
+  recall<Found extends object>(names?: readonly string[]): Recall<Found>
   /**
    * Moves with every transaction that becomes visible: reads that begin and end at the same moment give what they gave
    * before. Undefined while one becomes visible, and always from a store that cannot tell.

@@ -2,11 +2,15 @@ import { CloudError } from '#lib/errors.ts'
 import { isUuid } from '#lib/ids.ts'
 import type { Engine } from '#engine/engine.ts'
 import { ALL, PLATFORM } from '#engine/resource.ts'
+import { nameOfPool } from '#engine/store.ts'
 import type { Access, Caller, Origin } from '#cloud/access.ts'
 import { createAttempts } from './attempts.ts'
 import { credential, type Credential } from './credential.kind.ts'
 import { issueForUser } from './identity.verbs.ts'
+import { membership } from './membership.kind.ts'
 import { type Reads, rightsIn, roleIn, tenantsOf } from './membership.ts'
+import { policy } from './policy.kind.ts'
+import { role } from './role.kind.ts'
 import { hashToken, verifyPassword } from './secrets.ts'
 import { serviceAccount, type ServiceAccount } from './service-account.kind.ts'
 import { tenant } from './tenant.kind.ts'
@@ -52,11 +56,40 @@ export const readsOf = (engine: Engine): Reads => ({
   claimed: async (pool, value) => await engine.store.claim(pool, value),
 })
 
+/** Kinds and pools (some are called after their kind) of which it is made who a caller is and what it may: known until one of them changes. */
+const KNOWN_BY: readonly string[] = [
+  ...[credential, user, tenant, membership, role, policy, serviceAccount].map((it) => it.name),
+  'role-name',
+]
+
+/** The reads of an engine, of nothing else than `KNOWN_BY`. */
+function knownReads(engine: Engine): Reads {
+  const reads = readsOf(engine)
+  const must = (name: string): void => {
+    if (!KNOWN_BY.includes(name))
+      throw new Error(`a change of ${name} would not change what is known of callers`)
+  }
+  return {
+    get: async (kind, of, id) => {
+      must(kind.name)
+      return await reads.get(kind, of, id)
+    },
+    list: async (kind, query) => {
+      must(kind.name)
+      return await reads.list(kind, query)
+    },
+    claimed: async (pool, value) => {
+      must(nameOfPool(pool))
+      return await reads.claimed(pool, value)
+    },
+  }
+}
+
 export function createAuthenticator(engine: Engine): Authenticator {
   const attempts = createAttempts(() => engine.clock.now())
-  const reads = readsOf(engine)
-  const recall = engine.store.recall<Holder>()
-  const recallTenant = engine.store.recall<Known>()
+  const reads = knownReads(engine)
+  const recall = engine.store.recall<Holder>(KNOWN_BY)
+  const recallTenant = engine.store.recall<Known>(KNOWN_BY)
 
   const userNamed = async (name: string): Promise<User | undefined> => {
     const claim = await engine.store.claim('user-name', name)
@@ -65,7 +98,7 @@ export function createAuthenticator(engine: Engine): Authenticator {
   /** Whether a tenant is there, and suspended. */
   const tenantState = async (id: string): Promise<{ suspended?: boolean } | undefined> => {
     if (id === PLATFORM) return {}
-    const it = await engine.get(tenant, PLATFORM, id)
+    const it = await reads.get(tenant, PLATFORM, id)
     if (!it || it.deletedAt !== undefined) return undefined
     return it.spec.suspended ? { suspended: true } : {}
   }
@@ -93,11 +126,11 @@ export function createAuthenticator(engine: Engine): Authenticator {
     return first === undefined ? undefined : await userIn(of, first, it.id)
   }
   const holderOf = async (hash: string): Promise<Holder | undefined> => {
-    const claim = await engine.store.claim('credential', hash)
-    const it = claim && (await engine.get(credential, ALL, claim.owner))
+    const claim = await reads.claimed('credential', hash)
+    const it = claim && (await reads.get(credential, ALL, claim.owner))
     if (!it || it.deletedAt !== undefined) return undefined
     const { scope, subject, role, expiresAt } = it.spec
-    const of = scope === 'tenant' && subject !== it.tenant && (await engine.get(user, PLATFORM, subject))
+    const of = scope === 'tenant' && subject !== it.tenant && (await reads.get(user, PLATFORM, subject))
     if (of) {
       const caller = of.deletedAt === undefined ? await userHolder(of, it) : undefined
       return caller && { caller, expiresAt }
@@ -136,7 +169,7 @@ export function createAuthenticator(engine: Engine): Authenticator {
   }
   const accountOf = async (id: unknown): Promise<ServiceAccount | undefined> => {
     if (typeof id !== 'string' || !isUuid(id)) return undefined
-    const it = await engine.get(serviceAccount, ALL, id.toLowerCase())
+    const it = await reads.get(serviceAccount, ALL, id.toLowerCase())
     return it && it.deletedAt === undefined && it.spec.enabled ? it : undefined
   }
   const withOrigin = ({ access, ...it }: Known, origin: Origin, expiresAt: number | undefined): Caller => ({
@@ -156,7 +189,7 @@ export function createAuthenticator(engine: Engine): Authenticator {
     async inTenant(caller, id) {
       if (caller.tenant === id) return caller
       const found = await recallTenant(`${caller.credential} ${id}`, async () => {
-        const of = await engine.get(user, PLATFORM, caller.subject)
+        const of = await reads.get(user, PLATFORM, caller.subject)
         return of && of.deletedAt === undefined ? await userIn(of, id, caller.credential) : undefined
       })
       return found && withOrigin(found, caller.origin, caller.expiresAt)

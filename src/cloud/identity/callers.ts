@@ -53,6 +53,7 @@ export type Callers = {
 
 export function createCallers(engine: Engine, bulk: Bulk, settings: Settings): Callers {
   const authenticator = createAuthenticator(engine)
+  const recallTenant = engine.store.recall<Tenant>([tenant.name])
   const uses = createUses(bulk, engine.clock)
   const everything = everythingOf(engine)
   return {
@@ -113,7 +114,7 @@ export function createCallers(engine: Engine, bulk: Bulk, settings: Settings): C
         if (!inside) throw new CloudError('not_found', 'Tenant not found', { rule: 'foreign_tenant' })
         return inside
       }
-      const it = await engine.get(tenant, PLATFORM, id)
+      const it = await recallTenant(id, () => engine.get(tenant, PLATFORM, id))
       if (!it || it.deletedAt !== undefined) throw new CloudError('not_found', 'Tenant not found')
       return { ...caller, tenant: id }
     },
