@@ -91,7 +91,7 @@ export type DraftContext = {
 /** Pages that one list of a draft reads at most. */
 const PAGES_MAX = 100
 
-type Local = { readonly resource: Resource; readonly terms: ReadonlySet<string> }
+type Local = { readonly kind: AnyKind; readonly resource: Resource }
 
 /** A fresh draft, and the mutations collected in it so far. `read` tells it of a resource that was read outside of it. */
 export function openDraft(context: DraftContext): {
@@ -115,7 +115,7 @@ export function openDraft(context: DraftContext): {
 
   const settleBy = (kind: AnyKind): number => Math.ceil(now + kind.settleSecondsMax * 1000)
   const keep = (kind: AnyKind, resource: Resource): void => {
-    local.set(resource.id, { resource, terms: new Set(termsOf(kind, resource)) })
+    local.set(resource.id, { kind, resource })
   }
   function upgrade(kind: AnyKind, stored: Parameters<typeof read>[1]): Resource {
     const it = read(kind, stored)
@@ -184,12 +184,12 @@ export function openDraft(context: DraftContext): {
         if (next === undefined) break
         after = next
       }
-      for (const { resource, terms } of local.values()) {
+      for (const { kind: its, resource } of local.values()) {
         const matches =
-          resource.kind === kind.name &&
+          its.name === kind.name &&
           (query.tenant === ALL || resource.tenant === query.tenant) &&
           (query.deleted !== false || resource.deletedAt === undefined) &&
-          (query.terms ?? []).every((it) => terms.has(it))
+          (query.terms ?? []).every((it) => termsOf(its, resource).includes(it))
         if (matches) items.set(resource.id, resource)
         else items.delete(resource.id)
       }
