@@ -62,19 +62,19 @@ export function actionsOf(action: string): readonly string[] {
     : [action]
 }
 
+const arnIn = ({ word, arn: [service, type] = [word, word] }: Words, tenant: string, id: string): string =>
+  `arn:thecloud:${service}:local:${tenant}:${type}/${id}`
+
 /** The ARN of a resource (contract A8); the id `*` for any. */
-export function arnOf(kind: string, tenant: string, id: string): string {
-  const { word, arn: [service, type] = [word, word] } = wordsOf(kind)
-  return `arn:thecloud:${service}:local:${tenant}:${type}/${id}`
-}
+export const arnOf = (kind: string, tenant: string, id: string): string => arnIn(wordsOf(kind), tenant, id)
 
 /** A resource by all the names that a policy may know it by: id, name, `<type>:<id>` in the words of action, kind and ARN, ARN. */
 export function namesOf(action: string, tenant: string, target: Target | undefined): readonly string[] {
   const [word = ''] = action.split(':')
   if (!target) return ['*', `${word}:*`]
   const { kind, id = '*', name, tenant: owner = tenant } = target
-  const arn = arnOf(kind, owner, id)
-  const [, , , , , path = ''] = arn.split(':')
-  const types = new Set([word, wordsOf(kind).word, kind, path.split('/')[0] ?? kind])
+  const words = wordsOf(kind)
+  const arn = arnIn(words, owner, id)
+  const types = new Set([word, words.word, kind, words.arn?.[1] ?? words.word])
   return [id, ...(name === undefined ? [] : [name]), arn, ...[...types].map((it) => `${it}:${id}`)]
 }
