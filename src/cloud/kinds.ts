@@ -1,4 +1,4 @@
-import { type AnyKind } from '#engine/resource.ts'
+import type { AnyKind } from '#engine/resource.ts'
 import { diskImage } from './compute/disk-image.kind.ts'
 import { sshKey } from './compute/ssh-key.kind.ts'
 import { snapshot } from './storage/snapshot.kind.ts'
