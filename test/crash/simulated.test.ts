@@ -13,7 +13,7 @@ import { type Part, type SimulatedWorld, simulatedWorld } from './world.testing.
 
 // kill -9 of a real cloud process on a real data folder, whose machine is simulated and outlives it. Each lane is a cloud
 // of its own; the moments come from the seed.
-const ROUNDS = roundsOfRun(200, 1000)
+const ROUNDS = roundsOfRun(200, 400)
 const LANES = 2
 const WORKERS = 2
 /** A round's end comes so many answers after its start, and a moment more. */

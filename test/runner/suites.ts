@@ -81,7 +81,7 @@ export const SUITES: readonly Suite[] = [
 ]
 
 /** How much longer a suite may take in its long form. */
-const SOAK_FACTOR = 20
+const SOAK_FACTOR = 10
 /** What one test or hook may use of its suite's seconds: one that hangs fails by its name, before the suite is cut off. */
 const TEST_SHARE = 0.7
 /** How much less urgent than others the suites beside them are, as of `nice`. */

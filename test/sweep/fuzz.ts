@@ -18,7 +18,7 @@ import { type Seeded, sweepWorld } from './world.ts'
 
 const SOAK = process.env['ARCUS_SOAK'] === '1'
 const SEED = Number(process.env['ARCUS_SEED'] ?? (SOAK ? Date.now() % 2 ** 31 : 20260105))
-const RUNS_EACH = Number(process.env['ARCUS_RUNS'] ?? (SOAK ? 400 : 8))
+const RUNS_EACH = Number(process.env['ARCUS_RUNS'] ?? (SOAK ? 150 : 8))
 const PATH_RUNS = SOAK ? 5000 : 300
 /** Less than this and the checks behind the first are hardly met. */
 const GOOD_SHARE_MIN = 0.25
