@@ -168,6 +168,13 @@ test('bodies are taken as they are, queries by their type', async () => {
   }
 })
 
+test('a content type of no body says nothing, however it is written', async () => {
+  await using it = await serve()
+  const plain = await post(it, '/toy/things/1', undefined)
+  for (const type of ['/', 'application/', 'x'.repeat(300), 'application/xml'])
+    assert.deepEqual(await post(it, '/toy/things/1', undefined, { 'content-type': type }), plain)
+})
+
 test('a bug is logged whole and shown only by its request', async () => {
   await using it = await serve()
   const answer = await it.http.app.inject({ url: '/toy/bug', headers: { 'x-request-id': 'mine-1' } })

@@ -179,6 +179,9 @@ function routed(request: IncomingMessage, dialects: ReadonlySet<string>, only: s
   return dialect === undefined ? url : `/${dialect}${url.startsWith('/') ? '' : '/'}${url}`
 }
 
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+
 /** JSON under any JSON content type, absent when the body is empty; anything else is refused `invalid`. */
 function parseBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
@@ -225,6 +228,8 @@ function rootRoutes(
     void reply.header('x-content-type-options', 'nosniff')
     // A refused upgrade ends its connection: said, so that no client asks the next thing on it.
     if (request.headers.upgrade !== undefined) void reply.header('connection', 'close')
+    // A type of nothing says nothing, however it is written.
+    if (!hasBody(request.raw)) delete request.headers['content-type']
     done()
   })
   app.get('/healthz', async () => ({ status: 'ok' }))

@@ -56,6 +56,7 @@ const envelope = {
 export const cycle: SweptDialect = {
   name: 'cycle',
   inside: true,
+  later: 503,
   contract: { file: new URL('../contracts/cycle.json', import.meta.url), except: () => false },
   headers: ({ key }, token) => ({
     'x-cycle-token': token,

@@ -43,6 +43,8 @@ export type SweptDialect = {
     readonly forbidden: number
     readonly foreign: readonly number[]
   }
+  /** What says to come again later, with `retry-after`, where the contract has no 429. */
+  readonly later?: number
   /** The shape of every refusal. */
   readonly refusal: Schema
   /** The sentence in a refusal's body. */

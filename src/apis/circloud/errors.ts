@@ -20,36 +20,38 @@ const STATUS = {
 } satisfies Record<FaultCode, number>
 
 /** Circloud's words for fields of the cloud's own. */
-const FIELDS: Readonly<Record<string, string>> = {
-  gateway: 'gateway_ip',
-  vpc: 'vpc_id',
-  subnet: 'subnet_id',
-  image: 'container_image',
-  replicas: 'replica_count',
-  ports: 'service_port',
-  egress: 'external_access',
-  inbound: 'external_inbound',
-  healing: 'auto_healing',
-  autoscaling: 'auto_scaling',
-  'autoscaling.enabled': 'auto_scaling',
-  'autoscaling.min': 'autoscale_min_replicas',
-  'autoscaling.max': 'autoscale_max_replicas',
-  'autoscaling.cpuTargetMillicores': 'autoscale_cpu_target_millicores',
-  'persistence.enabled': 'persistent',
-  'persistence.path': 'persistent_mount_path',
-  hostname: 'subdomain',
-  port: 'service_port',
-  externalCidr: 'external_subnet_cidr',
-  externalGateway: 'external_subnet_gateway',
-  peeringCidr: 'peering_subnet_cidr',
-  nameservers: 'pod_dns_nameservers',
-  ndots: 'pod_dns_ndots',
-  cloudflareAccountId: 'cloudflare_account_id',
-  cloudflareToken: 'cloudflare_api_token',
-  cloudflareDomain: 'cloudflare_domain',
-}
+const FIELDS: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    gateway: 'gateway_ip',
+    vpc: 'vpc_id',
+    subnet: 'subnet_id',
+    image: 'container_image',
+    replicas: 'replica_count',
+    ports: 'service_port',
+    egress: 'external_access',
+    inbound: 'external_inbound',
+    healing: 'auto_healing',
+    autoscaling: 'auto_scaling',
+    'autoscaling.enabled': 'auto_scaling',
+    'autoscaling.min': 'autoscale_min_replicas',
+    'autoscaling.max': 'autoscale_max_replicas',
+    'autoscaling.cpuTargetMillicores': 'autoscale_cpu_target_millicores',
+    'persistence.enabled': 'persistent',
+    'persistence.path': 'persistent_mount_path',
+    hostname: 'subdomain',
+    port: 'service_port',
+    externalCidr: 'external_subnet_cidr',
+    externalGateway: 'external_subnet_gateway',
+    peeringCidr: 'peering_subnet_cidr',
+    nameservers: 'pod_dns_nameservers',
+    ndots: 'pod_dns_ndots',
+    cloudflareAccountId: 'cloudflare_account_id',
+    cloudflareToken: 'cloudflare_api_token',
+    cloudflareDomain: 'cloudflare_domain',
+  }),
+)
 
-const fieldOf = (field: string): string => FIELDS[field] ?? field
+const fieldOf = (field: string): string => FIELDS.get(field) ?? field
 
 /** Every refusal is `{"detail": text}`. */
 export const shape: ErrorShape = (fault) => ({

@@ -79,17 +79,21 @@ class CycleRefusal extends CloudError {
 export const refusal = (answer: ErrorCodeName, detail: string, source?: string): CloudError =>
   new CycleRefusal(answer, detail, source)
 
+type Named = { absent: ErrorCodeName; query?: string; body?: string }
+
 /** What the cloud calls things that a request names, with the answer when there is none and where they are named here. */
-const NAMED: Readonly<Record<string, { absent: ErrorCodeName; query?: string; body?: string }>> = {
-  workload: { absent: '404.container', query: '/query/container-id', body: '/contents/container_id' },
-  replica: { absent: '404.instance', body: '/contents/instance_id' },
-  image: { absent: '404.image', body: '/image_id' },
-  integration: { absent: '404.hub.integration' },
-  function: { absent: '404.instance', body: '/contents/function' },
-}
+const NAMED: ReadonlyMap<string, Named> = new Map<string, Named>(
+  Object.entries({
+    workload: { absent: '404.container', query: '/query/container-id', body: '/contents/container_id' },
+    replica: { absent: '404.instance', body: '/contents/instance_id' },
+    image: { absent: '404.image', body: '/image_id' },
+    integration: { absent: '404.hub.integration' },
+    function: { absent: '404.instance', body: '/contents/function' },
+  }),
+)
 
 function codeOf({ code, details: { rule, field } }: Fault): ErrorCodeName {
-  if (code === 'not_found') return NAMED[field ?? '']?.absent ?? ANSWERS.not_found
+  if (code === 'not_found') return NAMED.get(field ?? '')?.absent ?? ANSWERS.not_found
   if (code === 'invalid' && field === 'function') return '422.not-compatible'
   return (rule && BY_RULE[rule]) ?? ANSWERS[code]
 }
@@ -98,7 +102,7 @@ function codeOf({ code, details: { rule, field } }: Fault): ErrorCodeName {
 function pointerOf(fault: Fault, method: string): string | undefined {
   const { field } = fault.details
   if (field === undefined) return undefined
-  const named = NAMED[field]
+  const named = NAMED.get(field)
   if (named) return method === 'POST' ? named.body : named.query
   const path = field
     .replace(/\[(\d+)\]/g, '.$1')

@@ -40,23 +40,25 @@ const TABLE = {
 const INTERNAL = 'An unexpected error occurred'
 
 /** This dialect's words for fields of the cloud's own; of several, the one that the request has. */
-const FIELDS: Readonly<Record<string, readonly string[]>> = {
-  cidr: ['cidr_block', 'destination_cidr', 'cidr'],
-  gateway: ['gateway_ip'],
-  publicKey: ['public_key'],
-  securityGroups: ['security_group_id', 'security_groups'],
-  sizeGib: ['size_gb'],
-  subnet: ['subnet_id'],
-  vpc: ['vpc_id'],
-  workload: ['instance_id'],
-}
+const FIELDS: ReadonlyMap<string, readonly string[]> = new Map(
+  Object.entries({
+    cidr: ['cidr_block', 'destination_cidr', 'cidr'],
+    gateway: ['gateway_ip'],
+    publicKey: ['public_key'],
+    securityGroups: ['security_group_id', 'security_groups'],
+    sizeGib: ['size_gb'],
+    subnet: ['subnet_id'],
+    vpc: ['vpc_id'],
+    workload: ['instance_id'],
+  }),
+)
 
 function messageOf(fault: Fault, asked: unknown): string {
   if (fault.code === 'internal') return INTERNAL
   const body = typeof asked === 'object' && asked !== null ? asked : {}
   return sentenceOf(fault, (field) => {
-    const words = FIELDS[field] ?? [field]
-    return words.find((it) => it in body) ?? words[0] ?? field
+    const words = FIELDS.get(field) ?? [field]
+    return words.find((it) => Object.hasOwn(body, it)) ?? words[0] ?? field
   })
 }
 

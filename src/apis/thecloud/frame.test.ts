@@ -37,6 +37,17 @@ test('unknown paths and wrong methods are not found', async () => {
   assert.equal((await it.ask('DELETE', '/tenants')).status, 404)
 })
 
+test('a refusal names a field as it was sent, whatever it is called', async () => {
+  await using it = await testDialect()
+  const ann = await it.person('ann')
+  for (const field of ['constructor', 'toString', 'more']) {
+    const body = { name: 'disk', os: 'linux', version: '1', [field]: -1 }
+    const { status, body: refused } = await ann.call('POST', '/images', body)
+    assert.equal(status, 400)
+    assert.match(refused.error.message as string, new RegExp(`^${field}: `))
+  }
+})
+
 test('a tenant is chosen by header: malformed is wrong, foreign is forbidden', async () => {
   await using it = await testDialect()
   const ann = await it.person('ann')
