@@ -53,8 +53,8 @@ function keepAlive(socket: WebSocket, clock: Clock, limits: FrontLimits): () => 
   const heard = (): void => void (heardAt = clock.now())
   socket.on('pong', heard).on('message', heard)
   const timer = setInterval(() => {
-    // What it says waits behind bytes that the origin does not take yet.
-    if (socket.isPaused) heard()
+    // What it would answer waits behind bytes that the origin does not take yet; a client ends itself over many such.
+    if (socket.isPaused) return heard()
     if (clock.now() - heardAt > limits.idleMsMax) socket.terminate()
     else socket.ping()
   }, limits.pingMs)
