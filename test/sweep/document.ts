@@ -51,6 +51,8 @@ export type Operation = {
   readonly security: readonly string[]
   /** Schema of each answer's JSON by status (`200`, `4XX`, `default`); null where an answer has no JSON body. */
   readonly answers: ReadonlyMap<string, Schema | null>
+  /** It can answer with server-sent events too. */
+  readonly streams: boolean
 }
 
 type Media = {
@@ -72,6 +74,8 @@ export type OpenApi = {
   readonly components?: unknown
 }
 
+/** The type of server-sent events. */
+export const EVENTS = 'text/event-stream'
 const METHODS = ['get', 'post', 'put', 'patch', 'delete', 'head', 'options']
 const DEPTH_MAX = 12
 
@@ -120,6 +124,7 @@ export function operationsOf(document: OpenApi): Operation[] {
               jsonOf(it.content)?.schema ?? null,
             ]),
           ),
+          streams: Object.values(raw.responses ?? {}).some((it) => it.content?.[EVENTS] !== undefined),
         },
       ]
     }),
