@@ -23,11 +23,11 @@ import * as iam from './identity/iam.verbs.ts'
 import { mailRelay } from './identity/mail-relay.kind.ts'
 import * as mail from './identity/mail.verbs.ts'
 import { membership, type Membership } from './identity/membership.kind.ts'
-import { keepOwner } from './identity/owners.ts'
+import { keepOwner, keepOwnersWithout } from './identity/owners.ts'
 import { role } from './identity/role.kind.ts'
 import { serviceAccount } from './identity/service-account.kind.ts'
 import { tenant, type Tenant } from './identity/tenant.kind.ts'
-import { type Role, type User } from './identity/user.kind.ts'
+import { type Role, user, type User } from './identity/user.kind.ts'
 import * as network from './network/network.verbs.ts'
 import { provider, type Provider } from './network/provider.kind.ts'
 import { checkPeered } from './network/peering.verbs.ts'
@@ -261,6 +261,7 @@ const VERBS: Unbound<Verbs> = {
       if (kind.name === membership.name) await keepOwner(draft, it.tenant, (it as Membership).spec.user)
       await removeWay(context, it)
       draft.mark(it)
+      if (kind.name === user.name) await keepOwnersWithout(draft, it as User)
       if (kind.name === mailRelay.name) await mail.wakeMessages(draft)
     }
     return it

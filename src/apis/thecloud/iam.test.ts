@@ -108,6 +108,32 @@ test('who has a key of the tenant itself may let its members go', async () => {
   assert.equal((await other(it, token, 'DELETE', `/membership/${made.body.id}`)).status, 202)
 })
 
+test('a user who is the last owner of a tenant does not go, by an administrator either', async () => {
+  await using it = await testDialect({ others: [native] })
+  const { token } = it.world.credentials
+  const ann = await it.person('ann')
+  const bob = await member(it, ann, 'bob', 'developer')
+  const path = `/user/${ann.id}`
+  const { name } = (await other(it, token, 'GET', `/tenant/${ann.tenant}`)).body
+  const refused = await other(it, token, 'DELETE', path)
+  assert.equal(refused.status, 409)
+  assert.match(
+    refused.body.error.message as string,
+    new RegExp(`The tenant ${name} would have no owner left`),
+  )
+  const { items } = (await other(it, ann.key, 'GET', '/membership')).body
+  const of = (items as { id: string; spec: { user: string } }[]).find((one) => one.spec.user === bob.id)
+  const given = await other(it, ann.key, 'PATCH', `/membership/${of?.id}`, { spec: { role: 'owner' } })
+  assert.equal(given.status, 200)
+  assert.equal((await other(it, token, 'DELETE', path)).status, 202)
+  // Bob's own tenant goes before him.
+  const bobs = `/user/${bob.id}`
+  assert.equal((await other(it, token, 'DELETE', bobs)).status, 409)
+  for (const tenant of [ann.tenant, bob.tenant])
+    assert.equal((await other(it, token, 'DELETE', `/tenant/${tenant}`)).status, 202)
+  assert.equal((await other(it, token, 'DELETE', bobs)).status, 202)
+})
+
 test('members are added by id or e-mail, once, with a role that is not above one’s own', async () => {
   await using it = await testDialect()
   const ann = await it.person('ann')

@@ -3,9 +3,10 @@ import type { Draft } from '#engine/draft.ts'
 import { PLATFORM } from '#engine/resource.ts'
 import { credentialsOf } from './identity.verbs.ts'
 import { membership } from './membership.kind.ts'
-import { rightsIn, roleIn, type RoleRef } from './membership.ts'
+import { rightsIn, roleIn, type RoleRef, tenantsOf } from './membership.ts'
 import type { RoleResource } from './role.kind.ts'
-import { user } from './user.kind.ts'
+import { tenant as tenantKind } from './tenant.kind.ts'
+import { user, type User } from './user.kind.ts'
 
 const owns = async (draft: Draft, tenant: string, id: string, role: RoleRef): Promise<boolean> =>
   (await rightsIn(draft, tenant, { id, roles: [role] })).role === 'owner'
@@ -40,13 +41,20 @@ async function needOwner(draft: Draft, tenant: string, except?: string): Promise
     const role = it && it.deletedAt === undefined ? await roleIn(draft, it, tenant) : undefined
     if (role !== undefined && (await owns(draft, tenant, id, role))) return
   }
+  const { name = tenant } = (await draft.get(tenantKind, PLATFORM, tenant)) ?? {}
   throw new CloudError(
     'conflict',
-    'The tenant would have no owner left; give somebody else that role first',
-    {
-      rule: 'wrong_state',
-    },
+    `The tenant ${name} would have no owner left; give somebody else that role first`,
+    { rule: 'wrong_state' },
   )
+}
+
+/** The same for a user who was marked in this commit: none of the user's tenants is left without an owner, whoever asks. */
+export async function keepOwnersWithout(draft: Draft, of: User): Promise<void> {
+  for (const tenant of await tenantsOf(draft, of)) {
+    const had = await roleIn(draft, of, tenant)
+    if (had !== undefined && (await owns(draft, tenant, of.id, had))) await needOwner(draft, tenant)
+  }
 }
 
 /** The same for a role that was changed or taken away in this commit: the last owner may be one by it. */
