@@ -192,6 +192,15 @@ test('a login gives a token; a wrong password does not', async () => {
   assert.deepEqual([bad.status, bad.body.error.code], [401, 'unauthenticated'])
 })
 
+test('a quota is a number that can be counted', async () => {
+  await using served = await servedCloud()
+  for (const vpcs of [1e117, 2 ** 53, -1, 1.5]) {
+    const body = { name: 'vast', spec: { quotas: { vpcs }, password: 'long enough' } }
+    const { status, body: refused } = await served.call('POST', '/tenant', { body })
+    assert.deepEqual([status, refused.error.field], [400, 'spec.quotas.vpcs'])
+  }
+})
+
 test('a new tenant’s token is shown once, and its quotas count', async () => {
   await using served = await servedCloud()
   const spec = { description: 'small', quotas: { vpcs: 1 }, password: 'long enough' }

@@ -2,18 +2,21 @@ import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
 
+// More than a whole number holds exactly is no number to count by.
+const amount = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+
 /** What a tenant may use at most; counted by the store as claims with an amount. */
 export const Quotas = Type.Object(
   {
-    vpcs: Type.Integer({ minimum: 0 }),
-    subnets: Type.Integer({ minimum: 0 }),
-    workloads: Type.Integer({ minimum: 0 }),
-    replicas: Type.Integer({ minimum: 0 }),
-    cpuMillicores: Type.Integer({ minimum: 0 }),
-    memoryMib: Type.Integer({ minimum: 0 }),
-    externalAddresses: Type.Integer({ minimum: 0 }),
+    vpcs: amount,
+    subnets: amount,
+    workloads: amount,
+    replicas: amount,
+    cpuMillicores: amount,
+    memoryMib: amount,
+    externalAddresses: amount,
     /** Of this machine, TCP and UDP together. */
-    publishedPorts: Type.Integer({ minimum: 0 }),
+    publishedPorts: amount,
   },
   { additionalProperties: false },
 )
