@@ -5,8 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { KINDS } from '#cloud/kinds.ts'
 import { cloudProcess } from '../crash/process.testing.ts'
 import { simulatedWorld } from '../crash/world.testing.ts'
+import { SSH_KEY } from '../sweep/given.ts'
 import { wholeOf } from './whole.testing.ts'
 
 const SAMPLES = join(import.meta.dirname, 'samples')
@@ -31,6 +33,82 @@ async function ask<T = { id: string }>(
   return answer.body as T
 }
 
+type Make = (kind: string, its: string, spec: unknown) => Promise<string>
+
+/** Ways between networks and out of them. */
+async function ways(make: Make, vpc: string): Promise<void> {
+  const other = await make('vpc', 'staging', { internet: false })
+  const subnet = await make('subnet', 'out', { vpc: other, cidr: '10.200.1.0/24' })
+  const gateway = { vpc: other }
+  await make('internet-gateway', 'way', gateway)
+  const elasticIp = await make('elastic-ip', 'nat', {})
+  await make('elastic-ip', 'spare', {})
+  await make('nat-gateway', 'nat', { subnet, elasticIp })
+  await make('peering', 'pair', { vpc, peer: other })
+}
+
+/** What is reached by name, and the names. */
+async function names(make: Make, of: { tenant: string; vpc: string; web: string }): Promise<void> {
+  const domain = `${of.tenant}.sample.example`
+  const platform = async (kind: string, name: string, spec: unknown): Promise<unknown> =>
+    await ask('POST', `/native/${kind}`, { name, spec })
+  await ask('POST', `/circloud/tenants/${of.tenant}/domains`, { domain })
+  // At a port where nothing listens, on this machine.
+  await platform('acme', 'acme', {
+    directory: 'https://127.0.0.1:9/directory',
+    byDefault: false,
+    hmacKey: 'a key',
+  })
+  await platform('service-tunnel', 'api', { service: 'api', hostname: 'api.sample.example' })
+  await make('certificate', 'own', { names: [`own.${domain}`], source: 'internal' })
+  const tunnel = { workload: of.web, protocol: 'http', hostname: `tunnel.${domain}` }
+  await make('tunnel', 'web', tunnel)
+  const targets = [{ workload: of.web, port: 80, weight: 1 }]
+  await make('route', 'web', { vpc: of.vpc, hostname: `route.${domain}`, targets })
+  const zone = await make('zone', 'shop.internal', { vpc: of.vpc })
+  await make('record', 'mail', { zone, type: 'MX', content: 'mail.sample.example', priority: 5 })
+}
+
+/** Who may what, and what is sent to them. */
+async function people(make: Make): Promise<void> {
+  const email = 'ann@sample.example'
+  await ask('POST', '/thecloud/auth/register', { email, password: 'sample-password', name: 'ann' })
+  await ask('POST', '/thecloud/auth/forgot-password', { email })
+  await ask('POST', '/native/mail-relay', {
+    name: 'relay',
+    spec: {
+      host: '127.0.0.1',
+      port: 9,
+      from: 'cloud@sample.example',
+      username: 'arcus',
+      password: 'sample-secret',
+    },
+  })
+  const { items } = await ask<{ items: { id: string; name: string }[] }>('GET', '/native/user')
+  await make('membership', 'ann', { user: items.find((it) => it.name === email)?.id, role: 'developer' })
+  await make('role', 'looker', { permissions: ['vpc:read'] })
+  await make('policy', 'nothing', {
+    statements: [{ effect: 'Deny', action: ['nothing:at-all'], resource: ['*'] }],
+  })
+  await make('service-account', 'robot', { role: 'viewer' })
+}
+
+async function disks(make: Make): Promise<void> {
+  const volume = await make('volume', 'data', { sizeGib: 1 })
+  await make('snapshot', 'yesterday', { volume })
+  await make('image', 'disk', { os: 'linux', version: '1' })
+  await make('ssh-key', 'laptop', { publicKey: SSH_KEY })
+}
+
+/** What workloads find in their own API. */
+async function insides(make: Make, vpc: string, web: string): Promise<void> {
+  await make('network', 'all', { members: [{ vpc }] })
+  const scope = { global: true, workloads: [web], names: ['web'] }
+  await make('scoped-variable', 'TOKEN', { vpc, scope, access: { api: {} }, secret: 'sample-variable' })
+  await make('vpn-user', 'ann', { vpc, password: 'sample-password' })
+  await make('integration', 'store', { vendor: 'somebody', secret: 'sample-integration' })
+}
+
 /** One of every kind at least, in every state that rests. */
 async function fill(): Promise<string> {
   await ask('POST', '/circloud/provider-config', {
@@ -38,8 +116,7 @@ async function fill(): Promise<string> {
     external_subnet_gateway: '100.64.0.1',
     peering_subnet_cidr: '100.65.0.0/16',
     pod_dns_nameservers: ['192.0.2.53'],
-    cloudflare_account_id: 'sample-account',
-    cloudflare_api_token: 'sample-provider-secret',
+    // No account with it: nothing outside is asked for what a sample has.
     cloudflare_domain: 'sample.example',
   })
   const { id: tenant, api_token: token } = await ask<{ id: string; api_token: string }>(
@@ -104,6 +181,12 @@ async function fill(): Promise<string> {
     command: ['serve', '--all'],
   })
   await make('workload', 'broken', { ...place, image: 'missing:1' })
+  await make('load-balancer', 'front', { vpc, port: 8080, targets: [{ workload: web, port: 80 }] })
+  await ways(make, vpc)
+  await names(make, { tenant, vpc, web })
+  await people(make)
+  await disks(make)
+  await insides(make, vpc, web)
   await ask(
     'PATCH',
     `/native/workload/${web}`,
@@ -128,6 +211,9 @@ try {
   ).map((it) => it.name)
   db.close()
   const whole = await wholeOf(data, pools)
+  const made = new Set((whole.resources as { kind: string }[]).map((it) => it.kind))
+  const lacks = KINDS.map((it) => it.name).filter((it) => !made.has(it))
+  if (lacks.length) throw new Error(`fill() makes no ${lacks.join(', ')}`)
   const file = new DatabaseSync(join(data, 'arcus.sqlite'))
   file.exec('PRAGMA wal_checkpoint(TRUNCATE)')
   file.close()

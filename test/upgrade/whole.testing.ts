@@ -62,7 +62,8 @@ export async function wholeOf(data: string, pools: readonly string[]): Promise<W
   const claims: StoredClaim[] = []
   const sums: Whole['pools'][number][] = []
   for (const name of pools) {
-    claims.push(...(await store.claims(name)))
+    // Those that end by themselves are there for a while alone.
+    claims.push(...(await store.claims(name)).filter((it) => it.expiresAt === undefined))
     const { max, used } = await store.pool(name)
     sums.push({ name, max: max ?? null, used })
   }
