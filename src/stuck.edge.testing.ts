@@ -208,6 +208,18 @@ const REMOTE: readonly Case[] = [
   },
   {
     kind: 'tunnel',
+    state: 'error',
+    title: 'Cloudflare does not take where it leads',
+    async stick(ground) {
+      const down = new CloudError('unavailable', 'Cloudflare refused: internal error (1000)')
+      ground.fail('world.configure', down)
+      return await lead(ground, 'tunnel', async () => await provide(ground, CLOUDFLARE))
+    },
+    says: /Cloudflare refused: internal error \(1000\)/,
+    free: mend,
+  },
+  {
+    kind: 'tunnel',
     state: 'deleting',
     title: 'Cloudflare does not let its name go',
     async stick(ground) {

@@ -34,6 +34,18 @@ export const MAIL_CASES: readonly Case[] = [
   },
   {
     kind: 'message',
+    state: 'waiting',
+    title: 'it cannot be handed over',
+    async stick(ground) {
+      await relayed(ground)
+      ground.fail('mail.send', BROKEN)
+      return await posted(ground)
+    },
+    says: /Cannot find package nodemailer/,
+    free: (ground) => ground.mend(),
+  },
+  {
+    kind: 'message',
     state: 'sending',
     title: 'nothing is heard of it',
     async stick(ground) {

@@ -207,6 +207,17 @@ export const STORAGE_CASES: readonly Case[] = [
   {
     kind: 'image',
     state: 'loading',
+    title: 'it cannot begin to be fetched',
+    async stick(ground) {
+      ground.fail('images.fetch', UNREADABLE)
+      return await registered(ground, 'https://images.example/debian.qcow2')
+    },
+    says: /i\/o error/,
+    free: mend,
+  },
+  {
+    kind: 'image',
+    state: 'loading',
     title: 'its address brings it too slowly',
     stick: async (ground) =>
       await imported(ground, { state: 'arriving', progress: { doneBytes: 450, totalBytes: 1000 } }),

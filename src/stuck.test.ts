@@ -2,12 +2,18 @@ import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import type { DiskImagesDriver } from '#cloud/compute/disk-images.driver.ts'
+import type { CloudflareDriver } from '#cloud/edge/cloudflare.driver.ts'
+import type { FrontDriver } from '#cloud/edge/front.driver.ts'
+import type { AcmeDriver, CertificateIssuer, TxtRecords } from '#cloud/edge/issuer.driver.ts'
+import type { NamesDriver } from '#cloud/edge/names.driver.ts'
+import type { MailDriver } from '#cloud/identity/mail.driver.ts'
 import { KINDS } from '#cloud/kinds.ts'
 import { COMPUTE_CASES } from './stuck.compute.testing.ts'
 import { EDGE_CASES } from './stuck.edge.testing.ts'
 import { MAIL_CASES } from './stuck.mail.testing.ts'
 import { NETWORK_CASES } from './stuck.network.testing.ts'
-import { getStuck } from './stuck.testing.ts'
+import { failedVerbs, getStuck } from './stuck.testing.ts'
 import { STORAGE_CASES } from './stuck.storage.testing.ts'
 import { TRUST_CASES } from './stuck.trust.testing.ts'
 
@@ -42,6 +48,54 @@ const CANNOT_HANG: Readonly<Record<string, string>> = {
   'replica-succeeded': 'ended as its program wished; its workload tells of it',
 }
 
+type Verbs<D> = { readonly [K in keyof D as D[K] extends (...args: never[]) => unknown ? K : never]: true }
+const front: Verbs<FrontDriver> = {
+  missing: true,
+  apply: true,
+  remove: true,
+  applyCertificate: true,
+  removeCertificate: true,
+  list: true,
+  traffic: true,
+  open: true,
+  health: true,
+  accesses: true,
+}
+const images: Verbs<DiskImagesDriver> = {
+  receive: true,
+  fetch: true,
+  observe: true,
+  remove: true,
+  list: true,
+}
+const mail: Verbs<MailDriver> = { send: true, observe: true, forget: true }
+const world: Verbs<AcmeDriver & TxtRecords & NamesDriver & CloudflareDriver> = {
+  register: true,
+  issue: true,
+  put: true,
+  remove: true,
+  txt: true,
+  tunnel: true,
+  configure: true,
+  point: true,
+  unpoint: true,
+}
+const issuer: Verbs<CertificateIssuer> = { issue: true }
+/** Of the drivers that no simulated history fails; a new verb does not compile until it stands here. */
+const DRIVERS = { front, images, mail, world, issuer }
+/** Verbs that no case makes fail. May only shrink. */
+const UNTRIED: readonly string[] = [
+  'front.missing',
+  'front.traffic',
+  'front.open',
+  'front.health',
+  'front.accesses',
+  'images.receive',
+  'images.list',
+  'world.put',
+  'world.remove',
+]
+
 for (const it of CASES)
   test(`${it.kind} ${it.state}: ${it.title}`, async () => {
     await getStuck(it)
@@ -59,6 +113,15 @@ test('every state of every kind was made to hang', () => {
   assert.deepEqual(
     Object.keys(CANNOT_HANG).filter((it) => tried.has(it) || !states.includes(it)),
     [],
+  )
+})
+
+test('every verb of a driver that no history fails was made to fail', () => {
+  const verbs = Object.entries(DRIVERS).flatMap(([name, of]) => Object.keys(of).map((it) => `${name}.${it}`))
+  assert.deepEqual(
+    verbs.filter((it) => !failedVerbs.has(it)),
+    UNTRIED,
+    'add a case to src/stuck.*.testing.ts, or take it from UNTRIED',
   )
 })
 

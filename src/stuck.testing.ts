@@ -72,6 +72,9 @@ export const EDGE_AWAY = new CloudError(
   'the edge does not answer at /run/arcus/edge/edge.sock (connect ENOENT)',
 )
 
+/** The verbs of drivers that any case so far made fail. */
+export const failedVerbs = new Set<string>()
+
 type Scene = AsyncDisposable & { ground: Ground; served: ServedCloud; user: Shell; token: string }
 
 async function open(given: Case['settings']): Promise<Scene> {
@@ -80,8 +83,10 @@ async function open(given: Case['settings']): Promise<Scene> {
     // Samples are taken by the test itself.
     if (verb === 'compute.samples') return
     for (const it of failing)
-      if ((verb === it.verb || verb.startsWith(`${it.verb}.`)) && (it.id === undefined || it.id === id))
+      if ((verb === it.verb || verb.startsWith(`${it.verb}.`)) && (it.id === undefined || it.id === id)) {
+        failedVerbs.add(verb)
         throw it.error
+      }
   }
   const served = await servedCloud({
     ...given,
