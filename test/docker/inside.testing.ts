@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
-import { readdir } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type {
@@ -283,6 +285,64 @@ export function inside(): void {
         await host.compute.apply(it, never)
         const now = await inState(it, 'failed')
         assert.match(now.message ?? '', /\/no\/such\/program cannot be run/)
+        await remove(it)
+      })
+
+      test('what is left over of containers is found, and removed where it is nobody’s', async () => {
+        const it = await begin()
+        const [mine] = await daemon.client.listNetworks({
+          filters: { label: [`arcus.subnet=${it.subnet}`] },
+        })
+        const [subnet, gone, lost, odd] = [randomUUID(), randomUUID(), randomUUID(), randomUUID()]
+        await daemon.client.createNetwork({
+          Name: `ati-${subnet}`,
+          Internal: true,
+          Labels: { ...mine?.Labels, 'arcus.subnet': subnet },
+        })
+        const containers = join(folder, 'containers')
+        const file = (...names: string[]): string => join(containers, ...names)
+        const long = new Date(Date.now() - 3_600_000)
+        const [resolv, wish, cut, mount] = [
+          file('resolv', gone),
+          file('wishes', `${odd}.json`),
+          file('wishes', `${odd}.json.next`),
+          file('mounted'),
+        ]
+        const own = file('inside', lost)
+        await mkdir(own)
+        await utimes(own, long, long)
+        await writeFile(resolv, 'nameserver 192.0.2.53\n')
+        for (const path of [wish, cut]) await writeFile(path, '{')
+        await utimes(cut, long, long)
+        await mkdir(mount)
+        execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4k', 'none', mount])
+        const found = async (): Promise<string[]> =>
+          (await host.compute.audit(never)).map((one) => `${one.what} ${one.thing}: ${one.detail}`).toSorted()
+        const forOthers = [`drift file: wish ${wish} cannot be read`, `orphan mount: mount at ${mount}`]
+        try {
+          assert.deepEqual(
+            await found(),
+            [
+              ...forOthers,
+              `orphan docker network: network ati-${subnet} of a subnet that is gone`,
+              `orphan file: ${resolv} of a container that is gone`,
+              `orphan file: ${own} of a container that is gone`,
+              `orphan file: file ${cut} was left over`,
+            ].toSorted(),
+          )
+          await host.compute.mend(never)
+          assert.deepEqual(await found(), forOthers)
+          const [, ofMount] = await host.compute
+            .audit(never)
+            .then((all) => all.toSorted((a, b) => (a.thing < b.thing ? -1 : 1)))
+          assert.deepEqual(ofMount?.mend, { command: `umount ${mount}` })
+        } finally {
+          execFileSync('umount', [mount])
+        }
+        // The wish is somebody's: whoever asks for its end has it removed.
+        await host.compute.remove(odd, never)
+        assert.deepEqual(await found(), [])
+        assert.equal((await seen(it.id))?.state, 'running')
         await remove(it)
       })
 

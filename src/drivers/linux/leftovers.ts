@@ -115,7 +115,7 @@ const readText = (path: string): string => {
 }
 
 /** Commands of an agent that is gone, which run longer than one may. */
-function processRepairs(now: number): Repair[] {
+export function processRepairs(now: number): Repair[] {
   return readdirSync('/proc')
     .filter((it) => /^\d+$/.test(it))
     .flatMap((pid): Repair[] => {
