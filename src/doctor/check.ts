@@ -25,8 +25,7 @@ export type State = 'ok' | 'limited' | 'missing' | 'unknown'
 export type Finding = { readonly state: State; readonly seen: string; readonly mend?: string }
 
 export const ok = (seen: string): Finding => ({ state: 'ok', seen })
-export const limited = (seen: string, mend?: string): Finding =>
-  mend === undefined ? { state: 'limited', seen } : { state: 'limited', seen, mend }
+export const limited = (seen: string, mend: string): Finding => ({ state: 'limited', seen, mend })
 export const missing = (seen: string, mend: string): Finding => ({ state: 'missing', seen, mend })
 /** For what only root may see. */
 export const unseen = (what: string): Finding => ({
