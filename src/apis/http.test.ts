@@ -171,8 +171,15 @@ test('bodies are taken as they are, queries by their type', async () => {
 test('a content type of no body says nothing, however it is written', async () => {
   await using it = await serve()
   const plain = await post(it, '/toy/things/1', undefined)
-  for (const type of ['/', 'application/', 'x'.repeat(300), 'application/xml'])
+  for (const type of ['/', 'application/', 'x'.repeat(300), 'application/xml']) {
     assert.deepEqual(await post(it, '/toy/things/1', undefined, { 'content-type': type }), plain)
+    const { status, body } = await post(it, '/toy/things/1', '{"count":1}', { 'content-type': type })
+    assert.deepEqual([status, body['toy']], [400, 'Body must be JSON with Content-Type: application/json'])
+  }
+  const { port } = await it.http.listen({ host: '127.0.0.1', port: 0 }).then(({ url }) => new URL(url))
+  const head = 'POST /toy/things/1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: /\r\n'
+  const chunked = await say(Number(port), `${head}transfer-encoding: chunked\r\n\r\n0\r\n\r\n`)
+  assert.ok(chunked.endsWith(JSON.stringify(plain.body)), chunked)
 })
 
 test('a bug is logged whole and shown only by its request', async () => {

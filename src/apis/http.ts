@@ -179,8 +179,7 @@ function routed(request: IncomingMessage, dialects: ReadonlySet<string>, only: s
   return dialect === undefined ? url : `/${dialect}${url.startsWith('/') ? '' : '/'}${url}`
 }
 
-const hasBody = ({ headers }: IncomingMessage): boolean =>
-  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+const MEDIA_TYPE = /^[\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+\s*(?:;|$)/
 
 /** JSON under any JSON content type, absent when the body is empty; anything else is refused `invalid`. */
 function parseBodies(app: FastifyInstance): void {
@@ -228,8 +227,10 @@ function rootRoutes(
     void reply.header('x-content-type-options', 'nosniff')
     // A refused upgrade ends its connection: said, so that no client asks the next thing on it.
     if (request.headers.upgrade !== undefined) void reply.header('connection', 'close')
-    // A type of nothing says nothing, however it is written.
-    if (!hasBody(request.raw)) delete request.headers['content-type']
+    // One that cannot be read is none that is known: refused with a body, and of no account without one.
+    const type = request.headers['content-type']
+    if (type !== undefined && !MEDIA_TYPE.test(type))
+      request.headers['content-type'] = 'application/octet-stream'
     done()
   })
   app.get('/healthz', async () => ({ status: 'ok' }))
