@@ -7,7 +7,7 @@ export const COMMAND_MS_MAX = 30_000
 /** Tells of each command which process began it, so that one that outlives it is found. */
 export const PARENT_VARIABLE = 'ARCUS_COMMAND_OF'
 // Fixed, so that what runs as root does not depend on who started the process; English, since messages are read.
-const ENV = {
+export const COMMAND_ENV = {
   PATH: '/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin',
   LC_ALL: 'C',
   [PARENT_VARIABLE]: String(process.pid),
@@ -51,7 +51,7 @@ export function run(
       file,
       args,
       {
-        env: ENV,
+        env: COMMAND_ENV,
         encoding: 'utf8',
         maxBuffer: OUTPUT_BYTES_MAX,
         timeout: limitMs,

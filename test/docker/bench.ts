@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ComputeDriver, ContainerWish } from '#cloud/compute/compute.driver.ts'
 import type { NetworkDriver, VpcPlan } from '#cloud/network/network.driver.ts'
+import type { HeldAttachment } from '#drivers/docker/attach.ts'
 import { systemClock } from '#lib/clock.ts'
 import { createIds } from '#lib/ids.ts'
 
@@ -91,6 +92,13 @@ export const addressOf = ({ plan }: Room, id: string): string =>
   plan.attachments.find((it) => it.id === id)?.address ?? ''
 export const fabricOf = ({ plan }: Room, id: string): string =>
   plan.attachments.find((it) => it.id === id)?.fabric ?? ''
+
+/** A place of the room, as the agent holds it. */
+export function heldIn({ plan }: Room): HeldAttachment {
+  const [[subnet], [place]] = [plan.subnets, plan.attachments]
+  assert.ok(subnet && place)
+  return { vpc: plan.vpc, subnet, plan: place }
+}
 
 /** Puts the rooms on the host. */
 export async function furnish(network: NetworkDriver, rooms: readonly Room[]): Promise<void> {

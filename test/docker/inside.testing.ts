@@ -19,7 +19,7 @@ import { CACHE_DEFAULT } from '../fixtures/build.ts'
 import { pushTo, startRegistry } from '../fixtures/registry.ts'
 import { startSlowRegistry } from './slow-registry.testing.ts'
 import { addressOf, ask, endBy, furnish, makeRoom, never, scratch } from './bench.ts'
-import { type Daemon, openDaemon, until } from './daemon.ts'
+import { type Daemon, openDaemon, run, until } from './daemon.ts'
 
 /** What a container is made of and how it looks from inside; and looking into it from outside. */
 export function inside(): void {
@@ -168,6 +168,25 @@ export function inside(): void {
         assert.match(links, /default via 10\.77\.0\.1/)
         const info = await inspect(it)
         assert.match(info.Name, /^\/ati-bench-[0-9a-f]{12}$/)
+        await remove(it)
+      })
+
+      test('IPv6 that was taken away comes back', async () => {
+        const it = await begin()
+        const { address6 = '' } = room.plan.attachments.find((place) => place.id === it.id) ?? {}
+        const has = async (): Promise<boolean> => {
+          const shown = await ask(host.compute, it.id, 'ip -6 addr show dev eth0; ip -6 route')
+          return shown.includes(`inet6 ${address6}/128`) && shown.includes('default via fe80::1')
+        }
+        // A machine that is held up has it a moment after the program's start.
+        await until('it has its IPv6', has)
+
+        const namespace = `--net=/proc/${(await inspect(it)).State.Pid}/ns/net`
+        await run('nsenter', [namespace, 'ip', '-6', 'addr', 'flush', 'dev', 'eth0', 'scope', 'global'])
+        assert.equal(await has(), false)
+        // Whatever has it looked at.
+        await host.compute.apply(it, never)
+        await until('it has its IPv6 again', has)
         await remove(it)
       })
 

@@ -5,7 +5,19 @@ import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ComputeDriver, ContainerWish, SeenContainer } from '#cloud/compute/compute.driver.ts'
 import { type AgentProcess, HOST, agentProcess } from './agent.ts'
-import { addressOf, ask, endBy, fabricOf, furnish, makeRoom, never, type Room, scratch } from './bench.ts'
+import { networkOptions } from '#drivers/docker/networks.ts'
+import {
+  addressOf,
+  ask,
+  endBy,
+  fabricOf,
+  furnish,
+  heldIn,
+  makeRoom,
+  never,
+  type Room,
+  scratch,
+} from './bench.ts'
 import { type Daemon, openDaemon, run, until } from './daemon.ts'
 
 /** Docker and the agent go away and come back, in every order; what the wishes say must be true again each time. */
@@ -40,6 +52,8 @@ export function restarts(): void {
         await agent.stop('SIGTERM')
       })
       await furnish(agent.drivers.network, [near, far])
+      // Docker sets IPv6 in this one, as one that was made for a later Docker, or by an earlier version.
+      await daemon.client.createNetwork(networkOptions(PREFIX, PREFIX, { label: '' }, heldIn(far), true))
       for (const room of [near, far]) {
         for (const healing of [true, false]) {
           wishes.push({
@@ -87,7 +101,8 @@ export function restarts(): void {
         })
         const shown = await ask(compute, it.id, 'ip -o addr show eth0; cat /etc/resolv.conf')
         assert.ok(shown.includes(`inet ${addressOf(room, it.id)}/24`), shown)
-        assert.match(shown, /inet6 fd77:/)
+        assert.match(shown, /inet6 fd77:[0-9a-f:]+\/128/)
+        assert.match(await ask(compute, it.id, 'ip -6 route'), /default via fe80::1/)
         assert.match(shown, /nameserver 169\.254\.169\.253/)
       }
       assert.equal((await compute.list(never)).length, wishes.length)

@@ -29,6 +29,11 @@ export type Links = {
   createLink(id: string): Promise<{ readonly containerLink: string }>
   /** Makes the link anew for the container whose process `pid` is, which runs and has lost it. */
   plugIn(id: string, pid: number): Promise<void>
+  /**
+   * Gives a container its IPv6, where Docker does not: address and default route, in the network namespace of this path.
+   * With one that is `starting` it waits for Docker to make that and to move the link there.
+   */
+  giveIpv6(id: string, namespace: string, waits: 'starting' | 'running', signal?: AbortSignal): Promise<void>
   /** Fine when it is not there. */
   removeLink(id: string): Promise<void>
   /** Docker has started, or started anew. */

@@ -7,6 +7,7 @@ import { LABEL, resolvConf } from './container.ts'
 import { INSIDE, type Instances } from './instances.ts'
 import type { DockerApi } from './docker.ts'
 import type { Networks } from './networks.ts'
+import { hasLink, isOf } from './own-link.ts'
 import type { Owner } from './owner.ts'
 import type { Real } from './plan.ts'
 import type { NetworkPlugin } from './plugin.ts'
@@ -17,8 +18,6 @@ import type { Wishes } from './wishes.ts'
 const FILE_MS_MAX = 60_000
 /** A line of a mount at or below `INSIDE` whose folder on the host is gone. */
 const GONE_FOLDER = /\/\/deleted \S*\/run\/cycle(\/api)? /
-/** The name that Docker gives a container's first link. */
-const CONTAINERS_LINK = 'eth0'
 
 export type AuditOptions = {
   readonly api: DockerApi
@@ -223,16 +222,6 @@ const lostLinks: Part = async ({ links, wishes, real }) => {
   }
   return found
 }
-
-/** True when the container has its link, or is not to be told about: it has just ended. */
-async function hasLink(it: Real): Promise<boolean> {
-  const text = await readFile(`/proc/${it.pid}/net/dev`, 'utf8').catch(() => undefined)
-  return text === undefined || text.includes(` ${CONTAINERS_LINK}:`) || !(await isOf(it))
-}
-
-/** True when the process is still the container's, and no other that got its number. */
-const isOf = async (it: Real): Promise<boolean> =>
-  (await readFile(`/proc/${it.pid}/cgroup`, 'utf8').catch(() => '')).includes(it.runtimeId)
 
 /** Mounts inside our folder: nothing of ours mounts there, so somebody else's it is to end. */
 const strayMounts: Part = async ({ folders }) =>

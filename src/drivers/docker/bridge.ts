@@ -187,6 +187,7 @@ export async function bridgeNetwork(options: BridgeNetworkOptions): Promise<Brid
     inForce: () => Promise.resolve(),
     createLink: (id) => Promise.reject(new CloudError('unsupported', `${id} is attached by Docker itself`)),
     plugIn: (id) => Promise.reject(new CloudError('unsupported', `restart ${id}: Docker attaches it again`)),
+    giveIpv6: (id) => Promise.reject(new CloudError('unsupported', `${id} has no IPv6: Docker attaches it`)),
     removeLink: () => Promise.resolve(),
     dockerStarted: () => Promise.resolve(),
     networks: bridgeNetworks(api, instance, async (vpc) => {

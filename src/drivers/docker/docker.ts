@@ -117,6 +117,14 @@ export function dockerApi(socketPath: string) {
     info: () =>
       call('info', CALL_MS, (abortSignal) => asPromise<DockerInfo>(docker.info({ abortSignal } as never))),
 
+    /** The newest version of its API that the daemon speaks. */
+    version: async (): Promise<string> =>
+      (
+        await call('version', CALL_MS, (abortSignal) =>
+          asPromise<Docker.DockerVersion>(docker.version({ abortSignal } as never)),
+        )
+      ).ApiVersion,
+
     list: (labels: readonly string[]): Promise<ContainerSummary[]> =>
       call('list', CALL_MS, (abortSignal) =>
         docker.listContainers({ all: true, filters: { label: [...labels] }, abortSignal }),

@@ -16,7 +16,7 @@ export const SUBNET_OPTION = 'arcus.subnet'
 export type Networks = Turns & {
   /** Call it inside `using`. */
   ensure(attached: HeldAttachment): Promise<void>
-  /** What a container of the wish is made with. */
+  /** What a container of the wish is made with; after `ensure`. */
   joining(attached: HeldAttachment, wish: KeptWish): Joining
   /** Before each start: puts a container into what else it needs. */
   join(attached: HeldAttachment, runtimeId: string): Promise<void>
@@ -29,22 +29,25 @@ export type Networks = Turns & {
 }
 
 export function dockerNetworks(api: DockerApi, instance: string, plugin: string, owner: Owner): Networks {
-  const known = new Set<string>()
+  /** Subnets that have one, and whether Docker sets IPv6 in it. */
+  const known = new Map<string, boolean>()
   const ours = [`${LABEL.instance}=${instance}`]
   const turns = createTurns()
   const making = new Map<string, Promise<void>>()
 
   const make = async (attached: HeldAttachment): Promise<void> => {
     const subnet = attached.subnet.id
-    const there = await api.networks([...ours, `${LABEL.subnet}=${subnet}`])
-    if (!there.length) {
+    // One that is there stays what it was made as, whatever Docker became since.
+    const [there] = await api.networks([...ours, `${LABEL.subnet}=${subnet}`])
+    const ipv6: boolean = there?.EnableIPv6 ?? setsIpv6Itself(await api.version())
+    if (!there) {
       try {
-        await api.createNetwork(networkOptions(instance, plugin, owner, attached))
+        await api.createNetwork(networkOptions(instance, plugin, owner, attached, ipv6))
       } catch (error) {
         if (statusOf(error) !== 409) throw error
       }
     }
-    known.add(subnet)
+    known.set(subnet, ipv6)
   }
 
   return {
@@ -59,7 +62,10 @@ export function dockerNetworks(api: DockerApi, instance: string, plugin: string,
     },
     joining: ({ plan }, { id }) => ({
       endpoint: {
-        IPAMConfig: { IPv4Address: plan.address, IPv6Address: plan.address6 },
+        IPAMConfig: {
+          IPv4Address: plan.address,
+          ...(known.get(plan.subnet) === true && { IPv6Address: plan.address6 }),
+        },
         DriverOpts: { [ATTACHMENT_OPTION]: id },
       },
       resolver: 'vpc',
@@ -82,11 +88,22 @@ export function dockerNetworks(api: DockerApi, instance: string, plugin: string,
   }
 }
 
-function networkOptions(
+/** The first version of Docker's API, that of Docker 24, behind which no process is started to set IPv6. */
+const API_SETS_IPV6 = [1, 43] as const
+
+/** Pure: whether a Docker that speaks this version of its API is left to set IPv6 in containers (decision 0091). */
+export function setsIpv6Itself(version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  return major > API_SETS_IPV6[0] || (major === API_SETS_IPV6[0] && minor >= API_SETS_IPV6[1])
+}
+
+/** Pure: what the network of a subnet is made with; `ipv6`: Docker sets it. */
+export function networkOptions(
   instance: string,
   plugin: string,
-  owner: Owner,
+  owner: Pick<Owner, 'label'>,
   attached: HeldAttachment,
+  ipv6: boolean,
 ): NetworkCreateOptions {
   const { subnet, vpc } = attached
   const options = { [SUBNET_OPTION]: subnet.id }
@@ -94,7 +111,7 @@ function networkOptions(
     Name: networkName(instance, subnet.id),
     CheckDuplicate: true,
     Driver: plugin,
-    EnableIPv6: true,
+    EnableIPv6: ipv6,
     Options: options,
     Labels: {
       [LABEL.instance]: instance,
@@ -105,7 +122,7 @@ function networkOptions(
     IPAM: {
       Driver: plugin,
       Options: options,
-      Config: [{ Subnet: subnet.cidr, Gateway: subnet.gateway }, { Subnet: subnet.cidr6 }],
+      Config: [{ Subnet: subnet.cidr, Gateway: subnet.gateway }, ...(ipv6 ? [{ Subnet: subnet.cidr6 }] : [])],
     },
   }
 }

@@ -14,6 +14,7 @@ const FACTS: Facts = {
   discarding: false,
   diedAt: undefined,
   crashes: 0,
+  lacksIpv6: false,
 }
 type Situation = { readonly held: Held | undefined; readonly reals: readonly Real[]; readonly facts: Facts }
 const at = (held: Held | undefined, reals: readonly Real[], more: Partial<Facts> = {}): Situation => ({
@@ -42,6 +43,7 @@ const SITUATIONS: {
   stop: at(testHeld({}, { attempt: 2 }), [testReal()]),
   discard: at(testHeld({}, { attempt: 2 }), [exited()]),
   update: at(testHeld(), [testReal({ memory: 1 })]),
+  giveIpv6: at(testHeld(), [testReal()], { lacksIpv6: true }),
   pause: at(testHeld({}, { power: 'paused' }), [testReal()]),
   unpause: at(testHeld(), [testReal({ status: 'paused' })]),
   judge: {

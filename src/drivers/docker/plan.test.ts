@@ -22,6 +22,7 @@ const facts = (change: Partial<Facts> = {}): Facts => ({
   discarding: false,
   diedAt: undefined,
   crashes: 0,
+  lacksIpv6: false,
   ...change,
 })
 const idle: Activity = {
@@ -44,6 +45,13 @@ describe('the next step for a container', () => {
     assert.equal(planContainer(held, [], facts()).do, 'create')
     assert.equal(planContainer(held, [testReal({ status: 'created' })], facts()).do, 'start')
     assert.equal(planContainer(held, [testReal()], facts()).do, 'rest')
+  })
+
+  test('one that runs without its IPv6 is given it, one that ended is not', () => {
+    const lacking = facts({ lacksIpv6: true })
+    assert.deepEqual(planContainer(testHeld(), [testReal()], lacking), { do: 'giveIpv6', pid: 100 })
+    assert.equal(planContainer(testHeld({ removing: true }), [testReal()], lacking).do, 'stop')
+    assert.equal(planContainer(testHeld(), [ended()], lacking).do, 'start')
   })
 
   test('limits that differ are updated while it runs', () => {

@@ -86,6 +86,8 @@ export type Facts = {
   readonly diedAt: number | undefined
   /** Short lives in a row, this one included. */
   readonly crashes: number
+  /** It runs with its link and without its IPv6 address. */
+  readonly lacksIpv6: boolean
 }
 
 /** The next thing to do for one container. */
@@ -99,6 +101,7 @@ export type Step =
   | { readonly do: 'discard'; readonly runtimeId: string }
   | { readonly do: 'update'; readonly runtimeId: string }
   | { readonly do: 'pause' | 'unpause'; readonly runtimeId: string }
+  | { readonly do: 'giveIpv6'; readonly pid: number }
   | { readonly do: 'judge'; readonly ended: Ended }
   | { readonly do: 'fail'; readonly message: string }
   | { readonly do: 'forget' }
@@ -129,7 +132,7 @@ export function planContainer(held: Held | undefined, reals: readonly Real[], fa
     return ending(real, facts, held?.wish.stopGraceSeconds ?? real.stopGraceSeconds)
   }
   if (real && real.attempt === held.wish.attempt && isUp(real)) {
-    const step = planUp(held.wish, real)
+    const step = planUp(held.wish, real, facts)
     return step.do !== 'rest' && isLater(facts) ? later(facts) : step
   }
   if (held.failed !== undefined)
@@ -150,8 +153,9 @@ export function planContainer(held: Held | undefined, reals: readonly Real[], fa
 }
 
 /** What one that is up and of the right attempt lacks. */
-function planUp(wish: KeptWish, real: Real): Step {
+function planUp(wish: KeptWish, real: Real, facts: Facts): Step {
   if (wish.power === 'off') return switchOff(wish, real)
+  if (facts.lacksIpv6) return { do: 'giveIpv6', pid: real.pid }
   if (differs(wish, real)) return { do: 'update', runtimeId: real.runtimeId }
   if (real.status === 'restarting' || (wish.power === 'paused') === (real.status === 'paused')) return rest
   return { do: wish.power === 'paused' ? 'pause' : 'unpause', runtimeId: real.runtimeId }

@@ -16,6 +16,7 @@ describe("Docker's network plugin", () => {
   let folder: string
   let plugin: NetworkPlugin
   const made: string[] = []
+  const stopped: AbortSignal[] = []
   const links: Links = {
     hasSubnet: () => true,
     onPlan: () => () => {},
@@ -26,6 +27,13 @@ describe("Docker's network plugin", () => {
       return Promise.resolve({ containerLink: 'veth-of-it' })
     },
     plugIn: () => Promise.resolve(),
+    giveIpv6(id, namespace, waits, signal) {
+      made.push(`IPv6 of ${id}, ${waits} in ${namespace}`)
+      if (signal) stopped.push(signal)
+      return new Promise((_, reject) => {
+        signal?.addEventListener('abort', () => reject(signal.reason as Error))
+      })
+    },
     removeLink(id) {
       made.push(`remove ${id}`)
       return Promise.resolve()
@@ -62,7 +70,7 @@ describe("Docker's network plugin", () => {
   const endpoint = (id: string | undefined, change: object = {}) => ({
     NetworkID: 'n',
     EndpointID: id,
-    Interface: { Address: `${plan.address}/24`, AddressIPv6: '', MacAddress: '' },
+    Interface: { Address: `${plan.address}/24`, AddressIPv6: `${plan.address6}/128`, MacAddress: '' },
     Options: { 'arcus.attachment': plan.id },
     ...change,
   })
@@ -116,6 +124,26 @@ describe("Docker's network plugin", () => {
       assert.equal(status, 500)
       assert.equal(typeof refusal['Err'], 'string')
     }
+  })
+
+  test('where Docker has no IPv6 address the container is given it in its namespace, also by the next agent', async () => {
+    const alone = { Address: `${plan.address}/24`, AddressIPv6: '', MacAddress: '' }
+    await call('NetworkDriver.CreateEndpoint', endpoint(second, { Interface: alone }))
+    for (const _ of ['the agent that made the endpoint', 'the one after it']) {
+      made.length = 0
+      const { answer } = await call('NetworkDriver.Join', { EndpointID: second, SandboxKey: '/run/netns/x' })
+      assert.deepEqual([answer['Gateway'], answer['GatewayIPv6']], [subnet.gateway, undefined])
+      assert.deepEqual(made, [`create ${plan.id}`, `IPv6 of ${plan.id}, starting in /run/netns/x`])
+      assert.equal(stopped.at(-1)?.aborted, false)
+      await plugin.close()
+      assert.equal(stopped.at(-1)?.aborted, true)
+      plugin = await open()
+    }
+    await call('NetworkDriver.Join', { EndpointID: second, SandboxKey: '/run/netns/x' })
+    // The start failed, or the container ended at once.
+    await call('NetworkDriver.Leave', { EndpointID: second })
+    assert.equal(stopped.at(-1)?.aborted, true)
+    await call('NetworkDriver.DeleteEndpoint', { EndpointID: second })
   })
 
   test('it knows its endpoints after a restart; one that was replaced takes nothing down', async () => {

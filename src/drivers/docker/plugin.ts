@@ -18,6 +18,8 @@ const SPEC_FOLDER = '/etc/docker/plugins'
 /** The gateway of every attachment's IPv6; on its link alone. */
 const GATEWAY6 = 'fe80::1'
 const ENDPOINT = /^[0-9a-f]{64}$/
+/** In an endpoint's file, after the attachment: Docker has no IPv6 address for it. */
+const IPV4_ALONE = 'ipv4'
 
 export type PluginOptions = {
   /** Docker's name for it, and of its socket. */
@@ -45,6 +47,8 @@ export type NetworkPlugin = {
 type Call = {
   readonly NetworkID?: string
   readonly EndpointID?: string
+  /** Path of the container's network namespace, which is not there before its process. */
+  readonly SandboxKey?: string
   readonly Interface?: {
     readonly Address?: string
     readonly AddressIPv6?: string
@@ -69,7 +73,8 @@ export async function networkPlugin(options: PluginOptions): Promise<NetworkPlug
   const spec = join(specFolder, `${options.name}.spec`)
   const log = options.log.with({ part: 'plugin' })
   const endpoints = await openEndpoints(options.directory)
-  const answers = answersOf(options.links, endpoints)
+  const arrivals = createArrivals(options.links, log)
+  const answers = answersOf(options.links, endpoints, arrivals)
   const open = async (): Promise<{ server: Server; inode: number | undefined }> => {
     const server = createServer((request, response) => {
       serve(request, response, answers, log).catch((error: unknown) => {
@@ -113,6 +118,7 @@ export async function networkPlugin(options: PluginOptions): Promise<NetworkPlug
     },
     close: () =>
       new Promise((resolve) => {
+        arrivals.endAll()
         current.server.close(() => resolve())
         current.server.closeAllConnections()
       }),
@@ -184,41 +190,80 @@ async function readCall(request: IncomingMessage): Promise<Call> {
   return size ? (JSON.parse(Buffer.concat(chunks).toString('utf8')) as Call) : {}
 }
 
+/** Whose an endpoint of Docker is, and whether Docker has an IPv6 address for it. */
+type Owned = { readonly attachment: string; readonly ipv6: boolean }
+
 /** Which endpoint of Docker is which attachment's, on disk. An attachment has one: the last made. */
 export type Endpoints = {
   all(): readonly { readonly endpoint: string; readonly attachment: string }[]
-  attachmentOf(endpoint: string): string | undefined
-  put(endpoint: string, attachment: string): Promise<void>
+  of(endpoint: string): Owned | undefined
+  put(endpoint: string, owned: Owned): Promise<void>
   remove(endpoint: string): Promise<void>
 }
 
 async function openEndpoints(directory: string): Promise<Endpoints> {
   const folder = join(directory, 'endpoints')
   await mkdir(folder, { recursive: true, mode: 0o700 })
-  const byEndpoint = new Map<string, string>()
+  const byEndpoint = new Map<string, Owned>()
   for (const name of await readdir(folder)) {
-    if (ENDPOINT.test(name)) byEndpoint.set(name, (await readIfThere(join(folder, name))) ?? '')
+    if (!ENDPOINT.test(name)) continue
+    const [attachment = '', mark] = ((await readIfThere(join(folder, name))) ?? '').split(' ')
+    byEndpoint.set(name, { attachment, ipv6: mark !== IPV4_ALONE })
   }
   const remove = async (endpoint: string): Promise<void> => {
     if (byEndpoint.delete(endpoint)) await rm(join(folder, endpoint), { force: true })
   }
   return {
-    all: () => [...byEndpoint].map(([endpoint, attachment]) => ({ endpoint, attachment })),
-    attachmentOf: (endpoint) => byEndpoint.get(endpoint),
-    async put(endpoint, attachment) {
+    all: () => [...byEndpoint].map(([endpoint, { attachment }]) => ({ endpoint, attachment })),
+    of: (endpoint) => byEndpoint.get(endpoint),
+    async put(endpoint, owned) {
+      const { attachment, ipv6 } = owned
       if (!ENDPOINT.test(endpoint)) throw new CloudError('invalid', 'that is no id of an endpoint')
-      for (const [other, of] of byEndpoint) if (of === attachment && other !== endpoint) await remove(other)
-      byEndpoint.set(endpoint, attachment)
+      for (const [other, of] of byEndpoint)
+        if (of.attachment === attachment && other !== endpoint) await remove(other)
+      byEndpoint.set(endpoint, owned)
       // Not synced: Docker waits for this, and no endpoint outlives the machine.
-      await writeFile(join(folder, endpoint), attachment, { mode: 0o600 })
+      await writeFile(join(folder, endpoint), ipv6 ? attachment : `${attachment} ${IPV4_ALONE}`, {
+        mode: 0o600,
+      })
     },
     remove,
+  }
+}
+
+/** Endpoints whose link is on its way into a container that is given its IPv6 by us, as soon as the link is there. */
+type Arrivals = {
+  begin(endpoint: string, attachment: string, namespace: string): void
+  end(endpoint: string): void
+  endAll(): void
+}
+
+function createArrivals(links: Links, log: Log): Arrivals {
+  const under = new Map<string, AbortController>()
+  const end = (endpoint: string): void => {
+    under.get(endpoint)?.abort()
+    under.delete(endpoint)
+  }
+  return {
+    begin(endpoint, attachment, namespace) {
+      end(endpoint)
+      const stop = new AbortController()
+      under.set(endpoint, stop)
+      links
+        .giveIpv6(attachment, namespace, 'starting', stop.signal)
+        // Whoever looks at the running container sees it, and tries again.
+        .catch((error: unknown) => log.debug('IPv6 comes later', { id: attachment, error: messageOf(error) }))
+        .finally(() => under.get(endpoint) === stop && under.delete(endpoint))
+    },
+    end,
+    endAll: () => [...under.keys()].forEach(end),
   }
 }
 
 function answersOf(
   links: Links,
   endpoints: Endpoints,
+  arrivals: Arrivals,
 ): Readonly<Record<string, (call: Call) => Promise<Answer>>> {
   const nothing = (): Promise<Answer> => Promise.resolve({})
   const say = (answer: Answer) => (): Promise<Answer> => Promise.resolve(answer)
@@ -249,24 +294,28 @@ function answersOf(
           `the address of ${plan.id} is ${plan.address}, not ${Interface?.Address}`,
         )
       }
-      await endpoints.put(EndpointID, plan.id)
+      await endpoints.put(EndpointID, { attachment: plan.id, ipv6: !!Interface.AddressIPv6 })
       return { Interface: Interface.MacAddress ? {} : { MacAddress: plan.mac } }
     },
-    async 'NetworkDriver.Join'({ EndpointID = '' }) {
-      const { plan, subnet } = heldOf(endpoints.attachmentOf(EndpointID))
+    async 'NetworkDriver.Join'({ EndpointID = '', SandboxKey = '' }) {
+      const { attachment, ipv6 = true } = endpoints.of(EndpointID) ?? {}
+      const { plan, subnet } = heldOf(attachment)
       const { containerLink } = await links.createLink(plan.id)
+      // Not waited for: Docker moves the link after our answer.
+      if (!ipv6) arrivals.begin(EndpointID, plan.id, SandboxKey)
       return {
         InterfaceName: { SrcName: containerLink, DstPrefix: 'eth' },
         Gateway: subnet.gateway,
-        GatewayIPv6: GATEWAY6,
+        ...(ipv6 && { GatewayIPv6: GATEWAY6 }),
         StaticRoutes: [],
         // Without this Docker would add its own bridge for the way out.
         DisableGatewayService: true,
       }
     },
     async 'NetworkDriver.Leave'({ EndpointID = '' }) {
-      const id = endpoints.attachmentOf(EndpointID)
-      if (id !== undefined) await links.removeLink(id)
+      const owned = endpoints.of(EndpointID)
+      arrivals.end(EndpointID)
+      if (owned) await links.removeLink(owned.attachment)
       return {}
     },
     async 'NetworkDriver.DeleteEndpoint'({ EndpointID = '' }) {

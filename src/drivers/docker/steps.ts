@@ -82,20 +82,21 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
     if (!attached) return
     await writeResolvConf(wish)
     await writeInside(wish)
-    const body = createOptions({
-      instance,
-      owner: options.owner.label,
-      wish,
-      attached,
-      joining: networks.joining(attached, wish),
-      resolvConfPath: resolvPath(wish.id),
-      volumePath: options.volumes.path,
-      instances: options.instances,
-      init: await options.init(),
-    })
     for (const mount of wish.mounts) await options.volumes.ensure(mount)
+    const init = await options.init()
     const runtimeId = await networks.using(attached.subnet.id, async () => {
       await networks.ensure(attached)
+      const body = createOptions({
+        instance,
+        owner: options.owner.label,
+        wish,
+        attached,
+        joining: networks.joining(attached, wish),
+        resolvConfPath: resolvPath(wish.id),
+        volumePath: options.volumes.path,
+        instances: options.instances,
+        init,
+      })
       return api.create(containerName(instance, wish), body)
     })
     tracks.of(wish.id).runtimeIds.add(runtimeId)
@@ -192,6 +193,8 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
         case 'unpause':
           await api[step.do](step.runtimeId)
           return
+        case 'giveIpv6':
+          return links.giveIpv6(id, `/proc/${step.pid}/ns/net`, 'running', signal)
         case 'discard':
           return discard(id, held, step.runtimeId)
         case 'update':

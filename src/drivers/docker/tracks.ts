@@ -6,6 +6,7 @@ import { recipeOf } from './container.ts'
 import type { DockerApi } from './docker.ts'
 import { watchHealth } from './health.ts'
 import type { Progress } from './images.ts'
+import { lacksIpv6 } from './own-link.ts'
 import {
   type Activity,
   type Facts,
@@ -41,6 +42,8 @@ export type Track = {
   died?: { readonly finishedAt: string; readonly at: number }
   crashes: { readonly finishedAt: string; readonly count: number }
   discarding: boolean
+  /** Seen at the last look: it runs with its link and without its IPv6 address. */
+  lacksIpv6: boolean
   health?: { readonly run: string; healthy: boolean; readonly stop: AbortController }
 }
 
@@ -78,6 +81,7 @@ const newTrack = (): Track => ({
   witnessed: new Set(),
   crashes: { finishedAt: '', count: 0 },
   discarding: false,
+  lacksIpv6: false,
 })
 
 type Around = {
@@ -166,6 +170,8 @@ export function createTracks({ api, wishes, links, clock, log }: Around, signal:
     for (const it of reals) if (it.status === 'running') track.witnessed.add(it.runtimeId)
     if (real?.status === 'exited' || real?.status === 'dead') noteDeath(track, real)
     keepHealth(id, held, real)
+    const attached = real?.status === 'running' ? links.attachment(id) : undefined
+    track.lacksIpv6 = real && attached ? await lacksIpv6(real, attached.plan.address6) : false
     const began = real && real.attempt === held?.wish.attempt && Date.parse(real.startedAt) > 0
     if (held && began && held.lastStart !== real.startedAt) {
       const { ended: _, ...rest } = held
@@ -205,6 +211,7 @@ export function createTracks({ api, wishes, links, clock, log }: Around, signal:
         discarding: track.discarding,
         diedAt: track.died && Math.min(track.died.at, now),
         crashes: track.crashes.count,
+        lacksIpv6: track.lacksIpv6,
       }
     },
     view,

@@ -1,7 +1,8 @@
 import { access } from 'node:fs/promises'
 import type { Attachment, PlannedSubnet, VpcPlan } from '#cloud/network/network.driver.ts'
 import { cidr } from '#lib/cidr.ts'
-import { GATEWAY6, itemsInside } from './links.ts'
+import { CONTAINERS_LINK, ipv6Lines } from './arrival.ts'
+import { itemsInside } from './links.ts'
 import type { Setting } from './look.ts'
 import { routerLink, type Names } from './names.ts'
 import { LINK_GROUP } from './router.ts'
@@ -42,9 +43,6 @@ export async function makeLink(setting: Setting, plan: VpcPlan, id: string): Pro
   return containerLink
 }
 
-/** The name that Docker gives a container's first link. */
-const CONTAINERS_LINK = 'eth0'
-
 /** Puts a link's end, which is on the host, into the network namespace of a process and sets it up as Docker does. */
 export async function moveLink(
   containerLink: string,
@@ -57,10 +55,9 @@ export async function moveLink(
     `link set dev ${containerLink} name ${CONTAINERS_LINK}`,
     `link set dev ${CONTAINERS_LINK} address ${plan.mac}`,
     `addr replace ${plan.address}/${cidr(subnet.cidr).prefix} dev ${CONTAINERS_LINK}`,
-    `addr replace ${plan.address6}/128 dev ${CONTAINERS_LINK} nodad`,
     `link set dev ${CONTAINERS_LINK} up`,
     `route replace default via ${subnet.gateway} dev ${CONTAINERS_LINK}`,
-    `route replace default via ${GATEWAY6} dev ${CONTAINERS_LINK}`,
+    ...ipv6Lines(plan),
   ]
   const command = ['nsenter', `--net=/proc/${pid}/ns/net`, 'ip', '-batch', '-']
   await run(command, { signal, input: `${lines.join('\n')}\n` })

@@ -12,6 +12,7 @@ import { EVERY_PROMISE } from '#cloud/network/promises.driver.ts'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
+import { giveIpv6 } from './arrival.ts'
 import { makeLink, moveLink, removeLinkOf } from './attach.ts'
 import { checkHostPlan, checkVpcPlan } from './check.ts'
 import { cut, cutLines } from './cut.ts'
@@ -66,6 +67,11 @@ export type LinuxNetwork = NetworkDriver & {
    * namespace of process `pid` under the name and with the addresses that Docker gave it.
    */
   plugIn(id: string, pid: number, signal?: AbortSignal): Promise<void>
+  /**
+   * Gives a container its IPv6, address and default route, in the network namespace of this path. One that is `starting` is
+   * waited for: the namespace, the link of `createLink` in it, and IPv6. Of one that is `running` they must be there.
+   */
+  giveIpv6(id: string, namespace: string, waits: 'starting' | 'running', signal?: AbortSignal): Promise<void>
   /** Removes an attachment's link, both ends. Fine when it is not there. */
   removeLink(id: string, signal?: AbortSignal): Promise<void>
   /** To be called when Docker has (re)started: puts our rules back into its chain. */
@@ -477,6 +483,12 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
         if (!it) throw unknown(id)
         await moveLink(containerLink, pid, it, signal)
       })
+    },
+    giveIpv6: async (id, namespace, waits, signal = UNENDING) => {
+      const plan = held.get(held.vpcOf(id) ?? '')?.byId.get(id)
+      if (!plan) throw unknown(id)
+      // In no lane: it waits for Docker, and touches nothing of the router.
+      await giveIpv6({ containerLink: names.containerLink(id), namespace, plan, waits }, clock, signal)
     },
     removeLink: async (id, signal = UNENDING) => {
       const vpc = held.vpcOf(id)
