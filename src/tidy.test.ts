@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
+import { findPackageJSON } from 'node:module'
 import { test } from 'node:test'
 
 // Which layer may import which (docs/style.md, rule 1). A type the table lacks may import nothing of ours.
@@ -31,3 +32,16 @@ for (const file of globSync('src/*/**/*.ts').filter((it) => !/\.(test|testing|co
     if (layer !== 'lib') assert.doesNotMatch(text, /Date\.now|Math\.random|process\.env/)
   })
 }
+
+// A bundle gives a library in CommonJS that is imported late as its default alone, Node also by its names.
+test('what is taken of a library that is imported late is its default, where that is not a module', () => {
+  for (const file of globSync('src/**/*.ts').filter((it) => !/\.(test|testing|conformance)\.ts$/.test(it)))
+    for (const [line, name = ''] of readFileSync(file, 'utf8').matchAll(
+      /^.*\S.*import\('([\w@][^']*)'\).*$/gm,
+    )) {
+      if (line.trim() === `await import('${name}')` || /\bdefault\b/.test(line)) continue
+      const at = findPackageJSON(import.meta.resolve(name)) ?? ''
+      const { type } = JSON.parse(readFileSync(at, 'utf8')) as { type?: string }
+      assert.equal(type, 'module', `${file}: ${line.trim()}`)
+    }
+})

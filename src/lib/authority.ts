@@ -64,7 +64,7 @@ export async function writePair(folder: string, name: string, pair: Pair): Promi
 // Loaded when a certificate has to be made, which is once a year: the library takes longer to load than the rest of HTTP.
 const library = async () => {
   await import('reflect-metadata')
-  const x509 = await import('@peculiar/x509')
+  const { default: x509 } = await import('@peculiar/x509')
   x509.cryptoProvider.set(webcrypto as Crypto)
   return x509
 }

@@ -11,7 +11,7 @@ const POLL_MS_MIN = 500
 const POLL_MS_MAX = 10_000
 
 // Loaded when an authority has to be asked; most installations never do.
-const library = async () => await import('acme-client')
+const library = async () => (await import('acme-client')).default
 type Library = Awaited<ReturnType<typeof library>>
 type Given = Pick<AcmeAccount, 'directory' | 'trust'> & {
   readonly key: string
