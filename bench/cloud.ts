@@ -1,6 +1,6 @@
-import { join } from 'node:path'
 import { CLOUD_HEAP, MALLOC } from '#setup/programs.ts'
-import { type Program, ROOT, startProgram } from './process.ts'
+import { programFile } from '../test/program.ts'
+import { type Program, startProgram } from './process.ts'
 
 type Ready = { readonly url: string; readonly admin: { readonly token: string } }
 
@@ -71,7 +71,7 @@ export async function startCloud(
   const words = [
     ...CLOUD_HEAP,
     ...(preload === undefined ? [] : ['--import', preload]),
-    join(ROOT, 'src/main.ts'),
+    programFile('main'),
     '--data',
     data,
     '--listen',

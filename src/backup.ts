@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { systemClock } from '#lib/clock.ts'
+import { PROGRAM } from '#lib/entry.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import { copyDatabase } from '#engine/store.sqlite.copy.ts'
 import { pack } from '#setup/archive.ts'
@@ -94,7 +95,7 @@ await runCommand('backup', async () => {
     say(`Copying ${cloud} …`)
     await copyAll(cloud, staging)
     say(`Writing ${file} …`)
-    const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    const { version } = JSON.parse(readFileSync(join(PROGRAM, 'package.json'), 'utf8')) as {
       version: string
     }
     await pack(staging, file, { version, madeAt: new Date(systemClock.now()).toISOString() })

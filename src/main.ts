@@ -5,6 +5,7 @@ import { availableParallelism, hostname } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { openAuthority } from '#lib/authority.ts'
 import { systemClock } from '#lib/clock.ts'
+import { PROGRAM } from '#lib/entry.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import { writeAtomically } from '#lib/files.ts'
 import { guardedOpener } from '#lib/guarded.ts'
@@ -270,9 +271,8 @@ function makeFolder(path: string): void {
 }
 
 function readVersion(): { version: string; commit: string | null } {
-  const root = new URL('..', import.meta.url)
-  const { version } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as { version: string }
-  const commit = new URL('.commit', root)
+  const { version } = JSON.parse(readFileSync(join(PROGRAM, 'package.json'), 'utf8')) as { version: string }
+  const commit = join(PROGRAM, '.commit')
   return { version, commit: existsSync(commit) ? readFileSync(commit, 'utf8').trim() : null }
 }
 

@@ -1,6 +1,7 @@
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { steadyClock } from '#lib/clock.ts'
+import { PROGRAM } from '#lib/entry.ts'
 import { CloudError } from '#lib/errors.ts'
 import { checkData, checkPort, checkReach } from '#setup/checks.ts'
 import { cloudData, edgeData, folderLayout, type Layout, makeFolders } from '#setup/layout.ts'
@@ -104,16 +105,15 @@ async function choosePort(it: Listen): Promise<Listen> {
   return parseListen(it.text.replace(/:0$/, `:${port}`))
 }
 
-/** The checkout, or a copy below the data folder when the accounts cannot read it. */
+/** The checkout's bundle, or a copy below the data folder when the accounts cannot read it. */
 async function readableProgram(users: readonly User[], layout: Layout): Promise<string> {
-  const checkout = join(import.meta.dirname, '..')
   for (const user of users) {
-    if (await canRead(user, join(checkout, 'src/main.ts'))) continue
-    const copy = await installProgram(checkout, layout.programs, (line) => console.error(line))
-    await checkReach(user, join(copy, 'src/main.ts'))
+    if (await canRead(user, join(PROGRAM, 'main.js'))) continue
+    const copy = await installProgram(PROGRAM, layout.programs, (line) => console.error(line))
+    await checkReach(user, join(copy, 'main.js'))
     return copy
   }
-  return checkout
+  return PROGRAM
 }
 
 async function prepare(asked: Asked): Promise<Cloudware> {

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { steadyClock } from '#lib/clock.ts'
+import { PROGRAM } from '#lib/entry.ts'
 import { CloudError } from '#lib/errors.ts'
 import { checkData, checkPort } from '#setup/checks.ts'
 import { awaitReady, startParent, startUnits } from '#setup/background.ts'
@@ -52,7 +53,8 @@ ${CLOUD_OPTIONS_HELP}
 
 What is not given stays as it was at the last \`up\`.`
 
-const ROOT = join(import.meta.dirname, '..')
+/** Of the bundle that this is. */
+const CHECKOUT = join(PROGRAM, '../..')
 const say: Say = (line) => console.error(line)
 
 /** Aborted by the first of these signals; later ones change nothing, so that an orderly stop is not cut short. */
@@ -149,7 +151,7 @@ async function prepare(asked: Asked): Promise<Cloudware> {
   const held = runs ? (record?.listen ?? []) : []
   for (const it of listen) if (!held.includes(it.text)) await checkPort(it)
   await prepareHost(say, steadyClock)
-  const { program, users } = await prepareCloud(ROOT, layout, say)
+  const { program, users } = await prepareCloud(layout, say)
   writeRecord({
     data: layout.data,
     listen: listen.map((it) => it.text),
@@ -160,14 +162,14 @@ async function prepare(asked: Asked): Promise<Cloudware> {
 }
 
 function print(it: Cloudware, warnings: readonly string[]): void {
-  const command = process.cwd() === ROOT ? './arcus' : join(ROOT, 'arcus')
+  const command = process.cwd() === CHECKOUT ? './arcus' : join(CHECKOUT, 'arcus')
   console.log(summary({ url: urlOf(it), layout: it.layout, admin: readAdmin(it.layout), warnings, command }))
 }
 
 /** The parent that stays in the background: everything is set up, and the program is the one it was started from. */
 async function beParent(asked: Asked): Promise<void> {
   const users = { cloud: await ensureUser(CLOUD_USER), edge: await ensureUser(EDGE_USER) }
-  const cloudware = cloudwareOf(asked, ROOT, users)
+  const cloudware = cloudwareOf(asked, PROGRAM, users)
   // No terminal is its own: what ends one must not end it.
   process.on('SIGHUP', () => {})
   await supervise(cloudware, true, () => {})

@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { PROGRAM } from '#lib/entry.ts'
 import { type Check, limited, missing, ok, type Finding } from './check.ts'
 import { type Host, isRoot } from './host.ts'
 
@@ -31,7 +32,7 @@ function operatingSystem(host: Host): Finding {
 }
 
 function node(host: Host): Finding {
-  const wanted = (host.read(`${import.meta.dirname}/../../.node-version`) ?? '').trim()
+  const wanted = (host.read(`${PROGRAM}/.node-version`) ?? '').trim()
   if (wanted === '' || host.node === `v${wanted}`) return ok(`Node ${host.node}`)
   return limited(`Node ${host.node}, tested with v${wanted}`, 'start it by ./arcus, which brings its own')
 }

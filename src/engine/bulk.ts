@@ -71,7 +71,7 @@ export function openBulk({ directory, clock, log }: BulkOptions): Bulk {
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   let started: ReturnType<typeof startThread<Request, Turn>> | undefined
   const thread = () =>
-    (started ??= startThread<Request, Turn>(new URL('./bulk.worker.ts', import.meta.url), {
+    (started ??= startThread<Request, Turn>('engine/bulk.worker', {
       name: 'bulk',
       data: { directory },
       log,

@@ -1,8 +1,8 @@
 import { chmodSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { backup, DatabaseSync } from 'node:sqlite'
-import { fileURLToPath } from 'node:url'
 import { type Clock, systemClock } from '#lib/clock.ts'
+import { CODE } from '#lib/entry.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import { lockFolder, migrate } from './store.sqlite.open.ts'
@@ -53,7 +53,7 @@ function listeners() {
 
 /** Opens the database in WAL mode with all its tables; the caller holds the folder's lock. */
 function prepare(path: string, options: SqliteOptions, now: number): void {
-  const folder = options.migrations ?? fileURLToPath(new URL('./migrations', import.meta.url))
+  const folder = options.migrations ?? join(CODE, 'engine/migrations')
   const db = new DatabaseSync(path)
   try {
     // Its log and index files get the mode of the database.
@@ -99,7 +99,7 @@ export async function openSqliteStore(options: SqliteOptions): Promise<SqliteSto
 
   const start = { path, now: clock.now(), changesKept, moment, durable: !simulated }
   const thread = (role: WriterStart['role'], onTurn?: (turn: Turn) => void): Thread<Request> =>
-    startThread<Request, Turn>(new URL('./store.sqlite.worker.ts', import.meta.url), {
+    startThread<Request, Turn>('engine/store.sqlite.worker', {
       name: role,
       data: { ...start, role } satisfies WriterStart,
       log,

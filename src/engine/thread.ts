@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
+import { type Entry, entryFile } from '#lib/entry.ts'
 import { CloudError, type ErrorCode, type ErrorDetails, isCloudError, messageOf } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 
@@ -46,10 +47,10 @@ export function startThread<
   Request extends { readonly do: string },
   Turn extends { readonly answers: readonly Answer[] },
 >(
-  file: URL,
+  entry: Entry,
   how: { readonly name: string; readonly data: unknown; readonly log: Log; onTurn?(turn: Turn): void },
 ) {
-  const worker = new Worker(file, { workerData: how.data, name: how.name })
+  const worker = new Worker(entryFile(entry), { workerData: how.data, name: how.name })
   const waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>()
   let outbox: (Request & { n: number })[] = []
   let last = 0

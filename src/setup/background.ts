@@ -76,7 +76,7 @@ export async function startParent(
   const log = openLog(path)
   const front = ['--http', it.front.http.text, '--https', it.front.https.text]
   const told = ['--data', data, ...it.listen.flatMap((one) => ['--listen', one.text]), ...front, ...it.more]
-  const child = spawn(nodeOf(it.program), [join(it.program, 'src/up.ts'), '--parent', ...told], {
+  const child = spawn(nodeOf(it.program), [join(it.program, 'up.js'), '--parent', ...told], {
     cwd: '/',
     env: { PATH: TOOL_PATH, LANG: 'C.UTF-8', ...it.settings },
     detached: true,

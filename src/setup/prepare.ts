@@ -1,4 +1,5 @@
 import type { Clock } from '#lib/clock.ts'
+import { PROGRAM } from '#lib/entry.ts'
 import { messageOf } from '#lib/errors.ts'
 import { HOST_NEEDS } from '#lib/needs.ts'
 import { checkReach } from './checks.ts'
@@ -22,10 +23,10 @@ export async function prepareHost(say: Say, clock: Clock): Promise<void> {
 }
 
 /** Makes accounts, the copy of the program and the folders. */
-export async function prepareCloud(checkout: string, layout: Layout, say: Say): Promise<Prepared> {
+export async function prepareCloud(layout: Layout, say: Say): Promise<Prepared> {
   const users = { cloud: await ensureUser(CLOUD_USER), edge: await ensureUser(EDGE_USER) }
   makeFolders(layout, users)
-  const program = await installProgram(checkout, layout.programs, say)
+  const program = await installProgram(PROGRAM, layout.programs, say)
   await checkReach(users.cloud, cloudData(layout))
   await checkReach(users.edge, edgeData(layout))
   await checkReach(users.cloud, program)

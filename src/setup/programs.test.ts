@@ -71,11 +71,11 @@ describe('the three processes', () => {
 
 test('a cloud in one process is started by `arcus` as the one of three is', () => {
   const script = readFileSync(new URL('../../arcus', import.meta.url), 'utf8')
-  assert.ok(script.includes(`exec "$node" ${CLOUD_HEAP.join(' ')} "$root/src/main.ts"`))
+  assert.ok(script.includes(`exec "$node" ${CLOUD_HEAP.join(' ')} "$program/main.js"`))
   assert.ok(script.includes(`MALLOC_ARENA_MAX:-${MALLOC.MALLOC_ARENA_MAX}`))
   const { env, argv } = programsOf(cloudware()).cloud
   assert.equal(env['MALLOC_ARENA_MAX'], MALLOC.MALLOC_ARENA_MAX)
-  assert.equal(argv[argv.findIndex((it) => it.endsWith('/src/main.ts')) - 1], CLOUD_HEAP.at(-1))
+  assert.equal(argv[argv.findIndex((it) => it.endsWith('/main.js')) - 1], CLOUD_HEAP.at(-1))
 })
 
 test('the API is on plain HTTP only for this machine', () => {

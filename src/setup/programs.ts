@@ -22,7 +22,7 @@ const UNPRIVILEGED_PORTS = '/proc/sys/net/ipv4/ip_unprivileged_port_start'
 /** What the three processes are started with. */
 export type Cloudware = {
   readonly layout: Layout
-  /** The folder with `src` and `node_modules` that they run. */
+  /** The bundle that they run. */
   readonly program: string
   readonly users: { readonly cloud: User; readonly edge: User }
   readonly listen: readonly Listen[]
@@ -106,7 +106,7 @@ export function commandsOf(it: Cloudware): {
   const node = (file: string, heap: readonly string[] = []): string[] => [
     nodeOf(it.program),
     ...heap,
-    join(it.program, 'src', file),
+    join(it.program, file),
   ]
   const owner = ['--owner', `${users.cloud.uid}:${users.cloud.gid}`]
   const front = ['--http', it.front.http.text, '--https', it.front.https.text]
@@ -124,7 +124,7 @@ export function commandsOf(it: Cloudware): {
   const listen = it.listen.flatMap((one) => ['--listen', one.text])
   return {
     agent: [
-      ...node('host.ts'),
+      ...node('host.js'),
       '--data',
       agentData(layout),
       '--socket',
@@ -134,9 +134,9 @@ export function commandsOf(it: Cloudware): {
       // What the cloud may have opened the agent knows by itself.
       ...givenOf(it, '--published-ports'),
     ],
-    edge: [...node('edge.ts', EDGE_HEAP), ...edge, ...front],
+    edge: [...node('edge.js', EDGE_HEAP), ...edge, ...front],
     cloud: [
-      ...node('main.ts', CLOUD_HEAP),
+      ...node('main.js', CLOUD_HEAP),
       '--data',
       cloudData(layout),
       ...listen,

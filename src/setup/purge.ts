@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import type { Clock } from '#lib/clock.ts'
+import { entryFile } from '#lib/entry.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import { readPidFile } from '#supervise/identity.ts'
 import { takeLock } from '#supervise/lock.ts'
@@ -17,7 +18,6 @@ const PURGE_SECONDS_MAX = 300
 const TOOL_SECONDS_MAX = 20
 const NAMESPACES = '/run/netns'
 const HOST_LOCK = '/run/arcus-host/arcus.lock'
-const HOST_PROGRAM = join(import.meta.dirname, '../host.ts')
 
 export type Purge = {
   readonly layout: Layout
@@ -31,7 +31,7 @@ export type Purge = {
 async function purgeHost({ layout, settings, say, clock }: Purge): Promise<void> {
   if (!existsSync(agentData(layout))) return
   say('Removing containers, networks and volumes …')
-  const argv = [process.execPath, HOST_PROGRAM, '--data', agentData(layout), '--purge']
+  const argv = [process.execPath, entryFile('host'), '--data', agentData(layout), '--purge']
   try {
     await runLong(argv, { env: settings, secondsMax: PURGE_SECONDS_MAX, say, clock })
   } catch (error) {

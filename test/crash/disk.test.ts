@@ -4,7 +4,7 @@ import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { afterEach, describe, test } from 'node:test'
-import { ROOT } from '../e2e/cloud.testing.ts'
+import { programFile } from '../program.ts'
 import { run } from '../e2e/host.testing.ts'
 import { eventually } from '../e2e/wait.testing.ts'
 import { differences } from './agreement.testing.ts'
@@ -214,7 +214,7 @@ describe('a data folder that cannot be written', { concurrency: false }, () => {
     const it = await cloudOn(await memoryDisk())
     const target = await mounted('-t', 'tmpfs', '-o', `size=${BACKUP_DISK_BYTES}`, 'arcus-test')
     await assert.rejects(
-      run(process.execPath, join(ROOT, 'src/backup.ts'), join(target.path, 'x.tar'), '--data', it.data),
+      run(process.execPath, programFile('backup'), join(target.path, 'x.tar'), '--data', it.data),
       (error: Error) => {
         assert.match(error.message, /^arcus: .+(No space left|no space is left|free some space)/m)
         assert.doesNotMatch(error.message, /^\s+at /m)

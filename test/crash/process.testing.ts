@@ -1,9 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { ROOT } from '../e2e/cloud.testing.ts'
+import { programFile } from '../program.ts'
 import type { SimulatedWorld } from './world.testing.ts'
 
 const READY_MS_MAX = 20_000
@@ -51,7 +50,7 @@ export async function cloudProcess(options: {
   const { data, world, env = {}, more = [] } = options
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
-  const args = [join(ROOT, 'src/main.ts'), '--data', data, '--listen', `127.0.0.1:${port}`, '--json']
+  const args = [programFile('main'), '--data', data, '--listen', `127.0.0.1:${port}`, '--json']
   args.push('--agent', world.agentSocket, '--edge', world.edgeSocket, '--log-level', 'error', ...more)
   const lines: string[] = []
   let child: ChildProcess | undefined

@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import { silentLog } from '#lib/log.ts'
 import { type RemoteDrivers, remoteDrivers } from '#drivers/remote/client.ts'
 import { never } from './bench.ts'
+import { programFile } from '../program.ts'
 import { until } from './daemon.ts'
 
-export const HOST = join(import.meta.dirname, '../../src/host.ts')
+export const HOST = programFile('host')
 
 /** A host agent as a process of its own, which tests start, stop and kill, and the cloud's end of its socket. */
 export type AgentProcess = AsyncDisposable & {

@@ -6,9 +6,9 @@ import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { readPidFile } from '#supervise/identity.ts'
 import { pidFileOf } from '#supervise/supervisor.ts'
+import { ARCUS, ROOT } from '../program.ts'
 import { circloudClient, makeTenant, type Call, type TestTenant } from './client.testing.ts'
 import { run } from './host.testing.ts'
 import { eventually } from './wait.testing.ts'
@@ -18,8 +18,6 @@ const STOP_WITHIN_MS = 30_000
 /** A difference that no event tells of is found by an audit, twice a minute. */
 const SETTLES_MS = 60_000
 const LOG_LINES_KEPT = 400
-export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-export const ARCUS = join(ROOT, 'arcus')
 
 export type CloudOptions = {
   compute?: 'docker' | 'simulated'

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { ARCUS, ROOT } from './cloud.testing.ts'
+import { ARCUS, ROOT } from '../program.ts'
 import { assertNothingLeft, hostSnapshot, run } from './host.testing.ts'
 
 // The README's tour, pasted into a shell. It uses and purges the cloud of this machine, so where there is one already

@@ -9,7 +9,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls, type PeerCertificate } from 'node:tls'
 import { WebSocket } from 'ws'
-import { ARCUS, FRONT_ADDRESS, type TestCloud } from './cloud.testing.ts'
+import { ARCUS } from '../program.ts'
+import { FRONT_ADDRESS, type TestCloud } from './cloud.testing.ts'
 import { eventually } from './wait.testing.ts'
 
 const ANSWER_MS_MAX = 10_000

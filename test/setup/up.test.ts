@@ -12,10 +12,10 @@ import { readRecord } from '#setup/record.ts'
 import { findUser } from '#setup/users.ts'
 import { identify, readPidFile } from '#supervise/identity.ts'
 import { pidFileOf } from '#supervise/supervisor.ts'
+import { ARCUS } from '../program.ts'
 
 // The whole way of `up` and `down` on this machine, as an operator goes it.
 
-const ARCUS = join(import.meta.dirname, '../../arcus')
 const COMMAND_MS_MAX = 120_000
 const WAIT_MS_MAX = 30_000
 const layout = machineLayout(DEFAULT_DATA)

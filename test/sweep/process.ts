@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { programFile } from '../program.ts'
 
-const ROOT = join(import.meta.dirname, '../..')
 const READY_MS_MAX = 30_000
 const LOOK_MS = 50
 
@@ -22,11 +21,9 @@ export async function startProcess(data: string): Promise<CloudProcess> {
   const args = ['--data', data, '--listen', '127.0.0.1:0', '--compute', 'simulated', '--network', 'simulated']
   // A sweep asks more than a person would.
   args.push('--request-rate', '0', '--login-rate', '0')
-  const child = spawn(
-    process.execPath,
-    [join(ROOT, 'src/main.ts'), ...args, '--json', '--log-level', 'debug'],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
-  )
+  const child = spawn(process.execPath, [programFile('main'), ...args, '--json', '--log-level', 'debug'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   const ended = once(child, 'exit')
   const chunks: string[] = []
   let out = ''

@@ -12,7 +12,7 @@ import { type Ask, type Ledger, openLedger, reckon, workUntil } from '../crash/l
 import { type CloudProcess, cloudProcess } from '../crash/process.testing.ts'
 import { randomFrom, seedOfRun } from '../crash/random.testing.ts'
 import { simulatedWorld } from '../crash/world.testing.ts'
-import { ROOT } from '../e2e/cloud.testing.ts'
+import { programFile } from '../program.ts'
 import { eventually } from '../e2e/wait.testing.ts'
 import { tablesOf, wholeOf } from './whole.testing.ts'
 
@@ -27,7 +27,7 @@ type Ran = { code: number; out: string; err: string }
 /** One of our programs, as `./arcus` starts it. */
 const program = (name: 'backup' | 'restore', ...args: string[]): Promise<Ran> =>
   new Promise((resolve) => {
-    execFile(process.execPath, [join(ROOT, `src/${name}.ts`), ...args], (error, out, err) => {
+    execFile(process.execPath, [programFile(name), ...args], (error, out, err) => {
       resolve({ code: error ? Number(error.code) : 0, out: out.trim(), err })
     })
   })
