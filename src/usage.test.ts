@@ -27,6 +27,7 @@ for (const [command, program] of [
   ['serve', 'src/main.ts'],
   ['serve', 'src/serve.ts'],
   ['test', 'test/run.ts'],
+  ['trace', 'src/trace.ts'],
   ['up', 'src/up.ts'],
 ] as const) {
   const run = async (word: string) => await runProgram(program, word)

@@ -15,6 +15,7 @@ export const ENTRIES = [
   'backup',
   'restore',
   'doctor',
+  'trace',
   'cli/cli',
   'engine/store.sqlite.worker',
   'engine/bulk.worker',

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import {
   chmodSync,
   copyFileSync,
@@ -88,6 +88,7 @@ describe('the bundle of a checkout', () => {
       symlinkSync(join(ROOT, 'node_modules', it), at(`node_modules/${it}`))
     copyFileSync(at('package-lock.json'), at('node_modules/.arcus-lock'))
     for (const it of ENTRIES) write(checkout, `src/${it}.ts`, '')
+    copyFileSync(join(ROOT, 'src/trace.ts'), at('src/trace.ts'))
     write(checkout, 'src/lib/said.ts', "console.log('said')\n")
   })
   beforeEach(async () => {
@@ -151,6 +152,26 @@ describe('the bundle of a checkout', () => {
       Array(3).fill('said together'),
     )
     assert.equal(all.filter((it) => it.made).length, 1)
+  })
+
+  test('names its sources in a trace', async () => {
+    write(
+      checkout,
+      'src/lib/said.ts',
+      "\nexport const fail = (): never => {\n  throw new Error('a bug')\n}\n",
+    )
+    write(checkout, 'src/cli/cli.ts', "import { fail } from '#lib/said.ts'\nfail()\n")
+    const { err } = await arcus('kinds')
+    write(checkout, 'src/lib/said.ts', "console.log('said')\n")
+    say('one')
+    assert.match(err, /at fail \(file:\/\/.+\.js:\d+:\d+\)/)
+    // Also in a line of a log.
+    const traced = execFileSync(at('arcus'), ['trace'], {
+      input: JSON.stringify({ stack: err }),
+      encoding: 'utf8',
+    })
+    const { stack } = JSON.parse(traced) as { stack: string }
+    assert.match(stack, /at fail \(src\/lib\/said\.ts:3:9\)\n\s+at src\/cli\/cli\.ts:2:1\n/)
   })
 
   test('is kept for what still runs of the two before', async () => {
