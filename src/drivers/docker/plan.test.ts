@@ -54,6 +54,12 @@ describe('the next step for a container', () => {
     assert.equal(planContainer(testHeld(), [ended()], lacking).do, 'start')
   })
 
+  test('one that Docker was killed while making is made anew, whatever is to be kept', () => {
+    const half = testReal({ status: 'created', half: true })
+    assert.equal(planContainer(testHeld(), [half], facts()).do, 'discard')
+    assert.equal(planContainer(testHeld({}, { keep: true }), [half], facts()).do, 'discard')
+  })
+
   test('limits that differ are updated while it runs', () => {
     assert.equal(planContainer(testHeld(), [testReal({ memory: 1 })], facts()).do, 'update')
     assert.equal(planContainer(testHeld(), [testReal({ nanoCpus: 1 })], facts()).do, 'update')

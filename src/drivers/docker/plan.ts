@@ -44,6 +44,8 @@ export type Real = {
   readonly nanoCpus: number
   readonly stopGraceSeconds: number
   readonly health: 'starting' | 'healthy' | 'unhealthy' | undefined
+  /** Docker was killed while it made it: it has no address and is given none. */
+  readonly half: boolean
 }
 
 const GRACE_SECONDS = 10
@@ -68,6 +70,7 @@ export function realOf(info: ContainerInfo): Real {
     nanoCpus: info.HostConfig.NanoCpus ?? 0,
     stopGraceSeconds: (info.Config as { StopTimeout?: number }).StopTimeout ?? GRACE_SECONDS,
     health: health === 'starting' || health === 'healthy' || health === 'unhealthy' ? health : undefined,
+    half: Object.values(info.NetworkSettings.Networks).some((it) => !it.IPAMConfig),
   }
 }
 
@@ -182,9 +185,12 @@ function ending(real: Real, facts: Facts, graceSeconds: number): Step {
     : { do: 'discard', runtimeId: real.runtimeId }
 }
 
-/** A stopped container whose recipe has changed since is replaced instead of started, if nothing in it is to be kept. */
+/**
+ * A stopped container whose recipe has changed since is replaced instead of started, if nothing in it is to be kept; one
+ * half made always is.
+ */
 const begin = (wish: KeptWish, real: Real, facts: Facts): Step =>
-  wish.keep === true || real.recipe === facts.recipe
+  !real.half && (wish.keep === true || real.recipe === facts.recipe)
     ? { do: 'start', runtimeId: real.runtimeId }
     : { do: 'discard', runtimeId: real.runtimeId }
 

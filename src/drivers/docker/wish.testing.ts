@@ -65,5 +65,6 @@ export const testReal = (change: Partial<Real> = {}): Real => ({
   nanoCpus: 250_000_000,
   stopGraceSeconds: 5,
   health: undefined,
+  half: false,
   ...change,
 })
