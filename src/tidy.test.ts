@@ -7,7 +7,8 @@ import { test } from 'node:test'
 const MAY_IMPORT: Record<string, RegExp> = {
   lib: /^$/,
   engine: /^#lib\//,
-  cloud: /^#(lib|engine)\/|^#cloud\/(access|bound|context|found|given|states)\.ts$|^#cloud\/.+\.(kind|driver)\.ts$/,
+  cloud:
+    /^#(lib|engine)\/|^#cloud\/(access|bound|context|found|given|states)\.ts$|^#cloud\/.+\.(kind|driver)\.ts$/,
   drivers: /^#lib\/|^#cloud\/.+\.(kind|driver)\.ts$/,
   apis: /^#lib\/|^#engine\/(engine|kind|resource|store)\.ts$|^#apis\/[\w-]+\.ts$|^#cloud\/(cloud|access|.+\.(kind|driver))\.ts$/,
   cli: /^#lib\//,
