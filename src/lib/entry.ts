@@ -3,7 +3,7 @@ import { dirname, extname, join } from 'node:path'
 
 /**
  * What Node is started on: programs, and threads of theirs. Each is a file of the sources, and one of the same name in a
- * bundle, which is what `arcus` runs (decisions/0095).
+ * bundle, which is what `arcus` runs (decisions/0096).
  */
 export const ENTRIES = [
   'main',
