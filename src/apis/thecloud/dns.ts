@@ -190,10 +190,11 @@ export function dnsRoutes(frame: Frame): void {
     status: 201,
     refuses: [404],
     refusals,
-    async run({ caller, params, body: { ttl, priority, ...given } }) {
+    async run({ caller, params, body: { name, type, content, ttl, priority } }) {
       const { id } = await named(caller, params.id)
+      // Field by field: what else a body has is nobody's to set.
       const made = await cloud.act(caller, 'dns.record.create', (verbs) =>
-        verbs.createRecord({ zone: id, ...given, ...changed(ttl, priority) }),
+        verbs.createRecord({ zone: id, name, type, content, ...changed(ttl, priority) }),
       )
       return await shownRecord(caller, made.id)
     },
