@@ -53,8 +53,9 @@ test('records are made, changed and deleted; those of instances are kept', async
     [mx.zone_id, mx.tenant_id, mx.name, mx.ttl, mx.priority, mx.disabled, mx.auto_managed, mx.instance_id],
     [zone.id, ann.tenant, '@', 300, 10, false, false, undefined],
   )
-  const db = await ann.data('POST', path, { name: 'db', type: 'A', content: '10.1.1.9', ttl: 3600 })
+  const db = await ann.data('POST', path, { name: 'db', type: 'A', content: '10.1.1.9', ttl: 3600, id: NIL })
   assert.deepEqual([db.ttl, 'priority' in db], [3600, false])
+  assert.notEqual(db.id, NIL, 'an id is not for the caller to choose')
   const all = await ann.data('GET', '/dns/zones/corp.internal/records')
   const [kept] = all.filter((one: { auto_managed: boolean }) => one.auto_managed)
   assert.equal(all.length, 3)
