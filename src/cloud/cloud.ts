@@ -160,7 +160,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
     ...createCallers(engine, bulk, settings),
     ...createReads(engine),
     ...createWatching(engine, () => isRunning),
-    ...createObservations(engine, bulk, { compute: drivers.compute, samples, traffic, keptLogs }),
+    ...createObservations(engine, bulk, { samples, traffic, keptLogs }),
     ...createSessions(engine, drivers.compute),
     ...createOperations(engine, drivers, auditor),
     act,
@@ -193,7 +193,7 @@ export function createCloud(options: CloudOptions): RunningCloud {
       await Promise.all([engine.run(reconcilers, patrols, signal), wakes.follow(signal)])
     },
     async settle(withinMs) {
-      samples.put(await drivers.compute.samples(AbortSignal.timeout(SAMPLE_EVERY_MS)))
+      await samples.look(AbortSignal.timeout(SAMPLE_EVERY_MS))
       await engine.settle(reconcilers, withinMs)
     },
   }

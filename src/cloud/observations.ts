@@ -4,7 +4,7 @@ import type { Engine } from '#engine/engine.ts'
 import { ALL, type AnyKind, PLATFORM, type Resource } from '#engine/resource.ts'
 import type { NewRecord, StoredRecord } from '#engine/store.ts'
 import { authorise, type Caller, ownTenant } from './access.ts'
-import type { ComputeDriver, Sample } from './compute/compute.driver.ts'
+import type { Sample } from './compute/compute.driver.ts'
 import { replica } from './compute/replica.kind.ts'
 import type { Samples } from './compute/samples.ts'
 import { workload } from './compute/workload.kind.ts'
@@ -89,13 +89,12 @@ export function createObservations(
   engine: Engine,
   bulk: Bulk,
   from: {
-    readonly compute: ComputeDriver
     readonly samples: Samples
     readonly traffic: Traffic
     readonly keptLogs: Logs
   },
 ): Observations {
-  const { compute, samples, traffic, keptLogs } = from
+  const { samples, traffic, keptLogs } = from
   const read = readOf(engine)
   const kept = async <R>(
     it: Resource,
@@ -154,7 +153,7 @@ export function createObservations(
     async measure(caller, id, signal) {
       const it = await read(caller, replica, id)
       const runs = it.status.phase === 'running'
-      if (runs && !samples.get(it.id)) samples.put(await compute.samples(signal))
+      if (runs && !samples.get(it.id)) await samples.look(signal)
       const sample = runs ? samples.get(it.id) : undefined
       if (!sample) throw new CloudError('conflict', 'It is not running', { rule: 'wrong_state' })
       return sample

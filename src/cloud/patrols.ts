@@ -88,11 +88,11 @@ export const createPatrols = (of: Looking): readonly Patrol[] => [
 ]
 
 /** What replicas use; one sample a minute is kept. */
-function sampling({ engine, bulk, drivers, samples }: Looking): Patrol['run'] {
+function sampling({ engine, bulk, samples }: Looking): Patrol['run'] {
   const everything = everythingOf(engine)
   let keptAt = 0
   return async (signal) => {
-    samples.put(await drivers.compute.samples(signal))
+    await samples.look(signal)
     // Also when the clock was set back since.
     if (Math.abs(engine.clock.now() - keptAt) < SAMPLE_KEPT_EVERY_MS) return []
     keptAt = engine.clock.now()

@@ -75,7 +75,7 @@ export const createHands = (drivers: Drivers, settings: Settings) => ({
   targets: createTargetHealth(drivers.front),
   remote: createRemoteTunnels({ ...drivers, edgePort: settings.edgePort }),
   containers: createContainers(drivers.compute),
-  samples: createSamples(),
+  samples: createSamples(drivers.compute),
 })
 
 /** Drops what is remembered of a resource, since the host was seen to differ. */

@@ -1,11 +1,12 @@
-import type { Sample } from './compute.driver.ts'
+import type { ComputeDriver, Sample } from './compute.driver.ts'
 
 /** Older than this says nothing of now. */
 const FRESH_MS = 60_000
 
 /** The last sample of each replica, kept in memory; history is a bulk record. */
 export type Samples = {
-  put(samples: readonly Sample[]): void
+  /** Asks the host for what its containers use now. */
+  look(signal: AbortSignal): Promise<void>
   get(id: string): Sample | undefined
   /** How often it was looked: what `get` gives is the same for as long as this is. */
   looks(): number
@@ -13,12 +14,13 @@ export type Samples = {
   averageMillicores(ids: readonly string[], now: number): number | undefined
 }
 
-export function createSamples(): Samples {
+export function createSamples(compute: Pick<ComputeDriver, 'samples'>): Samples {
   let last = new Map<string, Sample>()
   let looks = 0
   return {
     looks: () => looks,
-    put(samples) {
+    async look(signal) {
+      const samples = await compute.samples(signal)
       looks++
       last = new Map(samples.map((it) => [it.id, it]))
     },
