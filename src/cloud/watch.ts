@@ -31,17 +31,25 @@ export function createWatching(engine: Engine, isRunning: () => boolean): Watchi
   return {
     watch: (caller, query, signal) => watch(engine, caller, query, signal),
     async settled(caller, kind, id, withinMs) {
-      const limit = AbortSignal.timeout(withinMs)
-      for (;;) {
-        const next = nextChange(engine, limit)
-        try {
-          const it = await engine.get(kind, tenantFor(caller, kind), id)
-          if (!it || !isRunning() || isSettled(it) || it.overdue !== undefined || limit.aborted)
-            return it && engine.redact(it)
-          await next.wait()
-        } finally {
-          next.stop()
+      const [late, answered] = [new AbortController(), new AbortController()]
+      engine.clock.sleep(withinMs, answered.signal).then(
+        () => late.abort(),
+        () => {},
+      )
+      try {
+        for (;;) {
+          const next = nextChange(engine, late.signal)
+          try {
+            const it = await engine.get(kind, tenantFor(caller, kind), id)
+            if (!it || !isRunning() || isSettled(it) || it.overdue !== undefined || late.signal.aborted)
+              return it && engine.redact(it)
+            await next.wait()
+          } finally {
+            next.stop()
+          }
         }
+      } finally {
+        answered.abort()
       }
     },
   }

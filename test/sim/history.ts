@@ -179,7 +179,7 @@ async function configure(world: World): Promise<void> {
     nameservers: [],
     ndots,
     cloudflareAccountId: null,
-    cloudflareDomain: null,
+    cloudflareDomain: 'sim.example',
   }
   const status = had
     ? await askAdmin(world, 'PATCH', `/native/provider/${had.id}`, { spec: { ndots } })
@@ -335,6 +335,8 @@ async function play(stage: Stage, weather: Weather, size: number): Promise<void>
   const until = world.schedule.now() + CHAOS_MS_MAX
   const tenants = stage.tenants ?? 1 + world.random.int(3)
   const actors = async (): Promise<void> => {
+    // Tunnels are below its domain.
+    await configure(world)
     const clients = Array.from({ length: tenants }, async (_, n) => await client(stage, `tenant-${n}`, size))
     await Promise.all([
       ...clients,
@@ -376,12 +378,14 @@ async function ending({ world, model }: Stage): Promise<void> {
     }
   }
   await world.schedule.run(finished(all()), Infinity)
-  const { compute, network, edge } = world
+  const { compute, network, edge, front } = world
   const signal = new AbortController().signal
   let volumes: readonly string[] = []
   const real = (): string[] => [
     ...[...network.plans.keys()].map((it) => `router ${it}`),
     ...[...edge.zones.keys()].map((it) => `zone ${it}`),
+    ...[...front.fronts.keys()].map((it) => `front ${it}`),
+    ...[...front.certificates.keys()].map((it) => `certificate ${it} at the front door`),
     ...(compute.wishes.size > 0 ? [`${compute.wishes.size} containers`] : []),
     ...volumes.map((it) => `volume ${it}`),
   ]

@@ -56,6 +56,13 @@ export function doubleClaims(rows: readonly Row[]): string[] {
       ),
     ),
     ...doubles(
+      'hostname',
+      held(
+        live.filter((row) => row.kind === 'tunnel'),
+        (row) => row.spec.hostname,
+      ),
+    ),
+    ...doubles(
       'VPC number',
       held(of('vpc'), (row) => row.spec.index),
     ),
@@ -64,6 +71,7 @@ export function doubleClaims(rows: readonly Row[]): string[] {
       held(live, (row) => {
         if (['vpc', 'registry-credential', 'volume'].includes(row.kind))
           return `${row.kind} ${row.tenant}/${row.name}`
+        if (row.kind === 'tunnel') return `${row.kind} ${row.tenant}/${row.name}`
         if (row.kind === 'subnet' || row.kind === 'workload') return `${row.kind} ${row.spec.vpc}/${row.name}`
         return row.kind === 'tenant' ? `tenant ${row.name}` : undefined
       }),
@@ -187,7 +195,20 @@ function* misplaced(world: World, rows: readonly Row[]): Generator<string> {
   if (ids(world.network.plans.keys()) !== ids(vpcs.map((it) => it.id)))
     yield 'routers are not those of the VPCs'
   if (ids(world.edge.zones.keys()) !== ids(vpcs.map((it) => it.id))) yield 'zones are not those of the VPCs'
+  const { fronts, certificates } = world.front
+  if (ids(certificates.keys()) !== ids(of('certificate').map((it) => it.id)))
+    yield 'certificates at the front door are not those of tunnels'
   for (const it of vpcs) {
+    const routes = fronts.get(it.id)?.routes ?? []
+    const tunnels = of('tunnel').filter((row) => row.spec.vpc === it.id)
+    if (ids(routes.map((one) => one.id)) !== ids(tunnels.map((row) => row.id)))
+      yield `what the front door has of VPC ${it.id} are not its tunnels`
+    for (const { id, origins } of routes) {
+      const of_ = tunnels.find((row) => row.id === id)?.spec.workload as string | undefined
+      const ready = replicas.filter((row) => row.spec.workload === of_ && row.status.ready)
+      if (ids(origins.map((one) => one.id)) !== ids(ready.map((row) => row.id)))
+        yield `tunnel ${id} does not lead to what is ready`
+    }
     const plan = world.network.plans.get(it.id)
     const inside = (row: Row): boolean => row.spec.vpc === it.id
     if (!plan) continue

@@ -8,6 +8,7 @@ export const MADE = [
   'security-group',
   'route-table',
   'workload',
+  'tunnel',
   'registry-credential',
   'volume',
   'snapshot',
@@ -21,7 +22,7 @@ export type Thing = {
   readonly kind: Made
   readonly tenant: string
   readonly name: string
-  /** What it stands in (of a snapshot its volume) or uses: it goes with these, or keeps them. */
+  /** What it stands in (of a snapshot its volume, of a tunnel its workload) or uses: it goes with these, or keeps them. */
   readonly vpc: string | undefined
   readonly uses: readonly string[]
   expect: unknown
@@ -87,6 +88,13 @@ export function createModel(): Model {
     return []
   }
 
+  function goes(id: string): void {
+    for (const it of things.values()) {
+      if (it.id === id) it.going = true
+      else if (it.vpc === id && !it.going) goes(it.id)
+    }
+  }
+
   return {
     tenants,
     things,
@@ -100,7 +108,7 @@ export function createModel(): Model {
         kind: row.kind,
         tenant: row.tenant,
         name: row.name,
-        vpc: row.kind === 'vpc' ? undefined : (row.spec.vpc ?? row.spec.volume),
+        vpc: row.kind === 'vpc' ? undefined : (row.spec.workload ?? row.spec.vpc ?? row.spec.volume),
         uses: usesOf(row),
         expect: wishOf(row),
         going: row.deletedAt !== null || (tenants.get(row.tenant)?.going ?? true),
@@ -108,9 +116,7 @@ export function createModel(): Model {
       things.set(row.id, thing)
       return thing
     },
-    goes(id) {
-      for (const it of things.values()) if (it.id === id || it.vpc === id) it.going = true
-    },
+    goes,
     tenantGoes(id) {
       const it = tenants.get(id)
       if (it) it.going = true

@@ -181,6 +181,7 @@ export async function startProcess(options: ProcessOptions): Promise<Process> {
       compute: wrap('compute', options.drivers.compute),
       network: wrap('network', options.drivers.network),
       edge: wrap('edge', options.drivers.edge),
+      front: wrap('front', options.drivers.front),
       sockets: wrap('sockets', options.drivers.sockets),
     },
     settings: SETTINGS,

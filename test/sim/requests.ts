@@ -39,6 +39,7 @@ const WEIGHTS = {
   grow: 2,
   addReplica: 8,
   removeReplica: 6,
+  tunnel: 8,
   restart: 5,
   stop: 4,
   start: 5,
@@ -49,6 +50,7 @@ const WEIGHTS = {
   deleteGroup: 3,
   deleteTable: 2,
   deleteRegistry: 2,
+  deleteTunnel: 3,
   deleteVpc: 3,
   deleteVolume: 2,
   deleteSnapshot: 1,
@@ -182,6 +184,15 @@ export function drawRequest(random: Random, model: Model, of: Tenant): Request |
       return change('POST', 'replicas')
     case 'removeReplica':
       return change('DELETE', 'replicas')
+    case 'tunnel': {
+      // Of few names, which all tenants share.
+      const subdomain = random.pick(NAMES)
+      const protocol_type = random.pick(['http', 'https', 'ssh', 'tcp', 'udp'] as const)
+      const body = { tunnel_name: name, subdomain, protocol_type, service_port: 8000 + random.int(3) }
+      return workload && make('tunnel', `/circloud/pods/${workload.id}/tunnel`, body, [workload])
+    }
+    case 'deleteTunnel':
+      return remove(some('tunnel'), (it) => `/circloud/tunnels/${it.id}`)
     case 'restart':
       return change('POST', 'restart')
     case 'stop':

@@ -10,7 +10,8 @@ import { createHttp } from '#apis/http.ts'
 import { native } from '#apis/native/server.ts'
 import type { RunningCloud } from '#cloud/cloud.ts'
 import { simulatedDrivers } from '#drivers/simulated/drivers.ts'
-import { NOBODY_SIGNS } from './signer.ts'
+import type { CertificateIssuer } from '#cloud/edge/issuer.driver.ts'
+import { signedOnce } from './signer.ts'
 import { CALM } from './driver.ts'
 import { createLedger } from './ledger.ts'
 import { NO_TROUBLE, type Process, startProcess } from './process.ts'
@@ -34,6 +35,7 @@ const NEVER = new Promise<never>(() => {})
 export type Site = AsyncDisposable & {
   readonly startMs: number
   readonly adminToken: string
+  readonly signer: CertificateIssuer
   /** The process that the HTTP layer leads to now, and where it says what it thinks is a bug. */
   lead(process: Process | undefined, onBug: (line: string) => void): void
   /** One request to the process that is up now; never answered when that one is killed first. */
@@ -46,6 +48,7 @@ export type Site = AsyncDisposable & {
 const base = existsSync('/dev/shm') && process.env['ARCUS_SIM_TMP'] === undefined ? '/dev/shm' : tmpdir()
 
 export async function openSite(): Promise<Site> {
+  const signer = await signedOnce(START_MS)
   const root = mkdtempSync(join(base, 'arcus-sim-'))
   const template = join(root, 'template')
   const random = seeded(1)
@@ -53,7 +56,7 @@ export async function openSite(): Promise<Site> {
   const bugs: string[] = []
   const first = await startProcess({
     directory: template,
-    drivers: simulatedDrivers({ clock: schedule, signer: NOBODY_SIGNS }),
+    drivers: simulatedDrivers({ clock: schedule, signer }),
     schedule,
     random,
     ledger: createLedger(),
@@ -99,6 +102,7 @@ export async function openSite(): Promise<Site> {
   return {
     startMs: START_MS,
     adminToken,
+    signer,
     lead(to, bugsTo) {
       current = to
       onBug = bugsTo

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { SimulatedCompute } from '#drivers/simulated/compute.ts'
 import { simulatedDrivers } from '#drivers/simulated/drivers.ts'
-import { NOBODY_SIGNS } from './signer.ts'
+import type { SimulatedFront } from '#drivers/simulated/front.ts'
 import type { simulatedEdge } from '#drivers/simulated/edge.ts'
 import type { simulatedNetwork } from '#drivers/simulated/network.ts'
 import { CALM, type Pending, type Trouble, type TroubleRates } from './driver.ts'
@@ -36,6 +36,7 @@ export type World = AsyncDisposable & {
   readonly compute: SimulatedCompute
   readonly network: ReturnType<typeof simulatedNetwork>
   readonly edge: ReturnType<typeof simulatedEdge>
+  readonly front: SimulatedFront
   /** Undefined while it is down. */
   process(): Process | undefined
   setWeather(to: Weather): void
@@ -67,8 +68,8 @@ export async function openWorld(site: Site, { seed, weather: first, killAt }: Wo
   const random = seeded(seed)
   const schedule = createSchedule(random, site.startMs)
   const ledger = createLedger()
-  const drivers = simulatedDrivers({ clock: schedule, signer: NOBODY_SIGNS })
-  const { compute, network, edge } = drivers
+  const drivers = simulatedDrivers({ clock: schedule, signer: site.signer })
+  const { compute, network, edge, front } = drivers
   const folder = site.folder()
   const hash = createHash('sha256')
   const lines: string[] = []
@@ -155,6 +156,7 @@ export async function openWorld(site: Site, { seed, weather: first, killAt }: Wo
     compute,
     network,
     edge,
+    front,
     process: () => current,
     setWeather: (to) => void (weather = to),
     kill() {
