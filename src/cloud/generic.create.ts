@@ -149,6 +149,8 @@ const MAKES: Readonly<Record<string, Make>> = {
   async [workload.name](spec, common, verbs) {
     known(spec, Object.keys({ ...workload.spec.properties, inbound: true }), GIVEN_OF_WORKLOAD)
     const { vpc: _vpc, subnet: _subnet, inbound: _inbound, ...rest } = spec
+    // Parts that may be given in part.
+    for (const part of ['autoscaling', 'persistence']) objectOf(rest[part], `spec.${part}`)
     if (typeof rest['image'] !== 'string')
       throw new CloudError('invalid', 'is required', { field: 'spec.image' })
     return await verbs.createWorkload({

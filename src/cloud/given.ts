@@ -27,11 +27,11 @@ export function text(spec: Given, field: string): string {
   return value
 }
 
-/** A spec as it came, seen to be an object; absent: an empty one. */
-export function objectOf(value: unknown): Given {
+/** A spec, or a part of it, as it came, seen to be an object; absent: an empty one. */
+export function objectOf(value: unknown, field = 'spec'): Given {
   if (value === undefined) return {}
   if (value === null || typeof value !== 'object' || Array.isArray(value))
-    throw new CloudError('invalid', 'must be an object', { field: 'spec' })
+    throw new CloudError('invalid', 'must be an object', { field })
   return { ...value }
 }
 

@@ -192,6 +192,27 @@ test('a login gives a token; a wrong password does not', async () => {
   assert.deepEqual([bad.status, bad.body.error.code], [401, 'unauthenticated'])
 })
 
+test('a part of a workload that is of another type is refused, and nothing is made', async () => {
+  await using served = await servedCloud()
+  const { token } = await withSubnet(served)
+  const { items } = (await served.call('GET', '/subnet', { token })).body
+  const [{ id: subnet, spec: of }] = items
+  const parts = {
+    persistence: [{ enabled: true, path: -1 }, { path: null }, 'x'],
+    autoscaling: [{ enabled: true, min: 'a' }, { enabled: true, max: null }, []],
+    replicas: ['two', -1],
+    capabilities: [1, 'NET_RAW'],
+    securityGroups: [{}, 7],
+  }
+  for (const [field, values] of Object.entries(parts))
+    for (const value of values) {
+      const spec = { vpc: of.vpc, subnet, image: 'nginx', [field]: value }
+      const { status, body } = await served.call('POST', '/workload', { token, body: { name: 'web', spec } })
+      assert.deepEqual([status, body.error?.code], [400, 'invalid'], JSON.stringify({ [field]: value }))
+    }
+  assert.deepEqual((await served.call('GET', '/workload', { token })).body.items, [])
+})
+
 test('a quota is a number that can be counted', async () => {
   await using served = await servedCloud()
   for (const vpcs of [1e117, 2 ** 53, -1, 1.5]) {

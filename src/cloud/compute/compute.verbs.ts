@@ -63,6 +63,10 @@ export async function createWorkload(
   if (inSubnet.spec.vpc !== inVpc.id)
     throw new CloudError('invalid', 'the subnet is not in this VPC', { field: 'subnet' })
   const spec = withDefaults(input, context)
+  // As it came: what looks at it below counts on its types, and the draft would say so only when addresses are taken.
+  checkSpec(workload as unknown as AnyKind, spec)
+  checkScaling(spec)
+  checkPersistence(spec.persistence)
   if (input.inbound && !spec.egress)
     throw new CloudError('invalid', 'needs outbound access', { field: 'inbound' })
   if (input.inbound) needPromise(context, 'external-address', 'external addresses', 'inbound')
@@ -72,8 +76,6 @@ export async function createWorkload(
   for (const id of spec.securityGroups)
     if ((await draft.get(securityGroup, tenant, id))?.spec.vpc !== inVpc.id)
       throw new CloudError('invalid', `no security group ${id} in this VPC`, { field: 'spec.securityGroups' })
-  // As it came; the draft would look at it only when the ports are taken.
-  if (spec.published) checkSpec(workload as unknown as AnyKind, spec)
   // An instance is reached by its own address.
   const needsVip = context.promises.has('vip') && !spec.instance
   const vip = needsVip
@@ -139,14 +141,7 @@ const noAddress = (name: string): CloudError =>
 function withDefaults(input: NewWorkload, { settings }: VerbContext): Omit<Workload['spec'], 'vip'> {
   const { spec } = input
   const autoscaling = { ...AUTOSCALING, ...spec.autoscaling }
-  let replicas = spec.replicas ?? 1
-  if (autoscaling.enabled) {
-    if (autoscaling.min > autoscaling.max)
-      throw new CloudError('invalid', 'must not be below the minimum', { field: 'autoscaling.max' })
-    if (replicas > autoscaling.max)
-      throw new CloudError('invalid', 'must not exceed the autoscaling maximum', { field: 'replicas' })
-    replicas = Math.max(replicas, autoscaling.min)
-  }
+  const replicas = spec.replicas ?? 1
   return {
     env: {},
     capabilities: [],
@@ -157,9 +152,9 @@ function withDefaults(input: NewWorkload, { settings }: VerbContext): Omit<Workl
     useRegistryCredentials: true,
     ...spec,
     healing: autoscaling.enabled || (spec.healing ?? false),
-    persistence: checkedPersistence({ enabled: false, path: PERSISTENCE_PATH, ...spec.persistence }),
+    persistence: { enabled: false, path: PERSISTENCE_PATH, ...spec.persistence },
     autoscaling,
-    replicas,
+    replicas: autoscaling.enabled ? Math.max(replicas, autoscaling.min) : replicas,
     vpc: input.vpc,
     subnet: input.subnet,
     attempt: 1,
@@ -167,13 +162,20 @@ function withDefaults(input: NewWorkload, { settings }: VerbContext): Omit<Workl
   }
 }
 
-function checkedPersistence(it: Workload['spec']['persistence']): Workload['spec']['persistence'] {
+function checkScaling({ autoscaling, replicas }: Omit<Workload['spec'], 'vip'>): void {
+  if (!autoscaling.enabled) return
+  if (autoscaling.min > autoscaling.max)
+    throw new CloudError('invalid', 'must not be below the minimum', { field: 'autoscaling.max' })
+  if (replicas > autoscaling.max)
+    throw new CloudError('invalid', 'must not exceed the autoscaling maximum', { field: 'replicas' })
+}
+
+function checkPersistence(it: Workload['spec']['persistence']): void {
   const bad = !it.path.startsWith('/') || it.path.includes('\0') || it.path.split('/').includes('..')
   if (bad || /^\/+$/.test(it.path))
     throw new CloudError('invalid', 'must be an absolute path other than / and without ..', {
       field: 'persistence.path',
     })
-  return it
 }
 
 /** A VPC gets one external address for the outbound connections of everything without its own, when first needed. */
@@ -363,6 +365,7 @@ export async function configureWorkload(
 ): Promise<Workload> {
   const it = await existing(context, id)
   const spec = changed(it, change)
+  checkPersistence(spec.persistence)
   needCapabilities(context, spec.capabilities)
   if (it.deletedAt !== undefined) refuse('Pod is being deleted')
   if (endedOf(it)) refuse('Pod is stopped')
@@ -386,7 +389,7 @@ function changed(it: Workload, change: WorkloadChange): Workload['spec'] {
     ...structuredClone(rest as Partial<Workload['spec']>),
     autoscaling,
     healing: autoscaling.enabled || (healing ?? it.spec.healing),
-    persistence: checkedPersistence({ ...it.spec.persistence, ...persistence }),
+    persistence: { ...it.spec.persistence, ...persistence },
     replicas: switchedOff
       ? Math.min(SCALED_BY_HAND_MAX, desiredOf(it))
       : autoscaling.enabled

@@ -164,14 +164,15 @@ export function createTracks({ api, wishes, links, clock, log }: Around, signal:
   /** Takes in what Docker shows of one container. */
   const note = async (id: string, reals: readonly Real[]): Promise<void> => {
     const track = of(id)
-    const held = wishes.get(id)
     track.reals = reals
     const real = pick(reals)
+    const attached = real?.status === 'running' ? links.attachment(id) : undefined
+    track.lacksIpv6 = real && attached ? await lacksIpv6(real, attached.plan.address6) : false
+    // Not before that was waited for: what is put below would take back what was wished meanwhile.
+    const held = wishes.get(id)
     for (const it of reals) if (it.status === 'running') track.witnessed.add(it.runtimeId)
     if (real?.status === 'exited' || real?.status === 'dead') noteDeath(track, real)
     keepHealth(id, held, real)
-    const attached = real?.status === 'running' ? links.attachment(id) : undefined
-    track.lacksIpv6 = real && attached ? await lacksIpv6(real, attached.plan.address6) : false
     const began = real && real.attempt === held?.wish.attempt && Date.parse(real.startedAt) > 0
     if (held && began && held.lastStart !== real.startedAt) {
       const { ended: _, ...rest } = held
