@@ -29,7 +29,7 @@ export type Routers = {
   holds(vpc: string, part: string, generation: number): boolean
   /** Whether the plan in force is known and was made without this part. */
   lacks(vpc: string, part: string): boolean
-  /** Whether the plan in force is known and has no attachment, VIP or published port of this id. */
+  /** Whether the plan in force is known and has no attachment, VIP or published port of this id, nor one on its way. */
   isFreeOf(vpc: string, id: string): boolean
 }
 
@@ -39,6 +39,8 @@ type Held = {
   zone: string
   attachments: Set<string>
   vips: Set<string>
+  /** Attachments and VIPs of plans that were sent since and not answered for: they may be in force. */
+  sent: Set<string>
   backends: Set<string>
   parts: ReadonlyMap<string, number>
 }
@@ -71,22 +73,26 @@ export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers
         const zones = had ? 0 : ((await edge.list(signal)).find((it) => it.vpc === plan.vpc)?.generation ?? 0)
         const generation = Math.max(seen, zones, numbered.get(plan.vpc) ?? 0) + 1
         numbered.set(plan.vpc, generation)
+        const entries = [...plan.vips, ...(plan.published ?? [])]
         const [isPlan, isZone] = [had?.plan === planText, had?.zone === zoneText]
         // Not known until it is answered: a call that fails may be done all the same, and then the wish may go back.
-        if (had && !isPlan) had.plan = ''
+        if (had && !isPlan) {
+          had.plan = ''
+          for (const it of [...plan.attachments, ...entries]) had.sent.add(it.id)
+        }
         if (had && !isZone) had.zone = ''
         if (!isPlan) await orDistrust(plan.vpc, network.apply({ ...plan, generation }, signal))
         if (!isZone) await orDistrust(plan.vpc, edge.apply({ ...zone, generation }, signal))
         const attachments = new Set(plan.attachments.map((it) => it.id))
         if ((held.get(plan.vpc)?.generation ?? 0) > generation)
           throw new CloudError('conflict', 'a later plan is in force', { rule: 'lost_race' })
-        const entries = [...plan.vips, ...(plan.published ?? [])]
         held.set(plan.vpc, {
           generation,
           plan: planText,
           zone: zoneText,
           attachments,
           vips: new Set(entries.map((it) => it.id)),
+          sent: new Set(),
           backends: new Set(entries.flatMap((it) => it.backends)),
           parts,
         })
@@ -106,7 +112,7 @@ export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers
     lacks: (vpc, part) => held.get(vpc)?.parts.has(part) === false,
     isFreeOf(vpc, id) {
       const it = held.get(vpc)
-      return it !== undefined && !it.attachments.has(id) && !it.vips.has(id)
+      return it !== undefined && !it.attachments.has(id) && !it.vips.has(id) && !it.sent.has(id)
     },
   }
 }
