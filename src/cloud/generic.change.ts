@@ -118,6 +118,11 @@ const CHANGES: Readonly<
   },
 }
 
+async function leading(context: VerbContext, wanted: edge.Changed, it: Resource): Promise<edge.Changed> {
+  await edge.checkChange(context, wanted, it)
+  return wanted
+}
+
 /** The spec that one is given, seen to be right; a kind that is not here is held to its schema alone. */
 const SPECS: Readonly<
   Record<string, (it: Resource, merged: unknown, context: VerbContext) => Promise<unknown>>
@@ -133,16 +138,8 @@ const SPECS: Readonly<
     await rules.checkRules(context, wanted, it.id)
     return wanted
   },
-  async [route.name](it, merged, context) {
-    const wanted = checked(route, merged)
-    await edge.checkChange(context, wanted, it)
-    return wanted
-  },
-  async [tunnel.name](it, merged, context) {
-    const wanted = checked(tunnel, merged)
-    await edge.checkChange(context, wanted, it)
-    return wanted
-  },
+  [route.name]: async (it, merged, context) => await leading(context, checked(route, merged), it),
+  [tunnel.name]: async (it, merged, context) => await leading(context, checked(tunnel, merged), it),
   async [certificate.name](it, merged, context) {
     if (it.owner !== undefined)
       throw new CloudError('conflict', 'It belongs to a tunnel or route, which keeps it as it is', {

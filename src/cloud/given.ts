@@ -5,7 +5,7 @@ import type { AnyKind } from '#engine/resource.ts'
 import { checkSpec } from '#engine/shape.ts'
 
 const PASSWORD_LENGTH_MIN = 8
-const PASSWORD_LENGTH_MAX = 1024
+export const PASSWORD_LENGTH_MAX = 1024
 
 /** A spec as a caller gave it. */
 export type Given = Readonly<Record<string, unknown>>

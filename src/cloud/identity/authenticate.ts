@@ -4,6 +4,7 @@ import type { Engine } from '#engine/engine.ts'
 import { ALL, PLATFORM } from '#engine/resource.ts'
 import { nameOfPool } from '#engine/store.ts'
 import type { Access, Caller, Origin } from '#cloud/access.ts'
+import { PASSWORD_LENGTH_MAX } from '#cloud/given.ts'
 import { createAttempts } from './attempts.ts'
 import { credential, type Credential } from './credential.kind.ts'
 import { issueForUser } from './identity.verbs.ts'
@@ -17,7 +18,6 @@ import { tenant } from './tenant.kind.ts'
 import { user, type User } from './user.kind.ts'
 
 const TOKEN_LENGTH_MAX = 2048
-export const PASSWORD_LENGTH_MAX = 1024
 /** How long a service account's token opens anything. */
 export const TOKEN_SECONDS = 3600
 const ISSUER = 'thecloud'

@@ -2,6 +2,7 @@ import type { GuardedClient } from '#lib/guarded.ts'
 import type { Bulk, StoredBulkEntry } from '#engine/bulk.ts'
 import type { Engine } from '#engine/engine.ts'
 import { PLATFORM } from '#engine/resource.ts'
+import { PASSWORD_LENGTH_MAX } from '#cloud/given.ts'
 import { user } from '#cloud/identity/user.kind.ts'
 import type { Instance } from './inside.ts'
 import { vpnUser } from './vpn-user.kind.ts'
@@ -9,7 +10,6 @@ import { vpnUser } from './vpn-user.kind.ts'
 const WEBHOOK_MS = 5000
 const WEBHOOK_BYTES_MAX = 65_536
 const NAME_LENGTH_MAX = 256
-const PASSWORD_LENGTH_MAX = 1024
 export const LOGINS = 'vpn-login'
 const STATUS_OK = 200
 
