@@ -296,7 +296,7 @@ function arcusProcesses(): string[] {
     .flatMap((pid) => {
       try {
         const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
-        const isOurs = /src\/(main|host|edge)\.ts/.test(command) && !SIMULATED.test(command)
+        const isOurs = /\/(main|host|edge)\.[jt]s /.test(command) && !SIMULATED.test(command)
         return isOurs ? [`process ${pid} ${command.trim()}`] : []
       } catch {
         return []

@@ -1,6 +1,7 @@
 import type { Inside, PlacedReplica } from '#cloud/cloud.ts'
 import type { Sample } from '#cloud/compute/compute.driver.ts'
 import { attemptOf } from '#cloud/compute/replica.kind.ts'
+import { CONTAINERS_LINK } from '#cloud/network/network.driver.ts'
 import { objectId } from '#lib/object-id.ts'
 import { deploymentOf } from './container.ts'
 import { networkSubnetOf } from './environment.ts'
@@ -131,7 +132,7 @@ export function encodeSnapshot(it: PlacedReplica, sample: Sample, machine: Machi
     network: {
       interfaces: [
         {
-          name: 'eth0',
+          name: CONTAINERS_LINK,
           rx_bytes: sample.receivedBytes,
           tx_bytes: sample.sentBytes,
           rx_packets: 0,

@@ -43,8 +43,8 @@ function isUnset(value: unknown, node: Node): boolean {
 }
 
 /**
- * A body as its schema means it (contract A1, C3): members that the client did not set are gone, however it says so. Maps
- * with members of any name keep what they hold, since there an empty value has a meaning.
+ * A body as its schema means it (contract A1, C3): members that it does not name are gone, and those that the client did not
+ * set, however it says so. Maps with members of any name keep what they hold, since there an empty value has a meaning.
  */
 export function withoutUnset(schema: TSchema, value: unknown): unknown {
   const { properties, items, required = [] } = schema as Node
@@ -52,8 +52,8 @@ export function withoutUnset(schema: TSchema, value: unknown): unknown {
   if (value === null || typeof value !== 'object' || !properties) return value
   return Object.fromEntries(
     Object.entries(value).flatMap(([name, it]) => {
-      const node = properties[name]
-      if (!node) return [[name, it]]
+      const node = Object.hasOwn(properties, name) ? properties[name] : undefined
+      if (!node) return []
       if (!required.includes(name) && isUnset(it, node)) return []
       return [[name, withoutUnset(node as TSchema, it)]]
     }),

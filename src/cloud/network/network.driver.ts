@@ -4,6 +4,8 @@ import type { NetworkPromise } from './promises.driver.ts'
 
 /** The address every workload's resolv.conf names; translated in the VPC to the edge's resolver. */
 export const VPC_DNS_ADDRESS = '169.254.169.253'
+/** The name of a container's link in its own namespace: the one Docker gives to the first. */
+export const CONTAINERS_LINK = 'eth0'
 
 export type PlannedSubnet = {
   readonly id: string

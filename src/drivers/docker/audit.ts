@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Finding, Repair } from '#cloud/observe/finding.driver.ts'
 import { isUuid } from '#lib/ids.ts'
 import type { Links } from './attach.ts'
-import { LABEL, resolvConf } from './container.ts'
+import { LABEL, networkName, resolvConf } from './container.ts'
 import { INSIDE, type Instances } from './instances.ts'
 import type { DockerApi } from './docker.ts'
 import type { Networks } from './networks.ts'
@@ -71,15 +71,20 @@ const strayNetworks: Part = async ({ api, networks, links, owner, instance, wish
   ])
   return subnets
     .filter((it) => !used.has(it) && !links.hasSubnet(it))
-    .map((it) => ({
-      finding: {
-        what: 'orphan',
-        thing: 'docker network',
-        detail: `network ${instance}-${it} of a subnet that is gone`,
-        mend: 'driver',
-      },
-      fix: () => steps.release(it),
-    }))
+    .map((it) => {
+      const isStuck = networks.isStuck(it)
+      const detail = `network ${networkName(instance, it)} of a subnet that is gone`
+      const why = ', in which Docker counts an endpoint that is gone too; it counts anew when it starts'
+      return {
+        finding: {
+          what: 'orphan',
+          thing: 'docker network',
+          detail: isStuck ? detail + why : detail,
+          mend: isStuck ? { command: 'systemctl restart docker' } : 'driver',
+        },
+        fix: () => steps.release(it),
+      }
+    })
 }
 
 /** Endpoints of the plugin whose attachment nobody uses. */

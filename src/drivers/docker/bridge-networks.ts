@@ -60,6 +60,7 @@ export function bridgeNetworks(
     },
     // They are the network driver's, and stay as long as their VPC.
     remove: () => Promise.resolve(),
+    isStuck: () => false,
     list: () => Promise.resolve([]),
     doubt: () => {},
   }

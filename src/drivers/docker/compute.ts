@@ -441,7 +441,13 @@ async function purge(
     for (const id of left) await kill(id)
     await clock.sleep(POLL_MS, signal)
   }
-  for (const subnet of await networks.list()) await networks.alone(subnet, () => networks.remove(subnet))
+  const subnets = await networks.list()
+  for (const subnet of subnets) await networks.alone(subnet, () => networks.remove(subnet))
+  const stuck = subnets.filter(networks.isStuck)
+  if (stuck.length) {
+    const what = `Docker does not let go of ${stuck.length} networks, in which it counts endpoints that are gone`
+    throw new CloudError('unavailable', `${what}; restart it, which makes it count anew, and repeat this`)
+  }
   await removeAll(volumes, instances)
 }
 

@@ -53,4 +53,16 @@ describe("Docker's networks of subnets", () => {
       assert.equal(endpoint.IPAMConfig?.IPv6Address, ipv6 ? plan.address6 : undefined)
     }
   })
+
+  test('one that Docker does not let go of is stuck until it does', async () => {
+    let refuses = true
+    const refusal = Object.assign(new Error('has active endpoints'), { statusCode: 403 })
+    const api = { removeNetwork: () => (refuses ? Promise.reject(refusal) : Promise.resolve()) }
+    const networks = dockerNetworks(api as unknown as DockerApi, 'arcus', 'arcus', owner)
+    await networks.remove(subnet.id)
+    assert.equal(networks.isStuck(subnet.id), true)
+    refuses = false
+    await networks.remove(subnet.id)
+    assert.equal(networks.isStuck(subnet.id), false)
+  })
 })

@@ -20,8 +20,13 @@ export type Networks = Turns & {
   joining(attached: HeldAttachment, wish: KeptWish): Joining
   /** Before each start: puts a container into what else it needs. */
   join(attached: HeldAttachment, runtimeId: string): Promise<void>
-  /** Call it inside `alone`. */
+  /** Call it inside `alone`. One that Docker does not let go of stays, and `isStuck`. */
   remove(subnet: string): Promise<void>
+  /**
+   * True when Docker would not remove a subnet's network the last time: it counts an endpoint in it. Where no container is,
+   * it has lost count, as up to version 20.10 at least it does where containers come and go at once; it counts anew when it starts.
+   */
+  isStuck(subnet: string): boolean
   /** Ids of all subnets that have one. */
   list(): Promise<readonly string[]>
   /** What is known may have changed: Docker was away, or refused to start on a network. */
@@ -34,6 +39,7 @@ export function dockerNetworks(api: DockerApi, instance: string, plugin: string,
   const ours = [`${LABEL.instance}=${instance}`]
   const turns = createTurns()
   const making = new Map<string, Promise<void>>()
+  const stuck = new Set<string>()
 
   const make = async (attached: HeldAttachment): Promise<void> => {
     const subnet = attached.subnet.id
@@ -74,11 +80,13 @@ export function dockerNetworks(api: DockerApi, instance: string, plugin: string,
     join: () => Promise.resolve(),
     async remove(subnet) {
       known.delete(subnet)
+      stuck.delete(subnet)
       await api.removeNetwork(networkName(instance, subnet)).catch((error: unknown) => {
-        // Docker still counts an endpoint in it, at times one that it forgot to end: it is tried again at the next patrol.
         if (statusOf(error) !== 403) throw error
+        stuck.add(subnet)
       })
     },
+    isStuck: (subnet) => stuck.has(subnet),
     list: async () =>
       (await api.networks(ours)).flatMap((it) => {
         const subnet = it.Labels?.[LABEL.subnet]

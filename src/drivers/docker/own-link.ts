@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises'
+import { CONTAINERS_LINK } from '#cloud/network/network.driver.ts'
 import type { Real } from './plan.ts'
 
-/** The name that Docker gives a container's first link. */
-const CONTAINERS_LINK = 'eth0'
 const IPV6_GROUPS = 8
 
 /** What the network namespace of a running container shows, of the kernel's files for its process. */

@@ -1,14 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, statfsSync } from 'node:fs'
-import type { Attachment } from '#cloud/network/network.driver.ts'
+import { type Attachment, CONTAINERS_LINK } from '#cloud/network/network.driver.ts'
 import type { Clock } from '#lib/clock.ts'
 import { COMMAND_ENV } from '#lib/command.ts'
 import { CloudError } from '#lib/errors.ts'
 import { canonical, GATEWAY6 } from './links.ts'
 
-/** The name that Docker gives a container's first link. */
-export const CONTAINERS_LINK = 'eth0'
 /**
  * How long the namespace and the move of the link are waited for, then how long IPv6: the container's runtime switches it
  * on just before the program. Of one that starts beside many others, and of one that runs.

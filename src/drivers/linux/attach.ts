@@ -1,7 +1,12 @@
 import { access } from 'node:fs/promises'
-import type { Attachment, PlannedSubnet, VpcPlan } from '#cloud/network/network.driver.ts'
+import {
+  type Attachment,
+  CONTAINERS_LINK,
+  type PlannedSubnet,
+  type VpcPlan,
+} from '#cloud/network/network.driver.ts'
 import { cidr } from '#lib/cidr.ts'
-import { CONTAINERS_LINK, ipv6Lines } from './arrival.ts'
+import { ipv6Lines } from './arrival.ts'
 import { itemsInside } from './links.ts'
 import type { Setting } from './look.ts'
 import { routerLink, type Names } from './names.ts'

@@ -275,7 +275,8 @@ function isAllowed(index: Index, flow: Flow): boolean {
   }
   if (service) {
     const isOwn = replySource === service.address || replySource === canonical(service.address6)
-    if (isOwn) return !service.backends.some((id) => index.byId.has(id))
+    // Datagrams that lead nowhere are not tracked.
+    if (isOwn) return protocol !== 'udp' && !service.backends.some((id) => index.byId.has(id))
     return isServed(service) && groups()
   }
   if (published) return flow.replyPort === published.container && isServed(published) && groups()
@@ -391,20 +392,13 @@ export function mayRevoke(before: VpcPlan, plan: VpcPlan): boolean {
   )
 }
 
-/**
- * True when every VIP is as it was, or leads to more machines than before and to those of before still. Datagrams to one that
- * led nowhere are tracked as the router's own, and would be so on.
- */
+/** True when every VIP is as it was, or leads to more machines than before and to those of before still. */
 function keptVips(before: VpcPlan, plan: VpcPlan): boolean {
   const next = new Map(plan.vips.map((it) => [it.id, it]))
-  const attached = new Set(before.attachments.map((it) => it.id))
   return before.vips.every((it) => {
     const now = next.get(it.id)
     if (now === undefined || isDeepStrictEqual(it, now)) return now !== undefined
-    const isOwn =
-      it.ports.some(({ protocol }) => protocol === 'udp') && !it.backends.some((id) => attached.has(id))
     return (
-      !isOwn &&
       isDeepStrictEqual({ ...it, backends: [] }, { ...now, backends: [] }) &&
       it.backends.every((id) => now.backends.includes(id))
     )

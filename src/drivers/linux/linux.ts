@@ -198,6 +198,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     const setting = settingFor(signal)
     const shape = shapeOf(it.plan, setting.host, names.uplink(it.plan.index))
     const allowed = !it.unswept
+    const was = it.loaded?.text
     it.unswept = true
     const growth = it.shape && !it.suspect ? growthOf(it.shape, shape) : undefined
     if (!growth || !(await changeOnly(it, setting, growth))) {
@@ -207,7 +208,9 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     }
     // Ports that lead to another machine, or to none, are the host's too.
     await lane(HOST_LANE, () => host.keepShared(shared(), signal))
-    await sweep(it, setting, allowed)
+    // What another version of this program had loaded may have let more.
+    const isKnown = it.brought || was === undefined || was === it.loaded?.text
+    await sweep(it, setting, allowed && isKnown)
     it.brought = true
     it.suspect = false
     const { plan } = it

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { digestOf, parseTableBody, relisted } from './listing.ts'
-import { nftSet } from './nft.ts'
+import { digestOf, foretell, parseTableBody } from './listing.ts'
+import { nftChain, nftSet, type Part } from './nft.ts'
 
 const listed = (elements: string, more = ''): string =>
   `${more}\tset s {\n\t\ttype ipv4_addr . inet_service\n\t\tflags interval\n${elements && `\t\telements = { ${elements} }\n`}\t}\n\n` +
@@ -36,10 +36,33 @@ describe('how nftables lists a table', () => {
 
   test('follows from what is written where it is listed as that was, and only there', () => {
     const seen = (text: string): string | undefined => parseTableBody(text).get('set s')
+    const next = (text: string, was: readonly Part[], part: Part): string | undefined =>
+      foretell(was, parseTableBody(text))(part)
     const two = setOf('10.0.0.2 . 81-82', '10.0.0.1 . 80')
-    const next = relisted(seen(listed(TWO)), two, setOf('10.0.0.1 . 80'))
-    assert.equal(next, seen(listed('10.0.0.1 . 80')))
-    assert.equal(relisted(seen(listed('10.0.0.1 . http')), setOf('10.0.0.1 . 80'), two), undefined)
-    assert.equal(relisted(undefined, undefined, two), undefined)
+    assert.equal(next(listed(TWO), [two], setOf('10.0.0.1 . 80')), seen(listed('10.0.0.1 . 80')))
+    assert.equal(next(listed('10.0.0.1 . http'), [setOf('10.0.0.1 . 80')], two), undefined)
+    assert.equal(next('', [], two), undefined)
+  })
+
+  test('of a chain follows from another with the same rules and other addresses', () => {
+    const text = (name: string, rule: string): string => `\tchain ${name} {\n\t\t${rule}\n\t}\n`
+    const chain = (name: string, rule: string): Part => nftChain(name, [rule])
+    const lead = (rule: string, like: string, listedAs = like): string | undefined =>
+      foretell([chain('a', like)], parseTableBody(text('a', listedAs)))(chain('b', rule))
+    const alike = [
+      ['dnat ip to 10.0.0.1', 'dnat ip to 10.9.0.23'],
+      ['dnat ip6 to fd00:0:1::7', 'dnat ip6 to fd00::1:0:0:1'],
+    ] as const
+    for (const [rule, like] of alike)
+      assert.equal(lead(rule, like), parseTableBody(text('b', rule)).get('chain b'), rule)
+    const others = [
+      ['dnat ip to 10.0.0.1', 'dnat ip6 to fd00::1'],
+      ['snat ip to 10.0.0.1', 'dnat ip to 10.0.0.1'],
+      ['dnat ip6 to fd00:0:0:0::1', 'dnat ip6 to fd00::1'],
+      ['ip daddr { 10.0.0.2, 10.0.0.1 } drop', 'ip daddr { 10.0.0.1, 10.0.0.2 } drop'],
+      ['ip daddr 10.0.0.0/8 drop', 'ip daddr 10.0.0.1 drop'],
+    ] as const
+    for (const [rule, like] of others) assert.equal(lead(rule, like), undefined, rule)
+    assert.equal(lead('dnat ip to 10.0.0.1', 'dnat ip to 10.0.0.2', 'dnat to 10.0.0.2'), undefined)
   })
 })

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { canonical } from './links.ts'
 import { keyOf, type Part } from './nft.ts'
 
 /**
@@ -42,8 +43,41 @@ export const digestOf = (listed: Listed): string =>
   )
 
 /** How a set will be listed once its elements are those of `part`; undefined when nftables lists them otherwise than they are written. */
-export function relisted(listed: string | undefined, was: Part | undefined, part: Part): string | undefined {
+function relistedSet(listed: string | undefined, was: Part | undefined, part: Part): string | undefined {
   const [head, elements] = listed?.split(' ') ?? []
   if (part.kind === 'chain' || was === undefined || was.kind === 'chain') return undefined
   return elements === ofElements(was.elements) ? `${head} ${ofElements(part.elements)}` : undefined
+}
+
+const ADDRESS = /(?<!\S)(\d+\.\d+\.\d+\.\d+|[0-9a-f]*:[0-9a-f:]*:[0-9a-f]*)(?!\S)/g
+
+/** A chain's rules without their addresses; undefined when nftables may list another order, or another form of an address. */
+function shapeOf(part: Part): string | undefined {
+  if (part.kind !== 'chain') return undefined
+  const text = part.lines.join('\n')
+  const all = text.match(ADDRESS) ?? []
+  if (text.includes('{') || all.some((it) => canonical(it) !== it)) return undefined
+  return text.replace(ADDRESS, (it) => (it.includes(':') ? '::' : '.'))
+}
+
+const asWritten = (part: Part): string =>
+  part.kind === 'chain' ? digest(part.lines.map((it) => `\t\t${it}\n`).join('')) : ''
+
+/**
+ * Foretells how nftables will list parts, by how it lists those of `before`: a set by its other elements, a chain by any
+ * other that has the same rules with other addresses. Undefined for a part that has to be asked for.
+ */
+export function foretell(before: readonly Part[], listed: Listed): (part: Part) => string | undefined {
+  const byKey = new Map(before.map((it) => [keyOf(it), it]))
+  const isAlike = new Map<string, boolean>()
+  return (part) => {
+    const key = keyOf(part)
+    const shape = shapeOf(part)
+    if (shape === undefined) return relistedSet(listed.get(key), byKey.get(key), part)
+    const known = isAlike.get(shape)
+    const alike =
+      known ?? before.some((it) => listed.get(keyOf(it)) === asWritten(it) && shapeOf(it) === shape)
+    isAlike.set(shape, alike)
+    return alike ? asWritten(part) : undefined
+  }
 }

@@ -90,7 +90,7 @@ function balancing(plan: VpcPlan, host: HostPlan): Part[] {
         nftChain(`${chain}_6`, [
           pick(
             'ip6',
-            backends.map((it) => it.address6),
+            backends.map((it) => canonical(it.address6)),
           ),
         ]),
       )
@@ -183,6 +183,11 @@ const fromBalancers = ({ balancers }: VpcPlan, { resolver }: HostPlan): string =
   `ct original ip saddr ${resolver} ${balancers?.length ? 'goto groups_balancing' : 'drop'}`
 
 const filter = (plan: VpcPlan, host: HostPlan): Part[] => [
+  nftChain('input', [
+    'type filter hook input priority filter; policy accept;',
+    // To a VIP or a published port with nobody ready. Refused here they are not tracked, so that the next goes to who is ready then.
+    'meta l4proto udp reject',
+  ]),
   nftChain('forward', [
     'type filter hook forward priority filter; policy drop;',
     'ct state established,related accept',

@@ -1,6 +1,6 @@
 import type { VpcPlan } from '#cloud/network/network.driver.ts'
 import type { Difference } from '#cloud/observe/finding.driver.ts'
-import { relisted } from './listing.ts'
+import { foretell } from './listing.ts'
 import {
   gapOf,
   loadedOf,
@@ -112,7 +112,7 @@ export async function changeRules(
 ): Promise<Loaded | undefined> {
   if (!loaded?.known) return undefined
   const namespace = names.namespace(plan.vpc)
-  const before = new Map(loaded.known.parts.map((it) => [keyOf(it), it]))
+  const listedNext = foretell(loaded.known.parts, loaded.known.listed)
   const parts = vpcParts(plan, host, routerLink)
   const change = nftChange(ROUTER_TABLE, loaded.known.parts, parts)
   // Whoever asks for the same once more wants to know that it is so.
@@ -121,10 +121,9 @@ export async function changeRules(
   const listed = new Map([...loaded.known.listed].filter(([key]) => key === '' || keys.has(key)))
   const toList: Part[] = []
   for (const it of change.parts) {
-    const key = keyOf(it)
-    const next = relisted(listed.get(key), before.get(key), it)
+    const next = listedNext(it)
     if (next === undefined) toList.push(it)
-    else listed.set(key, next)
+    else listed.set(keyOf(it), next)
   }
   try {
     await nftLoad(namespace, change.text, { signal })

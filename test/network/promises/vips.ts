@@ -51,7 +51,7 @@ const vip: Prove = (scene, check) => {
 }
 
 const refusal: Prove = (scene, check) => {
-  const { a3 } = scene.machines
+  const { a1, a3 } = scene.machines
   const empty = vips(scene, VIP.empty)
   check('by each of its addresses, and for each port', async () => {
     for (const address of [empty.address, empty.address6, empty.external ?? '']) {
@@ -61,6 +61,17 @@ const refusal: Prove = (scene, check) => {
     }
     const port = await a3.ask(vips(scene, VIP.datagrams).address, 54, { protocol: 'udp' })
     assert.deepEqual(port, { error: 'ECONNREFUSED' })
+  })
+  check('of a datagram too, whose sender gets through as soon as somebody is ready', async () => {
+    const udp = (backends: string[]) => [
+      { ...empty, backends, ports: [{ protocol: 'udp' as const, port: 53 }] },
+    ]
+    const addresses = [empty.address, empty.external ?? '']
+    await scene.change(1, { vips: udp([]) })
+    for (const it of [...addresses, empty.address6])
+      assert.deepEqual(await a3.open(it, it, 53, { protocol: 'udp' }), { error: 'ECONNREFUSED' })
+    await scene.change(1, { vips: udp([a1.at.id]) })
+    for (const it of addresses) assert.match((await a3.say(it)).text ?? 'no answer', /^a1 /)
   })
 }
 
