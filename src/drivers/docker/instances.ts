@@ -1,10 +1,9 @@
-import { constants } from 'node:fs'
+import { closeSync, constants, fchmodSync, fchownSync, mkdirSync, openSync } from 'node:fs'
 import {
   chmod,
   chown,
   lstat,
   mkdir,
-  open,
   readdir,
   readFile,
   rename,
@@ -73,33 +72,38 @@ export async function openInstances(options: InstancesOptions): Promise<Instance
   const { sockets, files: all, owner } = options
   const inTurn = createLanes()
   const isUs = (uid: number, gid: number): boolean => uid === process.getuid?.() && gid === process.getgid?.()
-  const give = async (it: { chown(uid: number, gid: number): Promise<void> }, to: Owner): Promise<void> => {
+  const give = (folder: number, to: Owner): void => {
     // An agent without root gives nothing away.
-    if (!isUs(to.uid, to.gid)) await it.chown(to.uid, to.gid)
+    if (!isUs(to.uid, to.gid)) fchownSync(folder, to.uid, to.gid)
   }
   /** The folder of all sockets lets nobody pass but the cloud's account, and nobody but root put anything there. */
-  const makeRoot = async (): Promise<void> => {
-    await mkdir(sockets, { recursive: true, mode: 0o700 })
-    await onFolder(sockets, async (it) => {
-      await give(it, { uid: process.getuid?.() ?? 0, gid: owner.gid })
-      await it.chmod(0o750)
+  const makeRoot = (): void => {
+    mkdirSync(sockets, { recursive: true, mode: 0o700 })
+    onFolder(sockets, (it) => {
+      give(it, { uid: process.getuid?.() ?? 0, gid: owner.gid })
+      fchmodSync(it, 0o750)
     })
   }
-  await makeRoot()
+  makeRoot()
   await mkdir(all, { recursive: true, mode: 0o700 })
 
-  const prepare = async (id: string): Promise<void> => {
+  /** At once: a launch waits for it, and between steps it would wait for each process that is forked meanwhile. */
+  const prepare = (id: string): void => {
     const at = place(sockets, id)
-    await mkdir(at, { mode: 0o700 }).catch(async (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EEXIST') return
-      if (error.code !== 'ENOENT') throw error
+    try {
+      mkdirSync(at, { mode: 0o700 })
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code !== 'EEXIST' && code !== 'ENOENT') throw error
       // The folders of what runs are gone after the machine started again.
-      await makeRoot()
-      await mkdir(at, { mode: 0o700 })
-    })
-    await onFolder(at, async (it) => {
-      await give(it, owner)
-      await it.chmod(0o755)
+      if (code === 'ENOENT') {
+        makeRoot()
+        mkdirSync(at, { mode: 0o700 })
+      }
+    }
+    onFolder(at, (it) => {
+      give(it, owner)
+      fchmodSync(it, 0o755)
     })
   }
 
@@ -141,7 +145,7 @@ export async function openInstances(options: InstancesOptions): Promise<Instance
   }
 
   return {
-    prepare: (id) => inTurn(id, () => prepare(id)),
+    prepare: (id) => inTurn(id, () => Promise.resolve(prepare(id))),
     write: (id, wanted) => inTurn(id, () => write(id, wanted)),
     remove: (id) =>
       inTurn(id, async () => {
@@ -166,19 +170,25 @@ export async function openInstances(options: InstancesOptions): Promise<Instance
 
 const none = (): string[] => []
 
-type Folder = { chown(uid: number, gid: number): Promise<void>; chmod(mode: number): Promise<void> }
-
-/** What `path` itself names must be a folder, and no link to one. */
-async function onFolder(path: string, work: (it: Folder) => Promise<void>): Promise<void> {
-  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
-  const handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOTDIR' && error.code !== 'ELOOP') throw error
-    throw new CloudError('conflict', `${path} is in the way of a workload's folder: it is none`, {}, error)
-  })
+/** What `path` itself names must be a folder, and no link to one; `work` gets its descriptor. */
+function onFolder(path: string, work: (folder: number) => void): void {
+  let folder: number
   try {
-    await work(handle)
+    folder = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ENOTDIR' && code !== 'ELOOP') throw error
+    throw new CloudError(
+      'conflict',
+      `${path} is in the way of a workload's folder: it is none`,
+      {},
+      error as Error,
+    )
+  }
+  try {
+    work(folder)
   } finally {
-    await handle.close()
+    closeSync(folder)
   }
 }
 

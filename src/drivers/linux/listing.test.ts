@@ -56,13 +56,15 @@ describe('how nftables lists a table', () => {
     for (const [rule, like] of alike)
       assert.equal(lead(rule, like), parseTableBody(text('b', rule)).get('chain b'), rule)
     const others = [
-      ['dnat ip to 10.0.0.1', 'dnat ip6 to fd00::1'],
+      ['dnat to 10.0.0.1', 'dnat to fd00::1'],
       ['snat ip to 10.0.0.1', 'dnat ip to 10.0.0.1'],
       ['dnat ip6 to fd00:0:0:0::1', 'dnat ip6 to fd00::1'],
       ['ip daddr { 10.0.0.2, 10.0.0.1 } drop', 'ip daddr { 10.0.0.1, 10.0.0.2 } drop'],
       ['ip daddr 10.0.0.0/8 drop', 'ip daddr 10.0.0.1 drop'],
     ] as const
     for (const [rule, like] of others) assert.equal(lead(rule, like), undefined, rule)
-    assert.equal(lead('dnat ip to 10.0.0.1', 'dnat ip to 10.0.0.2', 'dnat to 10.0.0.2'), undefined)
+    assert.equal(lead('dnat to 10.0.0.1', 'dnat to 10.0.0.2', 'dnat ip to 10.0.0.2'), undefined)
+    // Once seen it is known of every table.
+    assert.notEqual(foretell([], new Map())(chain('b', 'dnat ip to 10.0.0.9')), undefined)
   })
 })

@@ -63,21 +63,26 @@ function shapeOf(part: Part): string | undefined {
 const asWritten = (part: Part): string =>
   part.kind === 'chain' ? digest(part.lines.map((it) => `\t\t${it}\n`).join('')) : ''
 
+/** Shapes of chains that nftables was seen to list as they are written; what it lists does not depend on the table. */
+const seenAsWritten = new Set<string>()
+const SEEN_MAX = 1000
+
 /**
- * Foretells how nftables will list parts, by how it lists those of `before`: a set by its other elements, a chain by any
- * other that has the same rules with other addresses. Undefined for a part that has to be asked for.
+ * Foretells how nftables will list parts, by how it lists those of `before`: a set by its other elements, a chain by one
+ * that has the same rules with other addresses, in any table so far. Undefined for a part that has to be asked for.
  */
 export function foretell(before: readonly Part[], listed: Listed): (part: Part) => string | undefined {
   const byKey = new Map(before.map((it) => [keyOf(it), it]))
-  const isAlike = new Map<string, boolean>()
+  const isSeen = (shape: string): boolean => {
+    if (seenAsWritten.has(shape)) return true
+    const isAlike = before.some((it) => listed.get(keyOf(it)) === asWritten(it) && shapeOf(it) === shape)
+    if (isAlike && seenAsWritten.size < SEEN_MAX) seenAsWritten.add(shape)
+    return isAlike
+  }
   return (part) => {
-    const key = keyOf(part)
     const shape = shapeOf(part)
-    if (shape === undefined) return relistedSet(listed.get(key), byKey.get(key), part)
-    const known = isAlike.get(shape)
-    const alike =
-      known ?? before.some((it) => listed.get(keyOf(it)) === asWritten(it) && shapeOf(it) === shape)
-    isAlike.set(shape, alike)
-    return alike ? asWritten(part) : undefined
+    if (shape !== undefined) return isSeen(shape) ? asWritten(part) : undefined
+    const key = keyOf(part)
+    return relistedSet(listed.get(key), byKey.get(key), part)
   }
 }
