@@ -12,7 +12,7 @@ import type { Setting } from './look.ts'
 import { routerLink, type Names } from './names.ts'
 import { LINK_GROUP } from './router.ts'
 import { CommandFailed, run, tolerant } from '#lib/command.ts'
-import { ipBatch } from './run.ts'
+import { ipLines } from './standing-ip.ts'
 
 /** True when the container's end is still on the host, and so the pair is one that nobody uses yet. */
 const isHere = (containerLink: string): Promise<boolean> =>
@@ -37,13 +37,13 @@ export async function makeLink(setting: Setting, plan: VpcPlan, id: string): Pro
     ...items.map((it) => it.set),
   ]
   try {
-    await ipBatch(namespace, [add, ...ready], { signal })
+    await ipLines(namespace, [add, ...ready], { signal })
   } catch (error) {
     if (!(error instanceof CommandFailed) || !/File exists/.test(error.stderr)) throw error
     const isNew = !(await isHere(containerLink))
     // The other end is in a container that is on its way out.
-    if (isNew) await tolerant(ipBatch(namespace, [`link del ${link}`], { signal }))
-    await ipBatch(namespace, [...(isNew ? [add] : []), ...ready], { signal })
+    if (isNew) await tolerant(ipLines(namespace, [`link del ${link}`], { signal }))
+    await ipLines(namespace, [...(isNew ? [add] : []), ...ready], { signal })
   }
   return containerLink
 }
@@ -78,6 +78,6 @@ export async function removeLinkOf(
   id: string,
   signal: AbortSignal,
 ): Promise<void> {
-  if (vpc) await tolerant(ipBatch(names.namespace(vpc), [`link del ${routerLink(id)}`], { signal }))
+  if (vpc) await tolerant(ipLines(names.namespace(vpc), [`link del ${routerLink(id)}`], { signal }))
   else await tolerant(run(['ip', 'link', 'del', names.containerLink(id)], { signal }))
 }

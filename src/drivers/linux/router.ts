@@ -21,12 +21,14 @@ import { CommandFailed, run, tolerant } from '#lib/command.ts'
 import { ipBatch, nftLoad } from './run.ts'
 import { makeSettings } from './settings.ts'
 import type { Growth } from './shape.ts'
+import { endIp, ipLines } from './standing-ip.ts'
 
 /** The group of the links of a router, which can be removed at once: the kernel takes as long for one as for all. */
 export const LINK_GROUP = 97
 const STRAY_GROUP = 98
 
 async function makeNamespace(namespace: string, signal: AbortSignal): Promise<void> {
+  await endIp(namespace)
   // A name that is left of a namespace that is gone.
   if (await namespaceThere(namespace)) await run(['ip', 'netns', 'del', namespace], { signal })
   await run(['ip', 'netns', 'add', namespace], { signal })
@@ -145,8 +147,8 @@ export async function grow(
 ): Promise<boolean> {
   try {
     await Promise.all([
-      ipBatch(undefined, onHost, { signal }),
-      ipBatch(names.namespace(vpc), inside, { signal }),
+      ipLines(undefined, onHost, { signal }),
+      ipLines(names.namespace(vpc), inside, { signal }),
     ])
     return true
   } catch (error) {
@@ -207,6 +209,7 @@ export async function removeRouter(
   signal: AbortSignal,
 ): Promise<void> {
   const namespace = names.namespace(vpc)
+  await endIp(namespace)
   // The namespace itself is torn down some time after its name; its links are to be gone when this returns.
   if (await namespaceThere(namespace)) {
     await tolerant(run(['ip', '-n', namespace, 'link', 'del', 'group', String(LINK_GROUP)], { signal }))
