@@ -71,10 +71,10 @@ function resolverOf(it: Cloudware): string {
 /** Room for what requests leave behind, so that it is collected seldom. */
 const EDGE_HEAP = ['--min-semi-space-size=16', '--max-semi-space-size=32']
 /**
- * Half of the room that Node gives by itself: starting takes all that there is, and none of it comes back. Requests take
- * no more processor time with it. `arcus` says the same to a cloud in one process.
+ * A quarter of the room that Node gives by itself: starting takes all that there is, and none of it comes back. What is
+ * collected more often is less each time, and stops the thread for less long. `arcus` says the same to a cloud in one process.
  */
-export const CLOUD_HEAP = ['--max-semi-space-size=8']
+export const CLOUD_HEAP = ['--max-semi-space-size=4']
 /**
  * Each of Node's threads would get a heap of its own for what is not JavaScript's, and what one gave back no other could
  * take. Before the process starts, or it has no effect; `arcus` says the same to what it starts.
