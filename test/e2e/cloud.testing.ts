@@ -10,7 +10,7 @@ import { readPidFile } from '#supervise/identity.ts'
 import { pidFileOf } from '#supervise/supervisor.ts'
 import { ARCUS, ROOT } from '../program.ts'
 import { circloudClient, makeTenant, type Call, type TestTenant } from './client.testing.ts'
-import { run } from './host.testing.ts'
+import { run, stopDocker } from './host.testing.ts'
 import { eventually } from './wait.testing.ts'
 
 const READY_WITHIN_MS = 30_000
@@ -142,12 +142,26 @@ async function freeFront(): Promise<FrontPorts> {
   return { http, https }
 }
 
+/** Removes all that a cloud below a folder made; where Docker has lost count of a network, as the refusal says. */
+async function purge(data: string): Promise<void> {
+  const down = async (): Promise<unknown> => await run(ARCUS, 'down', '--data', data, '--purge')
+  try {
+    await down()
+  } catch (error) {
+    if (!/counts endpoints that are gone; restart it/.test(String(error))) throw error
+    await (
+      await stopDocker()
+    )()
+    await down()
+  }
+}
+
 /** Removes what a cloud of a test left whose process was killed: another folder's cloud would not start beside it. */
 async function removeForsaken(): Promise<void> {
   const holder = existsSync(HOLDER) ? readFileSync(HOLDER, 'utf8') : ''
   const [, pid, data = ''] = /^(?:process (\d+)|.*), data in (.+)\/agent$/m.exec(holder) ?? []
   if (!data.startsWith(join(tmpdir(), 'arcus-')) || !existsSync(data)) return
-  if (pid === undefined || !existsSync(`/proc/${pid}`)) await run(ARCUS, 'down', '--data', data, '--purge')
+  if (pid === undefined || !existsSync(`/proc/${pid}`)) await purge(data)
 }
 
 /** Starts a whole cloud as its own processes. Disposing it removes everything it made on the host. */
@@ -266,7 +280,7 @@ export async function startCloud(options: CloudOptions = {}): Promise<TestCloud>
       ].join('\n'),
     async [Symbol.asyncDispose]() {
       await stop()
-      await run(ARCUS, 'down', '--data', data, '--purge')
+      await purge(data)
     },
   }
 }

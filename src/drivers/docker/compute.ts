@@ -441,14 +441,14 @@ async function purge(
     for (const id of left) await kill(id)
     await clock.sleep(POLL_MS, signal)
   }
+  await removeAll(volumes, instances)
   const subnets = await networks.list()
   for (const subnet of subnets) await networks.alone(subnet, () => networks.remove(subnet))
   const stuck = subnets.filter(networks.isStuck)
   if (stuck.length) {
-    const what = `Docker does not let go of ${stuck.length} networks, in which it counts endpoints that are gone`
+    const what = `Docker keeps ${stuck.length} networks, in which it counts endpoints that are gone`
     throw new CloudError('unavailable', `${what}; restart it, which makes it count anew, and repeat this`)
   }
-  await removeAll(volumes, instances)
 }
 
 async function removeAll(volumes: Volumes, instances: Instances): Promise<void> {
