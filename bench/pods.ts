@@ -15,7 +15,7 @@ import { watchPods } from './watch.ts'
 const IMAGE = 'idle:latest'
 /** What a pod has unless it says otherwise. */
 const LIMITS = ['--cpus', '1', '--memory', '512m', '--pids-limit', '512']
-const AT_ONCE_ROUNDS = 2
+const AT_ONCE_ROUNDS = 3
 
 /** On every container that is made here, with the number of this process. */
 const LABEL = `arcus.bench=${process.pid}`

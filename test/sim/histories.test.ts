@@ -18,7 +18,7 @@ const LONG = 10_000
 const FIRST = Number(process.env['ARCUS_SEED'] ?? (isSoak ? 100_001 : 1))
 const COUNT = isSoak ? LONG : SHORT
 const PLAYERS_MAX = 4
-/** Histories of one process, which keeps a MiB of each for as long as it lives. */
+/** Histories of one process: what one should leave behind does not add up. */
 const PIECE = 250
 const SHOWN_MAX = 10
 /** By then each call has met with each trouble, with room to spare; it mostly has by a third of them. */

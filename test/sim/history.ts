@@ -257,8 +257,6 @@ async function disturbances({ world }: Stage, everyMs: number, goesOn: () => boo
   }
 }
 
-const NEVER_ABORTED = new AbortController().signal
-
 /** Looks that change nothing: at logs, inside containers, at what the host lacks. They may fail, and nothing else. */
 async function onlooker({ world }: Stage, goesOn: () => boolean): Promise<void> {
   const { random } = world
@@ -271,16 +269,17 @@ async function onlooker({ world }: Stage, goesOn: () => boolean): Promise<void> 
     const { id } = random.pick(replicas)
     const what = random.pick(['logs', 'exec', 'missing', 'leaks'] as const)
     const look = async (): Promise<void> => {
+      const { signal } = new AbortController()
       const caller = await cloud.authenticate(world.adminToken, {
         dialect: 'sim',
         address: '',
         requestId: '',
       })
       if (!caller) return
-      if (what === 'logs') for await (const _ of await cloud.logs(caller, id, { tail: 5 }, NEVER_ABORTED));
+      if (what === 'logs') for await (const _ of await cloud.logs(caller, id, { tail: 5 }, signal));
       else if (what === 'exec')
-        (await cloud.exec(caller, id, { command: ['true'], tty: false }, NEVER_ABORTED)).stream.destroy()
-      else await cloud[what](caller, NEVER_ABORTED)
+        (await cloud.exec(caller, id, { command: ['true'], tty: false }, signal)).stream.destroy()
+      else await cloud[what](caller, signal)
     }
     void look().then(
       () => world.trace(`looked: ${what}`),

@@ -62,19 +62,22 @@ export type Process = {
   readonly cloud: RunningCloud
   readonly ids: Ids
   kill(): Promise<void>
+  /** After the history: lets go of what still waits in it, so that nothing keeps the memory of a dead process. */
+  bury(): void
 }
 
-const NEVER = new Promise<never>(() => {})
+/** A new one each time: a promise that is waited for keeps whoever waits, and with it the dead process. */
+export const never = (): Promise<never> => new Promise<never>(() => {})
 
 /** The store as one process sees it: at each commit others may go first, and the process may be killed. */
 function storeOf(inner: Store, life: Life, options: ProcessOptions, kill: () => void): Store {
   const { schedule, random, ledger } = options
-  const alive = <R>(value: R): R | Promise<never> => (life.alive ? value : NEVER)
+  const alive = <R>(value: R): R | Promise<never> => (life.alive ? value : never())
   const reads = ['get', 'list', 'claims', 'claim', 'dependents'] as const
   const read = (name: (typeof reads)[number]) => {
     const method = inner[name].bind(inner) as (...args: unknown[]) => Promise<unknown>
     return async (...args: unknown[]) => {
-      if (!life.alive) return await NEVER
+      if (!life.alive) return await never()
       if (random.chance(0.03)) await schedule.point(life)
       return await alive(await method(...args))
     }
@@ -87,7 +90,7 @@ function storeOf(inner: Store, life: Life, options: ProcessOptions, kill: () => 
       const trouble = options.trouble()
       if (options.atCommit('before') || random.chance(trouble.killBefore)) {
         kill()
-        return await NEVER
+        return await never()
       }
       if (random.chance(trouble.refuse))
         throw new CloudError('unavailable', 'the data folder cannot be written: no space left (simulated)')
@@ -97,7 +100,7 @@ function storeOf(inner: Store, life: Life, options: ProcessOptions, kill: () => 
       if (how?.dryRun !== true) ledger.committed(mutations, was)
       if (options.atCommit('after') || random.chance(trouble.killAfter)) {
         kill()
-        return await NEVER
+        return await never()
       }
       await schedule.point(life)
     },
@@ -114,11 +117,11 @@ function storeOf(inner: Store, life: Life, options: ProcessOptions, kill: () => 
       return works
     },
     async drop(lease) {
-      if (!life.alive) return await NEVER
+      if (!life.alive) return await never()
       ledger.dropped(lease)
       await inner.drop(lease)
     },
-    nextDue: async (except) => await alive(await (life.alive ? inner.nextDue(except) : NEVER)),
+    nextDue: async (except) => await alive(await (life.alive ? inner.nextDue(except) : never())),
   }
 }
 
@@ -188,9 +191,9 @@ export async function startProcess(options: ProcessOptions): Promise<Process> {
     log,
     version: { version: '0.0.0', commit: null },
   })
-  const never = new AbortController().signal
+  const burial = new AbortController()
   for (let worker = 0; worker < options.workers; worker++)
-    void cloud.run(never).catch((error: unknown) => options.onBug(`the loop ended: ${String(error)}`))
+    void cloud.run(burial.signal).catch((error: unknown) => options.onBug(`the loop ended: ${String(error)}`))
   return {
     life,
     cloud,
@@ -199,5 +202,6 @@ export async function startProcess(options: ProcessOptions): Promise<Process> {
       if (life.alive) schedule.kill(life)
       await inner[Symbol.asyncDispose]()
     },
+    bury: () => burial.abort(new Error('the history is over')),
   }
 }

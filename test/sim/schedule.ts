@@ -7,7 +7,13 @@ const TURNS_MAX = 12
 /** One process: what waits in it goes on no more once it is killed. */
 export type Life = { readonly number: number; alive: boolean }
 
-type Waiter = { readonly at: number; readonly life: Life | undefined; readonly go: () => void }
+type Waiter = {
+  readonly at: number
+  readonly life: Life | undefined
+  readonly go: () => void
+  /** Never goes on. */
+  readonly drop: () => void
+}
 
 /**
  * Time and order. Everything that a history waits for waits here, and one waiter goes on at a time: of those whose
@@ -49,6 +55,7 @@ export function createSchedule(random: Random, startMs: number): Schedule {
           signal?.removeEventListener('abort', stop)
           resolve()
         },
+        drop: () => signal?.removeEventListener('abort', stop),
       }
       waiters.push(waiter)
       signal?.addEventListener('abort', stop, { once: true })
@@ -76,6 +83,7 @@ export function createSchedule(random: Random, startMs: number): Schedule {
     point: (life, ms = 0) => wait(now + ms, life),
     kill(life) {
       life.alive = false
+      for (const it of waiters) if (it.life === life) it.drop()
       waiters = waiters.filter((it) => it.life !== life)
     },
     async run(done, untilMs) {

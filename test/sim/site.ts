@@ -14,7 +14,7 @@ import type { CertificateIssuer } from '#cloud/edge/issuer.driver.ts'
 import { signedOnce } from './signer.ts'
 import { CALM } from './driver.ts'
 import { createLedger } from './ledger.ts'
-import { NO_TROUBLE, type Process, startProcess } from './process.ts'
+import { never, NO_TROUBLE, type Process, startProcess } from './process.ts'
 import { seeded } from './random.ts'
 import { createSchedule } from './schedule.ts'
 
@@ -28,8 +28,6 @@ export type Asked = {
   readonly tenant?: string
   readonly body?: unknown
 }
-
-const NEVER = new Promise<never>(() => {})
 
 /** What histories share: the HTTP layer, made once, and a data folder with an administrator to begin from. */
 export type Site = AsyncDisposable & {
@@ -86,7 +84,7 @@ export async function openSite(): Promise<Site> {
       const member = Reflect.get((current ?? first).cloud, key) as unknown
       // A request goes no further than the process that it came to.
       const isAlive = askedOf.getStore() === undefined || askedOf.getStore() === current
-      return isAlive || typeof member !== 'function' ? member : async () => await NEVER
+      return isAlive || typeof member !== 'function' ? member : never
     },
   })
   const http = await createHttp({

@@ -78,6 +78,8 @@ export async function openWorld(site: Site, { seed, weather: first, killAt }: Wo
   const kills = { before: 0, after: 0, anywhere: 0 }
   let weather = first
   let current: Process | undefined
+  const processes: Process[] = []
+  let isOver = false
   let killed = Promise.withResolvers<'lost'>()
   let risen = Promise.withResolvers<void>()
   const pending: Pending = new Map()
@@ -90,7 +92,7 @@ export async function openWorld(site: Site, { seed, weather: first, killAt }: Wo
     if (lines.length < TRACE_LINES_MAX) lines.push(text)
   }
   const wrong = (text: string): void => {
-    if (wrongs.includes(text)) return
+    if (isOver || wrongs.includes(text)) return
     trace(`WRONG ${text}`)
     wrongs.push(text)
   }
@@ -120,6 +122,7 @@ export async function openWorld(site: Site, { seed, weather: first, killAt }: Wo
       },
       onBug: (line) => wrong(`logged as an error: ${line.trim()}`),
     })
+    processes.push(current)
     site.lead(current, (line) => wrong(`logged as an error: ${line.trim()}`))
     trace('up')
     risen.resolve()
@@ -189,6 +192,8 @@ export async function openWorld(site: Site, { seed, weather: first, killAt }: Wo
         schedule.kill(current.life)
         await current.kill()
       }
+      isOver = true
+      for (const it of processes) it.bury()
       folder.remove()
     },
   }
