@@ -72,6 +72,17 @@ describe('an ip that stays', () => {
     assert.doesNotMatch(links(), / x1: /)
   })
 
+  test('of many namespaces some stay alone', async () => {
+    const names = Array.from({ length: 40 }, (_, at) => `${NAMESPACE}-${at}`)
+    for (const it of names) sh('ip', 'netns', 'add', it)
+    await Promise.all(names.map((it) => ipLines(it, ['link add x1 type bridge'])))
+    for (let tries = 0; own().length > 16 && tries < 50; tries++) await pause(10)
+    assert.equal(own().length, 16)
+    await Promise.all(names.map((it) => ipLines(it, ['link del x1'])))
+    await Promise.all(names.map(endIp))
+    for (const it of names) sh('ip', 'netns', 'del', it)
+  })
+
   test('ends with who gives up, when it is ended, and by itself when nothing comes', async () => {
     const stop = new AbortController()
     const work = ipLines(NAMESPACE, ['link add x1 type bridge'], { signal: stop.signal })

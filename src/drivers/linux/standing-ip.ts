@@ -11,6 +11,8 @@ import { createLanes } from '#lib/lanes.ts'
  * and go many at a time.
  */
 const STAYS_MS = 2000
+/** Of those that nobody uses at the moment, beyond which the one that was used longest ago ends. */
+const STANDING_MAX = 16
 /** There in every namespace, and the only thing that is printed: it was reached, so all before it was done. */
 const LAST = 'link show dev lo'
 const REFUSED = /Command failed -:(\d+)/
@@ -126,6 +128,7 @@ export async function ipLines(
 
 async function sayTo(it: Standing, lines: readonly string[], options: RunOptions): Promise<void> {
   clearTimeout(it.leaves)
+  delete it.leaves
   hold(it, true)
   try {
     await say(it, lines, options)
@@ -135,10 +138,16 @@ async function sayTo(it: Standing, lines: readonly string[], options: RunOptions
   }
   it.said += lines.length + 1
   hold(it, false)
-  it.leaves = setTimeout(() => {
-    forget(it)
-    it.child.stdin?.end()
-  }, STAYS_MS).unref()
+  it.leaves = setTimeout(leave, STAYS_MS, it).unref()
+  // The one that was used last comes last.
+  if (standing.delete(it.key)) standing.set(it.key, it)
+  const idle = [...standing.values()].filter((other) => other.leaves !== undefined)
+  if (idle.length > STANDING_MAX && idle[0]) leave(idle[0])
+}
+
+function leave(it: Standing): void {
+  forget(it)
+  it.child.stdin?.end()
 }
 
 async function end(it: Standing): Promise<void> {
