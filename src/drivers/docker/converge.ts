@@ -18,8 +18,11 @@ const STEPS_MAX = 20
 /** Docker is listed again this often, for what no event told. */
 const PATROL_MS = 30_000
 const LOOKS_AT_ONCE = 8
-/** Docker's words when it lost sight of a container that still runs; it starts it once its processes have ended. */
-const TASK_LEFT = /task \w+.*already exists/
+/**
+ * Docker's words when it was killed in the midst of a start and lost sight of what it had begun: the container's processes,
+ * or the one that waits to become its program. It starts it once these have ended.
+ */
+const TASK_LEFT = /task \w+.*already exists|id already in use/
 
 export type ConvergeOptions = Omit<StepsOptions, 'tracks' | 'stays'> & {
   readonly clock: Clock
