@@ -71,5 +71,7 @@ async function listen({ count, isBare }: { count: number; isBare: boolean }): Pr
 process.on('message', (message: { count: number; isBare: boolean }) => {
   void listen(message).then((bytes) => process.send?.({ bytes }))
 })
-process.on('SIGTERM', () => process.exit(0))
+process.on('SIGTERM', () => {
+  void Promise.resolve(it[Symbol.asyncDispose]()).finally(() => process.exit(0))
+})
 console.log(JSON.stringify({ ready: true, members }))
