@@ -149,9 +149,8 @@ async function purge(data: string): Promise<void> {
     await down()
   } catch (error) {
     if (!/counts endpoints that are gone; restart it/.test(String(error))) throw error
-    await (
-      await stopDocker()
-    )()
+    const startDocker = await stopDocker()
+    await startDocker()
     await down()
   }
 }

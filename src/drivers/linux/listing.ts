@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { canonical } from './links.ts'
-import { keyOf, type Part } from './nft.ts'
+import { byKey, keyOf, type Part } from './nft.ts'
 
 /**
  * How nftables lists each part of a table, as digests: of a set its declaration and its elements, which have no order, apart.
@@ -72,7 +72,7 @@ const SEEN_MAX = 1000
  * that has the same rules with other addresses, in any table so far. Undefined for a part that has to be asked for.
  */
 export function foretell(before: readonly Part[], listed: Listed): (part: Part) => string | undefined {
-  const byKey = new Map(before.map((it) => [keyOf(it), it]))
+  const was = byKey(before)
   const isSeen = (shape: string): boolean => {
     if (seenAsWritten.has(shape)) return true
     const isAlike = before.some((it) => listed.get(keyOf(it)) === asWritten(it) && shapeOf(it) === shape)
@@ -83,6 +83,6 @@ export function foretell(before: readonly Part[], listed: Listed): (part: Part) 
     const shape = shapeOf(part)
     if (shape !== undefined) return isSeen(shape) ? asWritten(part) : undefined
     const key = keyOf(part)
-    return relistedSet(listed.get(key), byKey.get(key), part)
+    return relistedSet(listed.get(key), was.get(key), part)
   }
 }

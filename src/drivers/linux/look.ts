@@ -20,7 +20,7 @@ import { isRouterLink, UPLINK, type Names } from './names.ts'
 import { keyOf, type Part } from './nft.ts'
 import { ROUTER_TABLE } from './render.ts'
 import { CommandFailed } from '#lib/command.ts'
-import { ipShow, runIn } from './run.ts'
+import { ipShow, namespacePath, runIn } from './run.ts'
 import { lookAtSettings, settingsDrift, type SeenSettings } from './settings.ts'
 
 /** What the router of one VPC is made from, beside its plan. */
@@ -66,7 +66,7 @@ export type SeenRules = {
 }
 
 export const namespaceThere = (namespace: string): Promise<boolean> =>
-  access(`/run/netns/${namespace}`).then(
+  access(namespacePath(namespace)).then(
     () => true,
     () => false,
   )

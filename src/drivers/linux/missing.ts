@@ -1,6 +1,6 @@
 import { HOST_NEEDS, installOf } from '#lib/needs.ts'
 import { CommandFailed, run } from '#lib/command.ts'
-import { runIn } from './run.ts'
+import { ipIn, runIn } from './run.ts'
 
 // Everything the rules use that a kernel or an old nftables may lack.
 const PROBE_RULES = `table inet probe {
@@ -53,7 +53,7 @@ export type HostProbe = {
 const KERNEL = 'boot a kernel of Debian 12, Ubuntu 24.04 or later'
 
 const inside = (...argv: string[]) =>
-  ((namespace, signal) => run(['ip', '-n', namespace, ...argv], { signal })) satisfies HostProbe['attempt']
+  ((namespace, signal) => run([...ipIn(namespace), ...argv], { signal })) satisfies HostProbe['attempt']
 
 /** Each is tried in the same fresh namespace, which goes afterwards. */
 export const HOST_PROBES: readonly HostProbe[] = [

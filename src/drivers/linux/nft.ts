@@ -53,7 +53,8 @@ const isHooked = (it: Part): boolean => it.kind === 'chain' && it.lines[0]?.star
 
 const hookOf = (it: Part): string => (it.kind !== 'chain' ? it.head : isHooked(it) ? (it.lines[0] ?? '') : '')
 
-const byKey = (parts: readonly Part[]): ReadonlyMap<string, Part> =>
+/** Parts of one table, by their keys. */
+export const byKey = (parts: readonly Part[]): ReadonlyMap<string, Part> =>
   new Map(parts.map((it) => [keyOf(it), it]))
 
 const without = (all: readonly string[], others: readonly string[]): string[] => {

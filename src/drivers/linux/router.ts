@@ -18,7 +18,7 @@ import { routerLink, UPLINK, type Names } from './names.ts'
 import { keyOf, nftChange, nftReplace, type Part } from './nft.ts'
 import { ROUTER_TABLE, vpcParts, vpcRules } from './render.ts'
 import { CommandFailed, run, tolerant } from '#lib/command.ts'
-import { ipBatch, nftLoad } from './run.ts'
+import { ipBatch, ipIn, nftLoad } from './run.ts'
 import { makeSettings } from './settings.ts'
 import type { Growth } from './shape.ts'
 import { endIp, ipLines } from './standing-ip.ts'
@@ -212,7 +212,7 @@ export async function removeRouter(
   await endIp(namespace)
   // The namespace itself is torn down some time after its name; its links are to be gone when this returns.
   if (await namespaceThere(namespace)) {
-    await tolerant(run(['ip', '-n', namespace, 'link', 'del', 'group', String(LINK_GROUP)], { signal }))
+    await tolerant(run([...ipIn(namespace), 'link', 'del', 'group', String(LINK_GROUP)], { signal }))
     await tolerant(run(['ip', 'netns', 'del', namespace], { signal }))
     if (await namespaceThere(namespace)) throw new Error(`namespace ${namespace} cannot be removed`)
   }

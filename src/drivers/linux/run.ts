@@ -1,10 +1,15 @@
 import { CommandFailed, run, type RunOptions } from '#lib/command.ts'
 
-const netns = (namespace: string): string => `--net=/run/netns/${namespace}`
+/** Where a network namespace has its name. */
+export const namespacePath = (namespace: string): string => `/run/netns/${namespace}`
+
+/** `ip` in a namespace, or on the host. */
+export const ipIn = (namespace: string | undefined): string[] =>
+  namespace === undefined ? ['ip'] : ['ip', '-n', namespace]
 
 /** Runs a command in a network namespace. */
 export const runIn = (namespace: string, command: readonly string[], options?: RunOptions): Promise<string> =>
-  run(['nsenter', netns(namespace), ...command], options)
+  run(['nsenter', `--net=${namespacePath(namespace)}`, ...command], options)
 
 /** Many `ip` commands in one process, in a namespace or on the host; stops at the first that fails. */
 export async function ipBatch(
@@ -13,8 +18,7 @@ export async function ipBatch(
   options: RunOptions = {},
 ): Promise<void> {
   if (!lines.length) return
-  const where = namespace ? ['-n', namespace] : []
-  await run(['ip', ...where, '-batch', '-'], { ...options, input: `${lines.join('\n')}\n` })
+  await run([...ipIn(namespace), '-batch', '-'], { ...options, input: `${lines.join('\n')}\n` })
 }
 
 /** The JSON answers of many `ip … show` commands; one that fails is left out when `lenient`. */
@@ -23,8 +27,7 @@ export async function ipShow(
   lines: readonly string[],
   { lenient = false, ...options }: RunOptions & { lenient?: boolean } = {},
 ): Promise<(unknown[] | undefined)[]> {
-  const where = namespace ? ['-n', namespace] : []
-  const command = ['ip', ...where, ...(lenient ? ['-force'] : []), '-json', '-batch', '-']
+  const command = [...ipIn(namespace), ...(lenient ? ['-force'] : []), '-json', '-batch', '-']
   let text: string
   try {
     text = await run(command, { ...options, input: `${lines.join('\n')}\n` })

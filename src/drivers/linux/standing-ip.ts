@@ -5,6 +5,7 @@ import type { Socket } from 'node:net'
 import { COMMAND_ENV, COMMAND_MS_MAX, CommandFailed, type RunOptions } from '#lib/command.ts'
 import { CloudError } from '#lib/errors.ts'
 import { createLanes } from '#lib/lanes.ts'
+import { ipIn, namespacePath } from './run.ts'
 
 /**
  * To begin a process takes longer than what `ip` then does, so one that was begun stays for what comes next: machines come
@@ -32,9 +33,8 @@ type Standing = {
 const standing = new Map<string, Standing>()
 const inTurn = createLanes()
 
-const pathOf = (namespace: string): string => `/run/netns/${namespace}`
 const inodeOf = (namespace: string | undefined): number =>
-  namespace === undefined ? 0 : (statSync(pathOf(namespace), { throwIfNoEntry: false })?.ino ?? -1)
+  namespace === undefined ? 0 : (statSync(namespacePath(namespace), { throwIfNoEntry: false })?.ino ?? -1)
 
 /** Whether it keeps this process from ending. */
 function hold({ child }: Standing, holds: boolean): void {
@@ -49,7 +49,7 @@ function forget(it: Standing): void {
 }
 
 function begin(namespace: string | undefined): Standing {
-  const command = ['ip', ...(namespace === undefined ? [] : ['-n', namespace]), '-oneline', '-batch', '-']
+  const command = [...ipIn(namespace), '-oneline', '-batch', '-']
   const [file = '', ...args] = command
   const child = spawn(file, args, { env: COMMAND_ENV, stdio: 'pipe' })
   // Its end is seen by `close`.
