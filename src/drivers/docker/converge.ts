@@ -183,6 +183,7 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
       clock,
       log,
       async onOpen() {
+        tracks.forgetSeen()
         networks.doubt()
         await links.dockerStarted()
         await survey(await api.list(ours))
@@ -192,7 +193,6 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
       onOpened: () => {
         for (const id of tracks.ids()) wake(id)
       },
-      onClose: () => tracks.lost(),
       onEvent: (event) => {
         const labels = event.Actor?.Attributes ?? {}
         const id = labels[LABEL.id]

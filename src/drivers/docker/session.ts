@@ -39,10 +39,12 @@ export function followDocker(
     readonly instance: string
     readonly clock: Clock
     readonly log: Log
-    /** Looks at everything; the session counts as open when it ends, and does not open when it fails. */
+    /**
+     * Forgets what was seen of Docker before and looks at everything; the session counts as open when it ends, and does not
+     * open when it fails.
+     */
     onOpen(): Promise<void>
     onOpened(): void
-    onClose(): void
     onEvent(event: DockerEvent): void
   },
   signal: AbortSignal,
@@ -54,7 +56,6 @@ export function followDocker(
     if (current === undefined) return
     current = undefined
     opening = Promise.withResolvers()
-    how.onClose()
   }
 
   let drop = new AbortController()

@@ -65,8 +65,8 @@ export type Tracks = {
   tell(id: string): void
   /** Calls `tell` at each change, until the function that it gives is called. */
   listen(tell: (event: ContainerEvent) => void): () => void
-  /** Docker is away: what was seen of it holds no more. */
-  lost(): void
+  /** Docker was away: what was seen of it before holds no more. */
+  forgetSeen(): void
 }
 
 export const fetchKey = ({ wish }: Held): string => `${wish.attempt} ${wish.image}`
@@ -222,7 +222,7 @@ export function createTracks({ api, wishes, links, clock, log }: Around, signal:
       listeners.add(listener)
       return () => listeners.delete(listener)
     },
-    lost() {
+    forgetSeen() {
       for (const track of tracks.values()) {
         track.witnessed.clear()
         delete track.died
