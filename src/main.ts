@@ -36,7 +36,7 @@ import { openSockets, type SocketsOptions } from '#drivers/inside/sockets.ts'
 import { DIALECTS } from '#apis/dialects.ts'
 import { metadataOf } from '#apis/cycle/metadata.ts'
 import { createHttp } from '#apis/http.ts'
-import { ensureCertificate } from '#apis/tls.ts'
+import { ensureCertificateApart } from '#apis/tls.ts'
 import { runCommand } from '#setup/main.ts'
 import { clashes, hostRoutes } from '#setup/ranges.ts'
 import { type Address, type Config, readConfig } from './config.ts'
@@ -116,7 +116,7 @@ async function main(): Promise<void> {
     trustedProxies: ['127.0.0.0/8', '::1', ...config.trustedProxies],
     authority: async () => (await authority.current()).cert,
     certificate: async () =>
-      await ensureCertificate({
+      await ensureCertificateApart({
         folder: tls,
         names: [hostname(), config.listen.host, ...DIALECTS.map((it) => `${it.name}.localhost`)],
         clock,

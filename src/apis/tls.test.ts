@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { mkdtemp, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { simulatedClock } from '#lib/clock.ts'
-import { ensureCertificate } from './tls.ts'
+import { simulatedClock, systemClock } from '#lib/clock.ts'
+import { ensureCertificate, ensureCertificateApart } from './tls.ts'
 
 const DAY_MS = 86_400_000
 
@@ -71,5 +71,17 @@ test('a certificate the operator put there is used as it is', async () => {
       await unlink(join(folder, 'ca.crt'))
       assert.equal((await ensureCertificate({ folder, names: [], clock })).cert, own.cert)
     })
+  })
+})
+
+test('made by a process of its own it is the same, and why it could not be is told', async () => {
+  await inFolder(async (folder) => {
+    const options = { folder, names: ['a.example'], clock: systemClock }
+    const made = await ensureCertificateApart(options)
+    assert.equal(new X509Certificate(made.cert).checkHost('a.example'), 'a.example')
+    assert.deepEqual(await ensureCertificate(options), made)
+    await unlink(join(folder, 'server.crt'))
+    await mkdir(join(folder, 'server.key.new'))
+    await assert.rejects(ensureCertificateApart(options), /: EISDIR: .*server\.key\.new/)
   })
 })

@@ -2,6 +2,8 @@ import { X509Certificate } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { fits, lasts, openAuthority, readPair, writePair } from '#lib/authority.ts'
 import type { Clock } from '#lib/clock.ts'
+import { run } from '#lib/command.ts'
+import { entryFile } from '#lib/entry.ts'
 
 /** A server's certificate and key in PEM, and the file of the authority that signed it, for clients to trust. */
 export type Certificate = { readonly key: string; readonly cert: string; readonly authorityFile: string }
@@ -25,31 +27,47 @@ const namesIn = (cert: X509Certificate): string[] =>
     .toSorted()
 const asRead = (name: string): string => (name === '::1' ? '0:0:0:0:0:0:0:1' : name)
 
+/** What is kept and good to serve with; undefined when it has to be made. */
+async function keptCertificate({
+  folder,
+  names,
+  clock,
+}: CertificateOptions): Promise<Certificate | undefined> {
+  const [held, signer] = await Promise.all([readPair(folder, 'server'), readPair(folder, 'ca')])
+  if (!held) return undefined
+  const kept = { ...held, authorityFile: openAuthority({ folder, clock }).file }
+  const seen = new X509Certificate(held.cert)
+  const authority = signer && new X509Certificate(signer.cert)
+  if (!authority || !seen.checkIssued(authority)) return kept
+  const now = clock.now()
+  const isFresh =
+    [signer, held].every((it) => fits(it) && lasts(it, now)) &&
+    seen.verify(authority.publicKey) &&
+    namesIn(seen).join() === wantedOf(names).map(asRead).toSorted().join()
+  return isFresh ? kept : undefined
+}
+
+const wantedOf = (names: readonly string[]): readonly string[] => [...new Set([...ALWAYS, ...names])]
+
 /**
  * The certificate to serve with: `server.crt` and `server.key` of the folder. Made when absent, near its end, or when the
  * names differ, by an authority of this installation's own (`ca.crt`, `ca.key`), which is made once. A certificate that
  * another authority signed was put there by the operator and is used as it is.
  */
-export async function ensureCertificate({ folder, names, clock }: CertificateOptions): Promise<Certificate> {
-  const now = clock.now()
+export async function ensureCertificate(options: CertificateOptions): Promise<Certificate> {
+  const { folder, names, clock } = options
   await mkdir(folder, { recursive: true, mode: 0o700 })
+  const kept = await keptCertificate(options)
+  if (kept) return kept
   const authority = openAuthority({ folder, clock })
-  const authorityFile = authority.file
-  const had = await readPair(folder, 'ca')
-  const held = await readPair(folder, 'server')
-  const seen = held && new X509Certificate(held.cert)
-  if (seen && !(had && seen.checkIssued(new X509Certificate(had.cert)))) return { ...held, authorityFile }
-  const { cert: signer } = await authority.current()
-  const wanted = [...new Set([...ALWAYS, ...names])]
-  const fresh =
-    held !== undefined &&
-    seen !== undefined &&
-    fits(held) &&
-    lasts(held, now) &&
-    seen.verify(new X509Certificate(signer).publicKey) &&
-    namesIn(seen).join() === wanted.map(asRead).toSorted().join()
-  if (fresh) return { ...held, authorityFile }
-  const made = await authority.issue(wanted, SERVER_DAYS)
+  const made = await authority.issue(wantedOf(names), SERVER_DAYS)
   await writePair(folder, 'server', made)
-  return { ...made, authorityFile }
+  return { ...made, authorityFile: authority.file }
+}
+
+/** The same for what runs on: what makes a certificate is a process that ends, since its memory would be kept for good. */
+export async function ensureCertificateApart(options: CertificateOptions): Promise<Certificate> {
+  const { folder, names } = options
+  if (!(await keptCertificate(options))) await run([process.execPath, entryFile('certify'), folder, ...names])
+  return await ensureCertificate(options)
 }

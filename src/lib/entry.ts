@@ -9,6 +9,7 @@ export const ENTRIES = [
   'main',
   'host',
   'edge',
+  'certify',
   'up',
   'serve',
   'down',
