@@ -89,6 +89,8 @@ async function startContainerd(
 /** A Docker daemon of these tests alone, which they can stop and kill as they like. */
 export type Daemon = AsyncDisposable & {
   readonly socket: string
+  /** Of the containerd that runs its containers. */
+  readonly runtime: string
   readonly client: Docker
   /** Ends when it answers; gives the milliseconds that took. */
   start(): Promise<number>
@@ -141,6 +143,7 @@ export async function openDaemon(
   await ensureFixtures(client, { cache: CACHE_DEFAULT, say: () => {} } as never, images)
   return {
     socket,
+    runtime: runtime.socket,
     client,
     start,
     stop,

@@ -177,6 +177,30 @@ export function restarts(): void {
       await allServe()
     })
 
+    test('Docker killed amid a start: what it had begun is ended, and then it starts', async () => {
+      const wish = near.wish()
+      const runs = async (): Promise<boolean> => (await seen(wish.id))?.state === 'running'
+      await compute.apply(wish, never)
+      await until('it runs', runs)
+      const runtimeId = (await seen(wish.id))?.runtimeId ?? ''
+      const root = join(folder, 'root')
+      const exported = `docker -H unix://${daemon.socket} export ${runtimeId} | tar -x -C ${root}`
+      await run('sh', ['-c', `mkdir ${root} && ${exported}`])
+      await compute.apply({ ...wish, power: 'off' }, never)
+      await until('it is off', async () => (await seen(wish.id))?.state === 'off')
+      await daemon.stop('SIGKILL')
+      // What is left when it dies between having containerd start a container and noting that it has.
+      const containerd = ['--address', daemon.runtime, '--namespace', 'moby']
+      const how = ['--detach', '--cgroup', `docker/${runtimeId}`, '--env', 'PATH=/bin:/usr/bin']
+      await run('ctr', [...containerd, 'run', ...how, '--rootfs', root, runtimeId, 'sleep', '1000'])
+      await compute.apply(wish, never)
+      await daemon.start()
+      await until('it runs again', runs)
+      await compute.remove(wish.id, never)
+      await until('it is gone', async () => (await seen(wish.id)) === undefined)
+      await allServe()
+    })
+
     test('Docker restarted, the agent some seconds later', async () => {
       await daemon.stop('SIGTERM')
       await agent.stop('SIGTERM')
