@@ -12,8 +12,10 @@ export type Scale = {
   readonly few: number
   /** Starts of a process. */
   readonly starts: number
-  /** From the start of a process to its memory being looked at. */
+  /** From the start of a process, or of a cloud, to its memory being looked at. */
   readonly idleMs: number
+  /** Starts of a whole cloud after which its memory is looked at. */
+  readonly memoryRounds: number
   readonly podsAtOnce: number
   readonly podRounds: number
   readonly trafficRounds: number
@@ -31,6 +33,7 @@ export const FULL: Scale = {
   few: 1000,
   starts: 9,
   idleMs: 6000,
+  memoryRounds: 5,
   podsAtOnce: 50,
   podRounds: 9,
   trafficRounds: 5,
@@ -46,6 +49,7 @@ export const SMOKE: Scale = {
   few: 60,
   starts: 1,
   idleMs: 100,
+  memoryRounds: 1,
   podsAtOnce: 2,
   podRounds: 1,
   trafficRounds: 1,

@@ -8,7 +8,7 @@ import { startBare } from './bare.ts'
 import type { Bench, Context } from './context.ts'
 import { atMost, type Figure } from './figure.ts'
 import { memoryMbOf } from './process.ts'
-import { inTurn } from './rounds.ts'
+import { inTurn, summarise } from './rounds.ts'
 import { watchPods } from './watch.ts'
 
 /** Sleeps until it is told to stop; ready as soon as it runs. */
@@ -100,25 +100,27 @@ async function startTimes(cloud: TestCloud, { scale }: Context): Promise<Figure[
   ]
 }
 
-/** Idle memory of the three processes, each against the same bare process. */
-async function memory(cloud: TestCloud, { scale }: Context): Promise<Figure[]> {
-  await using bare = await startBare([{ method: 'GET', path: '/healthz', status: 200, answer: {} }])
-  await new Promise((resolve) => setTimeout(resolve, scale.idleMs))
+/** Idle memory of the three processes after a first start, each against a bare process. */
+async function memory({ scratch, scale }: Context): Promise<Figure[]> {
   const names = { cloud: 'the cloud', agent: 'the host agent', edge: 'the edge' } as const
-  return await Promise.all(
-    (Object.keys(names) as (keyof typeof names)[]).map(async (name) => ({
-      bench: 'pods',
-      what: `idle memory of ${names[name]}, real drivers`,
-      unit: 'MB resident',
-      against: 'a bare fastify process',
-      ...(name === 'cloud' ? { aim: atMost('value', 130) } : {}),
-      ...(await inTurn(
-        1,
-        async () => await Promise.resolve(memoryMbOf(cloud.pid(name))),
-        async () => await Promise.resolve(bare.memoryMb()),
-      )),
-    })),
-  )
+  const processes = Object.keys(names) as (keyof typeof names)[]
+  const seen: Record<keyof typeof names, number[]> = { cloud: [], agent: [], edge: [] }
+  const seenBare: number[] = []
+  for (let round = 0; round < scale.memoryRounds; round++) {
+    await using cloud = await startCloud({ data: join(scratch, `idle-${round}`) })
+    await using bare = await startBare([{ method: 'GET', path: '/healthz', status: 200, answer: {} }])
+    await new Promise((resolve) => setTimeout(resolve, scale.idleMs))
+    for (const name of processes) seen[name].push(memoryMbOf(cloud.pid(name)))
+    seenBare.push(bare.memoryMb())
+  }
+  return processes.map((name) => ({
+    bench: 'pods',
+    what: `idle memory of ${names[name]}, real drivers`,
+    unit: 'MB resident',
+    against: 'a bare fastify process',
+    ...(name === 'cloud' ? { aim: atMost('value', 130) } : {}),
+    ...summarise({ ours: seen[name], peer: seenBare }),
+  }))
 }
 
 export const pods: Bench = {
@@ -127,9 +129,10 @@ export const pods: Bench = {
   needs: ['root', 'engine'],
   async run(context) {
     await ensureFixtures(new Docker(), { cache: CACHE_DEFAULT, say: context.say }, [IMAGE])
+    const idle = await memory(context)
     await using cloud = await startCloud({ data: join(context.scratch, 'cloud') })
     try {
-      return [...(await memory(cloud, context)), ...(await startTimes(cloud, context))]
+      return [...idle, ...(await startTimes(cloud, context))]
     } finally {
       await dockerRemoveAll()
     }
