@@ -1,8 +1,9 @@
 import { messageOf } from '#lib/errors.ts'
+import { gathered } from '#lib/gathered.ts'
 import type { Log } from '#lib/log.ts'
 import type { Engine } from '#engine/engine.ts'
 import { everythingOf } from '#engine/everything.ts'
-import { ALL, type AnyKind, isSettled, keyOf } from '#engine/resource.ts'
+import { ALL, type AnyKind, isSettled, type Key, keyOf } from '#engine/resource.ts'
 import type { ComputeDriver } from './compute/compute.driver.ts'
 import { replica } from './compute/replica.kind.ts'
 import { workload } from './compute/workload.kind.ts'
@@ -49,7 +50,8 @@ export function createWakes(engine: Engine, compute: ComputeDriver, log: Log): W
   const followEvents = async (signal: AbortSignal): Promise<void> => {
     while (!signal.aborted) {
       try {
-        for await (const event of compute.events(signal)) await engine.wake(`replica/${event.id}`)
+        for await (const events of gathered((stop) => compute.events(stop), signal))
+          await engine.wake(...new Set(events.map((it): Key => `replica/${it.id}`)))
       } catch (error) {
         if (!signal.aborted) log.warn('the stream of container events broke', { error: messageOf(error) })
       }

@@ -64,8 +64,8 @@ export type Engine = {
   explain(resource: Resource): Promise<Explanation>
   /** Refused `unsupported` when the store holds data of a newer program; to be asked before serving. `run` asks too. */
   check(): Promise<void>
-  /** Looks at a key soon. */
-  wake(key: Key): Promise<void>
+  /** Looks at these keys soon. */
+  wake(...keys: readonly Key[]): Promise<void>
   /** Works the queue until the signal aborts, then gives its leases up. */
   run(reconcilers: readonly Reconciler[], patrols: readonly Patrol[], signal: AbortSignal): Promise<void>
   /**
@@ -173,7 +173,7 @@ export function createEngine(options: EngineOptions): Engine {
 
     explain: async (resource) => await explain({ context, looking }, resource),
 
-    wake: (key) => store.commit([{ do: 'enqueue', key, at: clock.now() }]),
+    wake: (...keys) => store.commit(keys.map((key) => ({ do: 'enqueue', key, at: clock.now() }))),
 
     async run(reconcilers, patrols, signal) {
       const given = loop(reconcilers)

@@ -61,7 +61,7 @@ export type Tracks = {
   /** What `observe` answers. */
   view(id: string): SeenContainer | undefined
   real(id: string): Real | undefined
-  /** Tells the listeners when that has changed. */
+  /** Tells the listeners when that has changed, except how far the making is of one that is still to run. */
   tell(id: string): void
   /** Calls `tell` at each change, until the function that it gives is called. */
   listen(tell: (event: ContainerEvent) => void): () => void
@@ -70,6 +70,12 @@ export type Tracks = {
 }
 
 export const fetchKey = ({ wish }: Held): string => `${wish.attempt} ${wish.image}`
+
+/** Each telling has the whole cloud look at it: what nobody would write down is left out. */
+function heardOf(seen: SeenContainer): string {
+  const { state, runtimeId: _, ...rest } = seen
+  return JSON.stringify(state === 'waiting' || state === 'starting' ? rest : seen)
+}
 
 const newTrack = (): Track => ({
   runtimeIds: new Set(),
@@ -118,7 +124,7 @@ export function createTracks({ api, wishes, links, clock, log }: Around, signal:
 
   const tell = (id: string): void => {
     const seen = view(id)
-    const text = seen && JSON.stringify(seen)
+    const text = seen && heardOf(seen)
     if (told.get(id) === text) return
     if (text === undefined) told.delete(id)
     else told.set(id, text)
