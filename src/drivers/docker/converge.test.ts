@@ -33,8 +33,12 @@ async function world(t: TestContext) {
     held.set(id, testHeld({ starts: 1, lastStart: BEGAN }, { id, healing: false, keep: true, mounts: [] }))
   }
   const docker = {
-    /** So many more looks at a container are answered. */
+    /** So many more looks at a container are answered; then Docker is away. */
     looks: Infinity,
+    /** Looks at these fail, though Docker is there. */
+    broken: new Set<string>(),
+    /** Subnets that have a network, and none of which can be removed. */
+    subnets: [] as string[],
     looked: new Set<string>(),
     running: new Set(CONTAINERS),
     started: [] as string[],
@@ -42,7 +46,11 @@ async function world(t: TestContext) {
   }
   const labels = (at: number) => ({ [LABEL.id]: IDS[at] ?? '', [LABEL.attempt]: '1' })
   const inspect = (Id: string): ContainerInfo => {
-    if (docker.looks-- <= 0) throw new CloudError('unavailable', 'Docker is away')
+    if (docker.looks-- <= 0) {
+      docker.events.destroy()
+      throw new CloudError('unavailable', 'Docker is away')
+    }
+    if (docker.broken.has(Id)) throw refusal
     docker.looked.add(Id)
     const isRunning = docker.running.has(Id)
     return {
@@ -59,12 +67,16 @@ async function world(t: TestContext) {
       NetworkSettings: { Networks: {} },
     } as unknown as ContainerInfo
   }
+  const refusal = Object.assign(new Error('it is unexpectedly nil'), { statusCode: 500 })
   const ok = () => Promise.resolve()
   const options = {
     api: {
       ping: ok,
       events: () => Promise.resolve((docker.events = new PassThrough())),
-      list: () => Promise.resolve(CONTAINERS.map((Id, at) => ({ Id, State: '', Labels: labels(at) }))),
+      list: (asked: readonly string[]) =>
+        Promise.resolve(
+          asked.length > 1 ? [] : CONTAINERS.map((Id, at) => ({ Id, State: '', Labels: labels(at) })),
+        ),
       inspect: async (id: string) => await Promise.resolve(id).then(inspect),
       start(id: string) {
         docker.started.push(id)
@@ -80,8 +92,21 @@ async function world(t: TestContext) {
         return ok()
       },
     },
-    networks: { doubt() {}, list: () => Promise.resolve([]), using: ok, join: ok },
-    links: { dockerStarted: ok, inForce: ok, attachment: () => testAttachment, onPlan: () => () => {} },
+    networks: {
+      doubt() {},
+      list: () => Promise.resolve(docker.subnets),
+      using: ok,
+      join: ok,
+      alone: (_: string, work: () => Promise<void>) => work(),
+      remove: () => Promise.reject(refusal),
+    },
+    links: {
+      dockerStarted: ok,
+      inForce: ok,
+      attachment: () => testAttachment,
+      hasSubnet: () => false,
+      onPlan: () => () => {},
+    },
     volumes: { ensure: ok },
     filesOf: () => undefined,
     owner: { owns: () => true },
@@ -124,4 +149,23 @@ test('one that was seen to run as Docker went away amid the first looks was take
   await passUntil(() => docker.started.length === 2)
   assert.deepEqual(docker.started.toSorted(), CONTAINERS)
   for (const id of IDS) assert.equal(held.get(id)?.ended, undefined)
+})
+
+test('one that Docker cannot tell about does not hold up the others', async (t) => {
+  const { docker, passUntil } = await world(t)
+  docker.broken.add('c1')
+  docker.running.clear()
+  await passUntil(() => docker.started.length > 0)
+  assert.deepEqual(docker.started, ['c2'])
+  docker.broken.clear()
+  await passUntil(() => docker.started.length > 1)
+  assert.deepEqual(docker.started, ['c2', 'c1'])
+})
+
+test('a network that Docker cannot remove does not hold up the containers', async (t) => {
+  const { docker, passUntil } = await world(t)
+  docker.subnets.push('gone')
+  docker.running.clear()
+  await passUntil(() => docker.started.length === 2)
+  assert.deepEqual(docker.started.toSorted(), CONTAINERS)
 })

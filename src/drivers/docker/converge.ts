@@ -8,7 +8,7 @@ import { type ContainerSummary, reasonOf, statusOf } from './docker.ts'
 import { FetchFailure } from './images.ts'
 import { endProcesses } from './leftover.ts'
 import { type Activity, RETRY_BACKOFF, type Real, type Step, backoffMs, planContainer } from './plan.ts'
-import { type Session, followDocker } from './session.ts'
+import { PING_MS, type Session, followDocker } from './session.ts'
 import { type Steps, type StepsOptions, createSteps } from './steps.ts'
 import { type Tracks, createTracks } from './tracks.ts'
 import type { Held } from './wishes.ts'
@@ -151,6 +151,12 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
   const isOurs = (labels: Readonly<Record<string, string>>): boolean =>
     owner.owns(labels[LABEL.owner]) || wishes.get(labels[LABEL.id] ?? '') !== undefined
 
+  const release = (subnet: string): Promise<void> =>
+    steps.release(subnet).catch((error: unknown) => {
+      // The patrol finds it again.
+      log.debug("a subnet's network in Docker stays for now", { subnet, error: messageOf(error) })
+    })
+
   /** Takes in Docker's whole list: which containers there are, and which of them differ from what is known. */
   const survey = async (listed: readonly ContainerSummary[]): Promise<readonly string[]> => {
     const found = listed.filter((it) => isOurs(it.Labels))
@@ -172,7 +178,7 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
       ...found.map((it) => it.Labels[LABEL.subnet]),
       ...wishes.all().map((it) => it.wish.subnet),
     ])
-    for (const subnet of await networks.list()) if (!used.has(subnet)) await steps.release(subnet)
+    for (const subnet of await networks.list()) if (!used.has(subnet)) await release(subnet)
     return changed
   }
 
@@ -188,7 +194,10 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
         await links.dockerStarted()
         await survey(await api.list(ours))
         const look = slots(LOOKS_AT_ONCE)
-        await Promise.all(tracks.ids().map((id) => look(() => tracks.look(id))))
+        const looks = tracks.ids().map((id) => look(() => tracks.look(id)))
+        const failed = (await Promise.allSettled(looks)).some((it) => it.status === 'rejected')
+        // One that Docker cannot tell about, though it is there, is looked at again by itself: all others do not wait for it.
+        if (failed) await api.ping(PING_MS)
       },
       onOpened: () => {
         for (const id of tracks.ids()) wake(id)
@@ -210,11 +219,7 @@ export function converge(options: ConvergeOptions, signal: AbortSignal): Converg
     signal,
   )
   const unlisten = links.onPlan(({ vpc, gone }) => {
-    for (const subnet of gone)
-      steps.release(subnet).catch((error: unknown) => {
-        // The patrol finds it again.
-        log.debug("a subnet's network in Docker stays for now", { subnet, error: messageOf(error) })
-      })
+    for (const subnet of gone) void release(subnet)
     for (const { wish } of wishes.all())
       if (wish.vpc === vpc && timers.has(wish.id) && !tracks.real(wish.id) && links.attachment(wish.id))
         wake(wish.id)

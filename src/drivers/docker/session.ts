@@ -6,7 +6,8 @@ import { LABEL } from './container.ts'
 import type { DockerApi, DockerEvent } from './docker.ts'
 
 const RECONNECT = { firstMs: 100, maxMs: 2000 } as const
-const PING_MS = 5000
+/** How long a Docker that is there may take to say so. */
+export const PING_MS = 5000
 const EVENTS = [
   'create',
   'start',
