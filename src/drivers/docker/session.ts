@@ -77,6 +77,8 @@ export function followDocker(
     while (!signal.aborted) {
       const before = count
       const error = await once().catch((it: unknown) => it)
+      // Also of one that did not open: Docker would go on telling events that nobody reads.
+      drop.abort()
       close()
       if (signal.aborted) return
       failures = count > before ? 0 : failures + 1
