@@ -126,7 +126,7 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
   const remove = async (id: string, signal: AbortSignal): Promise<void> => {
     const held = wishes.get(id)
     if (held) {
-      if (!held.removing) await wishes.put({ ...held, removing: true })
+      if (!held.removing || !wishes.isSaved(id)) await wishes.put({ ...held, removing: true })
       it.renew(id, { stopFetch: true })
       return
     }
@@ -322,11 +322,15 @@ async function applyWish(wishes: Wishes, seal: Seal, it: Convergence, wish: Cont
   const next: Held = newer
     ? { wish: kept, starts: 0 }
     : { ...held, wish: kept, ...(begins ? { starts: 0 } : {}) }
-  if (JSON.stringify(next) === JSON.stringify(held)) return it.wake(wish.id)
-  await wishes.put(next)
-  // A running container is given the files at once; one that is still to start is given them then.
-  if (!newer && kept.inside && it.real(wish.id)) await it.steps.writeInside(kept)
-  it.renew(wish.id, { stopFetch: newer })
+  // The same that was asked for before may have got as far as our memory alone.
+  if (wishes.isSaved(wish.id) && JSON.stringify(next) === JSON.stringify(held)) return it.wake(wish.id)
+  try {
+    await wishes.put(next)
+    // A running container is given the files at once; one that is still to start is given them then.
+    if (!newer && kept.inside && it.real(wish.id)) await it.steps.writeInside(kept)
+  } finally {
+    it.renew(wish.id, { stopFetch: newer })
+  }
 }
 
 async function* logsOf(

@@ -40,8 +40,10 @@ const VERSION = 1
 export type Wishes = {
   get(id: string): Held | undefined
   all(): readonly Held[]
-  /** Durable when it returns. */
+  /** Held at once; durable when it returns. What could not be written is held all the same, and is not saved. */
   put(held: Held): Promise<void>
+  /** Whether what is held of an id is on disk. */
+  isSaved(id: string): boolean
   forget(id: string): Promise<void>
 }
 
@@ -64,6 +66,7 @@ export async function openWishes(directory: string, log: Log): Promise<Wishes> {
       log.error('wish cannot be read', { id, error: messageOf(error) })
     }
   }
+  const unsaved = new Set<string>()
   // One write of a file at a time, in the order asked.
   const turns = new Map<string, Promise<void>>()
   const inTurn = (id: string, work: () => Promise<void>): Promise<void> => {
@@ -81,10 +84,16 @@ export async function openWishes(directory: string, log: Log): Promise<Wishes> {
     put(it) {
       const id = it.wish.id
       held.set(id, it)
-      return inTurn(id, () => writeAtomically(path(id), JSON.stringify({ version: VERSION, held: it })))
+      unsaved.add(id)
+      return inTurn(id, async () => {
+        await writeAtomically(path(id), JSON.stringify({ version: VERSION, held: it }))
+        if (held.get(id) === it) unsaved.delete(id)
+      })
     },
+    isSaved: (id) => !unsaved.has(id),
     forget(id) {
       held.delete(id)
+      unsaved.delete(id)
       return inTurn(id, () => rm(path(id), { force: true }))
     },
   }
