@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -35,7 +35,7 @@ async function world(t: TestContext) {
     (await openWishes(join(folder, 'wishes'), silentLog)).get(wish.id)
   /** While it is there, no file of this name is written. */
   const obstacle = (name: string): string => join(folder, `${name}.next`, 'in the way')
-  return { compute, kept, obstacle }
+  return { folder, compute, kept, obstacle }
 }
 
 test('a wish that could not be written is not taken for kept when it is asked for again', async (t) => {
@@ -61,4 +61,30 @@ test('of two that ask for one wish at once neither is told before it is on disk'
   await compute.apply(wish, never)
   assert.equal((await kept())?.wish.attempt, wish.attempt)
   await first
+})
+
+test('a change of its files reaches one that Docker has not told of yet', async (t) => {
+  const { folder, compute, obstacle } = await world(t)
+  const file = {
+    name: 'variables/a',
+    mode: 0o444,
+    uid: process.getuid?.() ?? 0,
+    gid: process.getgid?.() ?? 0,
+  }
+  const withText = (text: string) => {
+    const content = Buffer.from(text).toString('base64')
+    return { ...wish, inside: { files: [{ ...file, content }] } }
+  }
+  const read = () => readFile(join(folder, 'inside', wish.id, file.name), 'utf8')
+  await compute.apply(withText('one'), never)
+  await compute.apply(withText('two'), never)
+  assert.equal(await read(), 'two')
+
+  const inTheWay = obstacle(`inside/${wish.id}`)
+  await mkdir(inTheWay, { recursive: true })
+  await assert.rejects(compute.apply(withText('three'), never))
+  await rm(join(inTheWay, '..'), { recursive: true })
+  // The wish is kept by now; its files are not there.
+  await compute.apply(withText('three'), never)
+  assert.equal(await read(), 'three')
 })

@@ -323,13 +323,14 @@ async function applyWish(wishes: Wishes, seal: Seal, it: Convergence, wish: Cont
     ? { wish: kept, starts: 0 }
     : { ...held, wish: kept, ...(begins ? { starts: 0 } : {}) }
   // The same that was asked for before may have got as far as our memory alone.
-  if (wishes.isSaved(wish.id) && JSON.stringify(next) === JSON.stringify(held)) return it.wake(wish.id)
+  const same = wishes.isSaved(wish.id) && JSON.stringify(next) === JSON.stringify(held)
   try {
-    await wishes.put(next)
-    // A running container is given the files at once; one that is still to start is given them then.
-    if (!newer && kept.inside && it.real(wish.id)) await it.steps.writeInside(kept)
+    if (!same) await wishes.put(next)
+    // One that runs is given its files now, whether or not Docker has told of it yet; one that is to start, then too.
+    if (!newer) await it.steps.writeInside(wish.id)
   } finally {
-    it.renew(wish.id, { stopFetch: newer })
+    if (same) it.wake(wish.id)
+    else it.renew(wish.id, { stopFetch: newer })
   }
 }
 

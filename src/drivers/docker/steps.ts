@@ -48,8 +48,8 @@ export type Steps = {
   release(subnet: string): Promise<void>
   /** In place, since the container sees the file and not its name. */
   writeResolvConf(wish: KeptWish): Promise<void>
-  /** Has what the container finds of its replica's own be there and as its wish says. */
-  writeInside(wish: KeptWish): Promise<void>
+  /** Has what a container finds of its replica's own be there, and as the wish says that is held now. */
+  writeInside(id: string): Promise<void>
 }
 
 export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
@@ -81,7 +81,7 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
     const attached = links.attachment(wish.id)
     if (!attached) return
     await writeResolvConf(wish)
-    await writeInside(wish)
+    await writeInside(wish.id)
     for (const mount of wish.mounts) await options.volumes.ensure(mount)
     const init = await options.init()
     const runtimeId = await networks.using(attached.subnet.id, async () => {
@@ -110,18 +110,19 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
     await chmod(resolvPath(id), 0o644)
   }
 
-  const writeInside = async (wish: KeptWish): Promise<void> => {
-    const files = options.filesOf(wish)
+  const writeInside = async (id: string): Promise<void> => {
+    const held = wishes.get(id)
+    const files = held && options.filesOf(held.wish)
     if (!files) return
-    await options.instances.prepare(wish.id)
-    await options.instances.write(wish.id, files)
+    await options.instances.prepare(id)
+    await options.instances.write(id, files)
   }
 
   const start = async (held: Held, runtimeId: string): Promise<void> => {
     const { id } = held.wish
     const attached = links.attachment(id)
     await writeResolvConf(held.wish)
-    await writeInside(held.wish)
+    await writeInside(id)
     // Mounts of before the machine went down are gone.
     for (const mount of held.wish.mounts) await options.volumes.ensure(mount)
     if (attached) {
