@@ -212,6 +212,37 @@ test('the connector runs with its token in the environment alone, again after a 
   }
 })
 
+test('asked for by several at once the connector runs once, and ends when it is to', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'arcus-connector-'))
+  const it = await openConnector({
+    program: await program(folder, `echo $$ >> ${folder}/begun; exec sleep 20`),
+    path: '/usr/bin:/bin',
+    file: join(folder, 'connector'),
+    seal: createKeyring(Buffer.alloc(32, 7)),
+    clock: systemClock,
+    log: silentLog,
+  })
+  const begun = async (): Promise<number[]> => {
+    const text = await readFile(join(folder, 'begun'), 'utf8').catch(() => '')
+    return text.split('\n').filter(Boolean).map(Number)
+  }
+  try {
+    const asked = [1, 2, 3].map(async () => await it.apply({ token: 't' }, signal))
+    assert.deepEqual(
+      (await Promise.allSettled(asked)).map((one) => one.status),
+      ['fulfilled', 'fulfilled', 'fulfilled'],
+    )
+    await until('it began', async () => (await begun()).length > 0)
+    await it.apply(undefined, signal)
+    const [pid = 0, ...others] = await begun()
+    assert.deepEqual(others, [])
+    assert.throws(() => process.kill(pid, 0))
+  } finally {
+    await it.close()
+    await rm(folder, { recursive: true, force: true })
+  }
+})
+
 test('what keeps the connector from running is told, without the token', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'arcus-connector-'))
   const shared = {

@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline'
 import type { Clock } from '#lib/clock.ts'
 import { messageOf } from '#lib/errors.ts'
 import { readIfThere, writeAtomically } from '#lib/files.ts'
+import { createLanes } from '#lib/lanes.ts'
 import type { Log } from '#lib/log.ts'
 import type { ConnectorDriver } from '#cloud/edge/cloudflare.driver.ts'
 
@@ -119,15 +120,18 @@ export async function openConnector(
       })
     }
   }
+  // Every record that it carries asks for it, each by itself: two at once would run it twice, and know of one.
+  const inTurn = createLanes()
   return {
-    async apply(connector) {
-      if (connector?.token === running?.token) return
-      await stop()
-      if (!connector) return await rm(file, { force: true })
-      await writeAtomically(file, seal.seal(connector.token, BINDING))
-      start(connector.token)
-    },
+    apply: (connector) =>
+      inTurn(BINDING, async () => {
+        if (connector && connector.token === running?.token) return
+        await stop()
+        if (!connector) return await rm(file, { force: true })
+        await writeAtomically(file, seal.seal(connector.token, BINDING))
+        start(connector.token)
+      }),
     observe: async () => await Promise.resolve(seen),
-    close: stop,
+    close: () => inTurn(BINDING, stop),
   }
 }
