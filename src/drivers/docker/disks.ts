@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { chmod, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { SeenVolume, VolumeWish } from '#cloud/compute/compute.driver.ts'
 import { run } from '#lib/command.ts'
@@ -43,11 +43,26 @@ export type DisksOptions = {
 
 type Job = { readonly done: Promise<void>; from?: string; failed?: string }
 
-const sizeOf = async (file: string): Promise<number | undefined> =>
-  await stat(file).then(
-    ({ size }) => size,
-    () => undefined,
-  )
+/** Where ext4 keeps what it says of itself, and in it: how many blocks, how large they are, and that it is ext4. */
+const SUPERBLOCK = { at: 1024, length: 1024, blocks: 0x04, blockLog: 0x18, magic: 0x38 } as const
+const EXT4_MAGIC = 0xef53
+
+/**
+ * Bytes of the file system in a file, which is larger from when it begins to grow until it has grown; 0 when there is none in
+ * it, undefined when there is no file.
+ */
+async function sizeOf(path: string): Promise<number | undefined> {
+  const file = await open(path).catch(() => undefined)
+  if (!file) return undefined
+  try {
+    const block = Buffer.alloc(SUPERBLOCK.length)
+    await file.read(block, 0, SUPERBLOCK.length, SUPERBLOCK.at)
+    if (block.readUInt16LE(SUPERBLOCK.magic) !== EXT4_MAGIC) return 0
+    return block.readUInt32LE(SUPERBLOCK.blocks) * 1024 * 2 ** block.readUInt32LE(SUPERBLOCK.blockLog)
+  } finally {
+    await file.close()
+  }
+}
 
 export async function openDisks({ directory, path, log }: DisksOptions, signal: AbortSignal): Promise<Disks> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
@@ -114,7 +129,7 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
     })
 
   const resize = async (file: string, sizeGib: number): Promise<void> => {
-    if ((await sizeOf(file)) !== sizeGib * GIB) await run(['truncate', '--size', String(sizeGib * GIB), file])
+    await run(['truncate', '--size', String(sizeGib * GIB), file])
     // A journal that is to be replayed is no mistake: it then ends with 1.
     await run(['e2fsck', '-f', '-p', file], { limitMs: FORMAT_MS_MAX, signal, fine: [0, 1] })
     await run(['resize2fs', file], { limitMs: FORMAT_MS_MAX, signal })
