@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdir, mkdtemp, rm, truncate } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -9,6 +9,7 @@ import { openVolumes } from './volumes.ts'
 
 const GIB = 1024 ** 3
 const volume = '01900000-0000-7000-8000-000000000001'
+const copy = '01900000-0000-7000-8000-000000000002'
 
 /** Volumes of which one has a file system of 1 GiB, mounted nowhere. */
 async function world(t: TestContext) {
@@ -20,7 +21,7 @@ async function world(t: TestContext) {
   await run(['truncate', '--size', String(GIB), file])
   await run(['mkfs.ext4', '-q', '-F', file])
   const open = async () => await openVolumes(join(folder, 'volumes'), silentLog, new AbortController().signal)
-  return { file, open }
+  return { files, file, open }
 }
 
 test('a volume has the size of its file system, and what ended while it grew is gone on with', async (t) => {
@@ -33,4 +34,22 @@ test('a volume has the size of its file system, and what ended while it grew is 
   await disks.idle()
   assert.deepEqual(await disks.observe(volume), { state: 'ready', sizeGib: 2 })
   assert.match(await run(['dumpe2fs', '-h', file]), new RegExp(`Block count: +${(2 * GIB) / 4096}\n`))
+})
+
+test('a volume that is removed while it is made is gone', async (t) => {
+  const { files, open } = await world(t)
+  const volumes = await open()
+  await volumes.disks.apply({ id: copy, sizeGib: 1, from: volume })
+  assert.equal((await volumes.disks.observe(copy))?.state, 'making')
+  await volumes.remove(copy)
+  await volumes.disks.idle()
+  assert.deepEqual(await readdir(files), [volume])
+  assert.equal(await volumes.disks.observe(copy), undefined)
+})
+
+test('a volume that was being made when the agent ended leaves nothing when it is removed', async (t) => {
+  const { files, open } = await world(t)
+  await writeFile(join(files, `${copy}.next`), 'half')
+  await (await open()).remove(copy)
+  assert.deepEqual(await readdir(files), [volume])
 })

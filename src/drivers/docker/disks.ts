@@ -1,5 +1,5 @@
 import { chmod, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { SeenVolume, VolumeWish } from '#cloud/compute/compute.driver.ts'
 import { run } from '#lib/command.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
@@ -26,7 +26,7 @@ export type Disks = {
   observe(volume: string): Promise<SeenVolume | undefined>
   /** Mounted when it returns; throws `unavailable` when it is not there. */
   mount(volume: string): Promise<void>
-  has(volume: string): Promise<boolean>
+  /** Ends what is being made of it, and removes everything. Fine when there is nothing. */
   remove(volume: string): Promise<void>
   list(): Promise<readonly string[]>
   /** After the signal aborted: ends when no work is under way. */
@@ -41,7 +41,7 @@ export type DisksOptions = {
   readonly log: Log
 }
 
-type Job = { readonly done: Promise<void>; from?: string; failed?: string }
+type Job = { readonly done: Promise<void>; readonly stop: AbortController; from?: string; failed?: string }
 
 /** Where ext4 keeps what it says of itself, and in it: how many blocks, how large they are, and that it is ext4. */
 const SUPERBLOCK = { at: 1024, length: 1024, blocks: 0x04, blockLog: 0x18, magic: 0x38 } as const
@@ -73,7 +73,7 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
     return join(directory, volume.toLowerCase())
   }
   const isMounted = async (volume: string): Promise<boolean> => {
-    const [at, above] = [path(volume), directory].map(async (it) => await stat(it).catch(() => undefined))
+    const [at, above] = [path(volume), dirname(path(volume))].map(async (it) => await stat(it).catch(() => undefined))
     const [mine, parents] = [await at, await above]
     return mine !== undefined && parents !== undefined && mine.dev !== parents.dev
   }
@@ -95,9 +95,9 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
   const isUsed = async (volume: string): Promise<boolean> =>
     (await run(['losetup', '--associated', fileOf(volume)])).trim() !== ''
 
-  const make = async (volume: string, file: string, sizeGib: number): Promise<void> => {
+  const make = async (volume: string, file: string, sizeGib: number, stop: AbortSignal): Promise<void> => {
     await run(['truncate', '--size', String(sizeGib * GIB), file])
-    await run(['mkfs.ext4', '-q', '-F', '-m', '0', file], { limitMs: FORMAT_MS_MAX, signal })
+    await run(['mkfs.ext4', '-q', '-F', '-m', '0', file], { limitMs: FORMAT_MS_MAX, signal: stop })
     const at = path(volume)
     await mkdir(at, { recursive: true })
     await run(['mount', '-t', 'ext4', '-o', 'loop', file, at])
@@ -110,7 +110,7 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
     }
   }
 
-  const copy = async (from: string, file: string, sizeGib: number): Promise<void> =>
+  const copy = async (from: string, file: string, sizeGib: number, stop: AbortSignal): Promise<void> =>
     await lanes(from, async () => {
       const source = fileOf(from)
       const size = await sizeOf(source)
@@ -120,41 +120,41 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
       const frozen = await isMounted(from)
       if (frozen) await run(['fsfreeze', '--freeze', path(from)])
       try {
-        const how = { limitMs: COPY_MS_MAX, signal }
+        const how = { limitMs: COPY_MS_MAX, signal: stop }
         await run(['cp', '--sparse=always', '--reflink=auto', source, file], how)
       } finally {
         if (frozen) await thaw(from)
       }
-      await resize(file, sizeGib)
+      await resize(file, sizeGib, stop)
     })
 
-  const resize = async (file: string, sizeGib: number): Promise<void> => {
+  const resize = async (file: string, sizeGib: number, stop: AbortSignal): Promise<void> => {
     await run(['truncate', '--size', String(sizeGib * GIB), file])
     // A journal that is to be replayed is no mistake: it then ends with 1.
-    await run(['e2fsck', '-f', '-p', file], { limitMs: FORMAT_MS_MAX, signal, fine: [0, 1] })
-    await run(['resize2fs', file], { limitMs: FORMAT_MS_MAX, signal })
+    await run(['e2fsck', '-f', '-p', file], { limitMs: FORMAT_MS_MAX, signal: stop, fine: [0, 1] })
+    await run(['resize2fs', file], { limitMs: FORMAT_MS_MAX, signal: stop })
   }
 
-  const grow = async (volume: string, sizeGib: number): Promise<void> => {
+  const grow = async (volume: string, sizeGib: number, stop: AbortSignal): Promise<void> => {
     const file = fileOf(volume)
     const wasMounted = await isMounted(volume)
     await unmount(volume)
     try {
       if (await isUsed(volume)) throw new CloudError('conflict', GROWS_LATER, { rule: 'in_use' })
-      await resize(file, sizeGib)
+      await resize(file, sizeGib, stop)
     } finally {
       if (wasMounted) await mount(volume)
     }
   }
 
-  const work = async ({ id, sizeGib, from }: VolumeWish): Promise<void> => {
+  const work = async ({ id, sizeGib, from }: VolumeWish, stop: AbortSignal): Promise<void> => {
     const file = fileOf(id)
     const next = `${file}.next`
     const size = await sizeOf(file)
-    if (size !== undefined) return size < sizeGib * GIB ? await grow(id, sizeGib) : undefined
+    if (size !== undefined) return size < sizeGib * GIB ? await grow(id, sizeGib, stop) : undefined
     await rm(next, { force: true })
-    if (from === undefined) await make(id, next, sizeGib)
-    else await copy(from, next, sizeGib)
+    if (from === undefined) await make(id, next, sizeGib, stop)
+    else await copy(from, next, sizeGib, stop)
     await rename(next, file)
   }
 
@@ -165,7 +165,6 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
     if (await isMounted(volume)) await thaw(volume)
 
   return {
-    has: async (volume) => (await sizeOf(fileOf(volume))) !== undefined,
     mount: async (volume) => await lanes(volume, async () => await mount(volume)),
     async apply(wish) {
       const { id, sizeGib } = wish
@@ -177,8 +176,10 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
       if ((job && job.failed === undefined) || ((await sizeOf(file)) ?? 0) >= sizeGib * GIB) return
       if (running() >= JOBS_MAX)
         throw new CloudError('unavailable', `waits for one of ${JOBS_MAX} volumes that are being made`)
+      const stop = new AbortController()
       const made: Job = {
-        done: lanes(id, async () => await work(wish)).then(
+        stop,
+        done: lanes(id, async () => await work(wish, AbortSignal.any([signal, stop.signal]))).then(
           () => void jobs.delete(id),
           (error: unknown) => {
             log.warn('a volume cannot be made or grown', { volume: id, error: messageOf(error) })
@@ -201,6 +202,7 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
     async remove(volume) {
       if ([...jobs.values()].some((it) => it.from === volume && it.failed === undefined))
         throw new CloudError('conflict', 'it is being copied', { rule: 'in_use' })
+      jobs.get(volume)?.stop.abort(new Error('it was removed'))
       await lanes(volume, async () => {
         await unmount(volume)
         jobs.delete(volume)

@@ -42,7 +42,7 @@ export async function openVolumes(directory: string, log: Log, signal: AbortSign
     },
     async remove(volume) {
       // First of all: what is removed through a mount is its content.
-      if (await disks.has(volume)) return await disks.remove(volume)
+      await disks.remove(volume)
       await rm(path(volume), { recursive: true, force: true })
     },
     list: async () => [...new Set([...(await readdir(directory)).filter(isUuid), ...(await disks.list())])],
