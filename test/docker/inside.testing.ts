@@ -286,6 +286,31 @@ export function inside(): void {
         assert.deepEqual(await readdir(join(folder, 'containers/inside')), [])
       })
 
+      test('what was left where a volume is mounted is not taken for the volume', async () => {
+        const first = room.wish({ image: 'arcus-probe:latest', memoryMib: 128 })
+        const volume = first.workload
+        const containers = join(folder, 'containers')
+        const [at, file] = [join(containers, 'volumes', volume), join(containers, 'volumes-disks', volume)]
+        // As an agent leaves it that is killed while it makes the volume.
+        await run('truncate', ['--size', '1G', `${file}.next`])
+        await run('mkfs.ext4', ['-q', '-F', `${file}.next`])
+        await mkdir(at)
+        await run('mount', ['-o', 'loop', `${file}.next`, at])
+        await until('the volume is there', async () => {
+          await host.compute.applyVolume({ id: volume, sizeGib: 1 }, never)
+          return (await host.compute.observeVolume(volume, never))?.state === 'ready'
+        })
+        const it = { ...first, mounts: [{ volume, path: '/data', readOnly: false, disk: true }] }
+        await host.compute.apply(it, never)
+        await inState(it, 'running')
+        await ask(host.compute, it.id, 'echo kept > /data/kept && sync')
+        await remove(it)
+        assert.equal((await run('debugfs', ['-R', 'cat /kept', file])).stdout, 'kept\n')
+        await host.compute.removeVolume(volume, never)
+        assert.deepEqual(await readdir(join(containers, 'volumes')), [])
+        assert.equal((await run('losetup', ['--associated', file])).stdout, '')
+      })
+
       test('one that is asked for before its network is there starts once the plan is in force', async () => {
         const other = makeRoom(97, 2)
         const it = other.wish()

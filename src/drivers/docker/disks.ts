@@ -1,8 +1,9 @@
-import { chmod, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { chmod, mkdir, open, readdir, realpath, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import type { SeenVolume, VolumeWish } from '#cloud/compute/compute.driver.ts'
 import { run } from '#lib/command.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
+import { readIfThere } from '#lib/files.ts'
 import { isUuid } from '#lib/ids.ts'
 import { createLanes } from '#lib/lanes.ts'
 import type { Log } from '#lib/log.ts'
@@ -64,6 +65,9 @@ async function sizeOf(path: string): Promise<number | undefined> {
   }
 }
 
+/** A device's numbers as the kernel writes them, of the one that a file is on. */
+const deviceOf = (dev: number): string => `${(dev >>> 8) & 0xfff}:${(dev & 0xff) | ((dev >>> 12) & 0xfff00)}`
+
 export async function openDisks({ directory, path, log }: DisksOptions, signal: AbortSignal): Promise<Disks> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const lanes = createLanes()
@@ -72,21 +76,30 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
     if (!isUuid(volume)) throw new CloudError('invalid', `a volume's id is a UUID, not '${volume}'`)
     return join(directory, volume.toLowerCase())
   }
-  const isMounted = async (volume: string): Promise<boolean> => {
-    const [at, above] = [path(volume), dirname(path(volume))].map(async (it) => await stat(it).catch(() => undefined))
+  const real = await realpath(directory)
+  const named = (volume: string): string => join(real, basename(fileOf(volume)))
+  /** The file whose file system is mounted at a volume's place, as the kernel names it; undefined when none is. */
+  const mountedAt = async (volume: string): Promise<string | undefined> => {
+    const [at, above] = [path(volume), dirname(path(volume))].map(
+      async (it) => await stat(it).catch(() => undefined),
+    )
     const [mine, parents] = [await at, await above]
-    return mine !== undefined && parents !== undefined && mine.dev !== parents.dev
+    if (mine === undefined || mine.dev === parents?.dev) return undefined
+    return (await readIfThere(`/sys/dev/block/${deviceOf(mine.dev)}/loop/backing_file`))?.trim()
   }
+  const isMounted = async (volume: string): Promise<boolean> => (await mountedAt(volume)) === named(volume)
   const mount = async (volume: string): Promise<void> => {
     if (await isMounted(volume)) return
     const file = fileOf(volume)
     if ((await sizeOf(file)) === undefined)
       throw new CloudError('unavailable', `volume ${volume} is not on this machine`)
+    await unmount(volume)
     await mkdir(path(volume), { recursive: true })
     await run(['mount', '-t', 'ext4', '-o', 'loop,nosuid,nodev,discard', file, path(volume)])
   }
+  /** Also what was mounted there while the volume was made: what is written to that is lost. */
   const unmount = async (volume: string): Promise<void> => {
-    if (await isMounted(volume)) await run(['umount', path(volume)])
+    while ((await mountedAt(volume))?.startsWith(named(volume))) await run(['umount', path(volume)])
   }
   const thaw = async (volume: string): Promise<void> =>
     void (await run(['fsfreeze', '--unfreeze', path(volume)]).catch(() => {}))
@@ -99,6 +112,7 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
     await run(['truncate', '--size', String(sizeGib * GIB), file])
     await run(['mkfs.ext4', '-q', '-F', '-m', '0', file], { limitMs: FORMAT_MS_MAX, signal: stop })
     const at = path(volume)
+    await unmount(volume)
     await mkdir(at, { recursive: true })
     await run(['mount', '-t', 'ext4', '-o', 'loop', file, at])
     try {
