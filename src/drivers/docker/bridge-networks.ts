@@ -28,18 +28,18 @@ const readText = (path: string): string => {
 }
 
 /**
- * How containers join bridges of Docker's. `prepare` makes a VPC's networks, and gives the ids of the attachments that
- * have a way out; undefined when no plan of it is held.
+ * How containers join bridges of Docker's. `prepare` makes a VPC's networks, and tells `then` the ids of the attachments
+ * that have a way out, before there can be another plan; it does nothing when no plan is held.
  */
 export function bridgeNetworks(
   api: DockerApi,
   instance: string,
-  prepare: (vpc: string) => Promise<ReadonlySet<string> | undefined>,
+  prepare: (vpc: string, then?: (withWayOut: ReadonlySet<string>) => Promise<unknown>) => Promise<void>,
 ): Networks {
   return {
     using: (_, work) => work(),
     alone: (_, work) => work(),
-    ensure: async ({ vpc }) => void (await prepare(vpc)),
+    ensure: ({ vpc }) => prepare(vpc),
     joining({ plan }, wish) {
       const outside = wish.dns.nameservers?.length
         ? wish.dns.nameservers
@@ -55,9 +55,10 @@ export function bridgeNetworks(
         ipv6: false,
       }
     },
-    async join({ vpc, plan }, runtimeId) {
-      if ((await prepare(vpc))?.has(plan.id)) await api.connectNetwork(wayOutName(instance, vpc), runtimeId)
-    },
+    join: ({ vpc, plan }, runtimeId) =>
+      prepare(vpc, async (withWayOut) => {
+        if (withWayOut.has(plan.id)) await api.connectNetwork(wayOutName(instance, vpc), runtimeId)
+      }),
     // They are the network driver's, and stay as long as their VPC.
     remove: () => Promise.resolve(),
     isStuck: () => false,

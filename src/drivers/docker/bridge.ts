@@ -190,12 +190,15 @@ export async function bridgeNetwork(options: BridgeNetworkOptions): Promise<Brid
     giveIpv6: (id) => Promise.reject(new CloudError('unsupported', `${id} has no IPv6: Docker attaches it`)),
     removeLink: () => Promise.resolve(),
     dockerStarted: () => Promise.resolve(),
-    networks: bridgeNetworks(api, instance, async (vpc) => {
-      const plan = files.get(vpc)
-      if (!plan) return undefined
-      await lane(HOST_LANE, () => converge(plan))
-      return new Set(withWayOut(plan))
-    }),
+    networks: bridgeNetworks(api, instance, (vpc, then) =>
+      lane(HOST_LANE, async () => {
+        // Looked up in its turn: what came before may have been another plan, or the VPC's removal.
+        const plan = files.get(vpc)
+        if (!plan) return
+        await converge(plan)
+        await then?.(new Set(withWayOut(plan)))
+      }),
+    ),
     close: () => api.close(),
   }
 }
