@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { cutLines } from './cut.ts'
+import { COMMAND_ENV } from '#lib/command.ts'
+import { cut, cutLines } from './cut.ts'
 import type { Flow } from './flows.ts'
 
 const flow = (source: string, destination: string, port: number, more: Partial<Flow> = {}): Flow => ({
@@ -92,4 +96,22 @@ describe('the lines by which flows are ended', () => {
     assert.equal(cutLines(clients, clients.slice(1)).length, 1)
     assert.equal(cutLines(clients, clients.slice(1_990)).length, 10)
   })
+})
+
+test('flows that several end at the same time all end', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'arcus-cut-'))
+  const { PATH } = COMMAND_ENV
+  t.after(async () => {
+    COMMAND_ENV.PATH = PATH
+    await rm(folder, { recursive: true })
+  })
+  // Notes what it is told instead of doing it.
+  const told = join(folder, 'told')
+  await writeFile(join(folder, 'conntrack'), `#!/bin/sh\ncat "$2" >>${told}\n`, { mode: 0o755 })
+  COMMAND_ENV.PATH = `${folder}:${PATH}`
+  const { signal } = new AbortController()
+  const lines = ['-D -s 10.0.0.1', '-D -s 10.0.0.2', '-D -s 10.0.0.3']
+  await Promise.all(lines.map((it) => cut(undefined, [it], folder, signal)))
+  assert.deepEqual((await readFile(told, 'utf8')).trim().split('\n').toSorted(), lines)
+  assert.deepEqual((await readdir(folder)).toSorted(), ['conntrack', 'told'])
 })

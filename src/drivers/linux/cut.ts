@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { rm, writeFile } from 'node:fs/promises'
 import { isIPv6 } from 'node:net'
 import { join } from 'node:path'
@@ -52,8 +53,8 @@ export function cutLines(all: readonly Flow[], gone: readonly Flow[]): string[] 
 
 /**
  * Ends flows, in a namespace or on the host; each line is what `conntrack -D` would be told, and one that finds nothing
- * is fine. They go through a file in `directory`, since conntrack cannot read a socket, which is what a child's
- * standard input is here.
+ * is fine. They go through a file of their own in `directory`, since conntrack cannot read a socket, which is what a
+ * child's standard input is here.
  */
 export async function cut(
   namespace: string | undefined,
@@ -62,7 +63,7 @@ export async function cut(
   signal: AbortSignal,
 ): Promise<void> {
   if (!lines.length) return
-  const file = join(directory, `cut-${namespace ?? 'host'}`)
+  const file = join(directory, `cut-${namespace ?? 'host'}-${randomUUID()}`)
   await writeFile(file, `${lines.join('\n')}\n`, { mode: 0o600 })
   try {
     const command = ['conntrack', '-R', file]
