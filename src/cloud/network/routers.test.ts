@@ -67,6 +67,27 @@ test('a wish that goes back after only half of another was done is applied again
   assert.equal(network.plans.get('v')?.internet, false)
 })
 
+test('a part of a plan that was not answered for is not lacking until a plan without it is', async () => {
+  let away = false
+  const network = simulatedNetwork()
+  const edge = simulatedEdge((verb) => {
+    if (away && verb === 'apply') throw new Error('the edge is away')
+  })
+  const routers = createRouters(network, edge)
+  const apply = async (internet: boolean, parts: [string, number][]): Promise<unknown> =>
+    await routers.apply({ ...plan, internet }, { ...zone, forward: internet }, new Map(parts), signal)
+  await apply(false, [])
+  assert.ok(routers.lacks('v', 'nat'))
+  away = true
+  await assert.rejects(apply(true, [['nat', 1]]), /the edge is away/)
+  assert.equal(network.plans.get('v')?.internet, true)
+  assert.ok(!routers.lacks('v', 'nat'), 'the router may have it')
+  assert.ok(!routers.holds('v', 'nat', 1))
+  away = false
+  await apply(false, [])
+  assert.ok(routers.lacks('v', 'nat'))
+})
+
 test('a look of before that goes on beside its successor does not undo what that did', async () => {
   const network = simulatedNetwork()
   let away = false

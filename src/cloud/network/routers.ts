@@ -27,7 +27,7 @@ export type Routers = {
   serving(vpc: string, replica: string): boolean
   /** Whether the plan in force was made from this generation of a part, or a later one. */
   holds(vpc: string, part: string, generation: number): boolean
-  /** Whether the plan in force is known and was made without this part. */
+  /** Whether the plan in force is known and was made without this part, and so was every one on its way. */
   lacks(vpc: string, part: string): boolean
   /** Whether the plan in force is known and has no attachment, VIP or published port of this id, nor one on its way. */
   isFreeOf(vpc: string, id: string): boolean
@@ -39,7 +39,7 @@ type Held = {
   zone: string
   attachments: Set<string>
   vips: Set<string>
-  /** Attachments and VIPs of plans that were sent since and not answered for: they may be in force. */
+  /** Attachments, VIPs and parts of plans that were sent since and not answered for: they may be in force. */
   sent: Set<string>
   backends: Set<string>
   parts: ReadonlyMap<string, number>
@@ -80,6 +80,7 @@ export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers
           had.plan = ''
           for (const it of [...plan.attachments, ...entries]) had.sent.add(it.id)
         }
+        for (const id of parts.keys()) had?.sent.add(id)
         if (had && !isZone) had.zone = ''
         if (!isPlan) await orDistrust(plan.vpc, network.apply({ ...plan, generation }, signal))
         if (!isZone) await orDistrust(plan.vpc, edge.apply({ ...zone, generation }, signal))
@@ -109,7 +110,10 @@ export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers
     attached: (vpc, replica) => held.get(vpc)?.attachments.has(replica) ?? false,
     serving: (vpc, replica) => held.get(vpc)?.backends.has(replica) ?? false,
     holds: (vpc, part, generation) => (held.get(vpc)?.parts.get(part) ?? -1) >= generation,
-    lacks: (vpc, part) => held.get(vpc)?.parts.has(part) === false,
+    lacks(vpc, part) {
+      const it = held.get(vpc)
+      return it !== undefined && !it.parts.has(part) && !it.sent.has(part)
+    },
     isFreeOf(vpc, id) {
       const it = held.get(vpc)
       return it !== undefined && !it.attachments.has(id) && !it.vips.has(id) && !it.sent.has(id)
