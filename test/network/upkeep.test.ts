@@ -387,8 +387,17 @@ describe('a router that grows', () => {
     assert.deepEqual(await network.audit(signal), [])
   })
 
+  test('is so when it goes back to what it was before it grew', async () => {
+    await network.apply({ ...grown, generation: 5 }, signal)
+    const more = [...grown.attachments, attachment(2, 7)]
+    const vips = [...grown.vips, vip(2, 101, { external: '198.51.100.132' })]
+    await network.apply({ ...grown, generation: 6, attachments: more, vips }, signal)
+    await network.apply({ ...grown, generation: 7 }, signal)
+    assert.deepEqual(await driftOf(), [])
+  })
+
   test('a link is made once the plan that it is of is in force', async () => {
-    const now = { ...grown, generation: 5, attachments: [...grown.attachments, attachment(2, 9)] }
+    const now = { ...grown, generation: 8, attachments: [...grown.attachments, attachment(2, 9)] }
     await assert.rejects(network.apply(now, AbortSignal.abort()))
     await network.createLink(attachment(2, 9).id)
     assert.deepEqual(await driftOf(), [])

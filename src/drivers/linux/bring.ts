@@ -73,8 +73,8 @@ export async function bring(state: NetworkState, it: Held, signal: AbortSignal):
   if (!growth || !(await changeOnly(it, setting, growth))) {
     it.shape = undefined
     await bringWhole(state, it, setting)
-    it.shape = shape
   }
+  it.shape = shape
   // Ports that lead to another machine, or to none, are the host's too.
   await lane(HOST_LANE, () => host.keepShared(sharedOf(state), signal))
   // What another version of this program had loaded may have let more.
