@@ -612,6 +612,15 @@ describe('on the host', () => {
     assert.ok((await machine(0).ask(LAN, 80)).error)
   })
 
+  test('a network is closed by what was broken off and is told again, too', async () => {
+    await applyHost({ allowed: [`${LAN}/32`] })
+    assert.deepEqual(await machine(0).open('lan', LAN, 80), { text: `lan ${HOST_IN_LAN}` })
+    const closed = { ...HOST, allowed: [], generation: ++generation.host }
+    await assert.rejects(network.applyHost(closed, AbortSignal.abort()))
+    await network.applyHost(closed, signal)
+    assert.ok((await machine(0).say('lan')).error)
+  })
+
   test('a network that appears is closed before anybody looks, and after', async () => {
     wire('br-new', 'new', '172.30.0.1/16', '172.30.0.9/16')
     sh('ip', '-n', 'new', 'route', 'add', 'default', 'via', '172.30.0.1')

@@ -85,8 +85,8 @@ export type HostSide = {
   /** Brings up to date what is shared, as far as it changed since the last time. */
   keepShared(shared: Shared, signal: AbortSignal): Promise<void>
   keepDocker(signal: AbortSignal): Promise<void>
-  /** Ends flows into networks that the new plan does not allow any more. */
-  cutRevoked(before: HostPlan | undefined, plan: HostPlan, signal: AbortSignal): Promise<void>
+  /** Ends flows into networks that the new plan does not allow any more, and one of those before did. */
+  cutRevoked(before: readonly HostPlan[], plan: HostPlan, signal: AbortSignal): Promise<void>
   remove(plan: HostPlan | undefined, signal: AbortSignal): Promise<void>
 }
 
@@ -328,9 +328,9 @@ export function createHostSide(names: Names, directory: string, flowsMax: number
     },
     keepDocker: (signal) => keepDockerOpen(prefix, signal),
     async cutRevoked(before, plan, signal) {
-      const revoked = (before?.allowed ?? []).filter((it) => !plan.allowed.includes(it))
-      const from = (before?.external ?? []).map((it) => it.cidr)
-      const lines = revoked.flatMap((to) => from.map((it) => `-D -s ${it} -d ${to}`))
+      const revoked = new Set(before.flatMap((it) => it.allowed)).difference(new Set(plan.allowed))
+      const from = new Set(before.flatMap((it) => it.external.map((pool) => pool.cidr)))
+      const lines = [...revoked].flatMap((to) => [...from].map((it) => `-D -s ${it} -d ${to}`))
       await cut(undefined, lines, directory, signal)
     },
     async remove(plan, signal) {

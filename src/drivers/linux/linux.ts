@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type {
   Attachment,
   HostPlan,
@@ -137,17 +138,20 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
       const text = `the host has plan ${old.generation}, newer than ${plan.generation}`
       throw new CloudError('conflict', text, { rule: 'lost_race' })
     }
+    if (old && !isDeepStrictEqual(old, plan)) state.hostPlansBefore = [...state.hostPlansBefore, old]
+    const before = state.hostPlansBefore
     state.hostPlan = plan
     await keepHost(state, signal)
-    await host.cutRevoked(old, plan, signal)
+    await host.cutRevoked(before, plan, signal)
     await files.saveHost(plan)
-    if (!old || (old.fabric === plan.fabric && old.resolver === plan.resolver)) return
-    await inParallel(held.all(), LOOKS_AT_ONCE_MAX, ({ plan: { vpc } }) =>
-      lane(vpc, async () => {
-        const it = held.get(vpc)
-        if (it) await bring(state, it, signal)
-      }),
-    )
+    if (before.some((it) => it.fabric !== plan.fabric || it.resolver !== plan.resolver))
+      await inParallel(held.all(), LOOKS_AT_ONCE_MAX, ({ plan: { vpc } }) =>
+        lane(vpc, async () => {
+          const it = held.get(vpc)
+          if (it) await bring(state, it, signal)
+        }),
+      )
+    state.hostPlansBefore = []
   }
 
   async function remove(vpc: string, signal: AbortSignal): Promise<void> {
@@ -171,6 +175,7 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
     for (const it of left) await ipBatch(undefined, [`link del ${it}`], { signal })
     await lane(HOST_LANE, () => host.remove(state.hostPlan, signal))
     state.hostPlan = undefined
+    state.hostPlansBefore = []
     state.hostKept = false
     await files.removeAll()
   }

@@ -47,6 +47,8 @@ export type NetworkState = {
   /** Addresses that somebody had: the host may still track flows of them. */
   readonly freed: Set<string>
   hostPlan: HostPlan | undefined
+  /** Plans of the host before that one, while something may be left that was made or begun under them. */
+  hostPlansBefore: readonly HostPlan[]
   /** True when the host's part was looked at since the start. */
   hostKept: boolean
   /** Bytes; that of the link by which the host is connected. */
@@ -76,6 +78,7 @@ export function openState(options: LinuxNetworkOptions): NetworkState {
     host: createHostSide(names, directory, options.flowsMax ?? FLOWS_MAX, log),
     freed: new Set(),
     hostPlan: files.host,
+    hostPlansBefore: [],
     hostKept: false,
     mtu: hostMtu(),
   }
