@@ -10,7 +10,10 @@ export type Operations = {
   health(): Promise<Health>
   /** Differences between records and reality, in words, with what will mend each; administrators only. */
   leaks(caller: Caller, signal: AbortSignal): Promise<readonly Leak[]>
-  /** An audit now: puts right what can be, without waiting for the next; gives what it found. Administrators only. */
+  /**
+   * An audit now: puts right what can be, without waiting for the next; gives what it found. Throws why the first that
+   * cannot be put right was not, after all the others. Administrators only.
+   */
   mend(caller: Caller, signal: AbortSignal): Promise<readonly Leak[]>
   /** Sentences naming what the host lacks; administrators only. */
   missing(caller: Caller, signal: AbortSignal): Promise<readonly string[]>
@@ -24,8 +27,9 @@ export const createOperations = (engine: Engine, drivers: Drivers, auditor: Audi
   },
   async mend(caller, signal) {
     authorise(caller, 'operate', 'installation:update')
-    const { leaks, keys } = await auditor.pass(signal)
+    const { leaks, keys, failures } = await auditor.pass(signal)
     for (const key of keys) await engine.wake(key)
+    if (failures.length) throw failures[0]
     return leaks
   },
   async missing(caller, signal) {

@@ -371,6 +371,32 @@ describe('an audit of the edge', () => {
   })
 })
 
+describe('an audit that cannot put one thing right', () => {
+  test('puts right the others all the same, each time', async () => {
+    const { it, vpc } = await inhabited()
+    await using _ = it
+    const [stuck, removed] = ['stuck', 'removed'].map((_, at) => `00000000-0000-7000-8000-00000000000${at}`)
+    assert.ok(stuck && removed)
+    const plan = it.network.plans.get(vpc) ?? assert.fail()
+    for (const id of [stuck, removed]) await it.network.apply({ ...plan, vpc: id }, signal)
+    const remove = it.network.remove.bind(it.network)
+    it.network.remove = async (id, stop) => {
+      if (id === stuck) throw new CloudError('conflict', 'something holds it')
+      await remove(id, stop)
+    }
+    it.compute.mend = () => Promise.reject(new CloudError('unavailable', 'the disk is full'))
+    it.compute.litter({ ...left, detail: 'left by compute' })
+    it.edge.litter({ ...left, detail: 'left by edge' })
+    it.network.meddle(vpc, { what: 'missing', thing: 'table', detail: 'rules flushed' })
+    await assert.rejects(it.cloud.mend(it.admin, signal), /the disk is full/)
+    await it.settle()
+    assert.deepEqual(
+      (await it.cloud.leaks(it.admin, signal)).map((one) => `${one.id} ${one.detail}`),
+      [`${stuck} a router that no VPC has`, ' left by compute'],
+    )
+  })
+})
+
 describe('an audit that is cut short', () => {
   const VERBS = [
     ['network', 'mend'],

@@ -1,5 +1,5 @@
 import type { Log } from '#lib/log.ts'
-import { isCloudError } from '#lib/errors.ts'
+import { isCloudError, messageOf } from '#lib/errors.ts'
 import type { Engine } from '#engine/engine.ts'
 import { everythingOf } from '#engine/everything.ts'
 import { ALL, type AnyKind, type Key, PLATFORM, type Resource } from '#engine/resource.ts'
@@ -63,15 +63,22 @@ export type AuditorOptions = {
   readonly log: Log
 }
 
+export type Passed = {
+  readonly leaks: readonly Leak[]
+  readonly keys: readonly Key[]
+  readonly failures: readonly unknown[]
+}
+
 /** Compares records and reality, both ways, and puts right what differs. */
 export type Auditor = {
   /** Looks and changes nothing. What only one of two looks sees was in motion and is left out. */
   look(signal: AbortSignal): Promise<readonly Leak[]>
   /**
    * Looks, tells what is new in event records, removes what nobody knows, and gives the keys whose resources have to be
-   * looked at for the rest. One at a time.
+   * looked at for the rest. What cannot be removed or mended keeps nothing else from being put right: it is logged, and
+   * why is given as `failures`. One at a time.
    */
-  pass(signal: AbortSignal): Promise<{ readonly leaks: readonly Leak[]; readonly keys: readonly Key[] }>
+  pass(signal: AbortSignal): Promise<Passed>
   /** What the last pass found and has not seen gone. */
   known(): readonly Leak[]
   /** Differences that were put right since the start, by thing. */
@@ -143,7 +150,7 @@ export function createAuditor(options: AuditorOptions): Auditor {
     }
   }
 
-  async function pass(signal: AbortSignal): Promise<{ leaks: readonly Leak[]; keys: readonly Key[] }> {
+  async function pass(signal: AbortSignal): Promise<Passed> {
     const ofHost = await lookAtHost(signal)
     const now = engine.clock.now()
     const found = new Map(
@@ -155,7 +162,7 @@ export function createAuditor(options: AuditorOptions): Auditor {
       [...known.values()].filter((it) => !found.has(leakKey(it))),
     )
     known = found
-    const mended = await mend(leaks, options, signal)
+    const { mended, failures } = await mend(leaks, options, signal)
     // What a driver mended it has seen right; the rest is told when a later pass sees it gone.
     const gone = leaks.filter((it) => mended.has(leakKey(it)))
     for (const it of gone) known.delete(leakKey(it))
@@ -164,7 +171,7 @@ export function createAuditor(options: AuditorOptions): Auditor {
       options.distrust(it)
       return it.by === 'resource' ? [`${it.kind}/${it.id}`] : []
     })
-    return { leaks, keys }
+    return { leaks, keys, failures }
   }
 
   return {
@@ -179,31 +186,48 @@ export function createAuditor(options: AuditorOptions): Auditor {
   }
 }
 
-/** Removes what is an orphan and lets the drivers mend what is theirs; gives the keys of the latter. */
+/** Removes what is an orphan and lets the drivers mend what is theirs; gives the keys of the latter, and what failed. */
 async function mend(
   leaks: readonly Leak[],
-  { drivers }: AuditorOptions,
+  { drivers, log }: AuditorOptions,
   signal: AbortSignal,
-): Promise<ReadonlySet<string>> {
+): Promise<{ readonly mended: ReadonlySet<string>; readonly failures: readonly unknown[] }> {
   const mended = new Set<string>()
+  const failures: unknown[] = []
+  const attempt = async (what: object, work: () => Promise<void>): Promise<void> => {
+    try {
+      await work()
+    } catch (error) {
+      signal.throwIfAborted()
+      log.warn('what was found cannot be put right', { ...what, reason: messageOf(error), error })
+      failures.push(error)
+    }
+  }
   for (const part of ['network', 'compute', 'edge'] as const satisfies readonly Part[]) {
     const theirs = leaks.filter((it) => it.by === part)
     if (!theirs.length) continue
-    const done = new Set((await drivers[part].mend(signal)).map((it) => `${it.thing} ${it.detail}`))
-    for (const it of theirs) if (done.has(`${it.thing} ${it.detail}`)) mended.add(leakKey(it))
+    await attempt({ by: part }, async () => {
+      const done = new Set((await drivers[part].mend(signal)).map((it) => `${it.thing} ${it.detail}`))
+      for (const it of theirs) if (done.has(`${it.thing} ${it.detail}`)) mended.add(leakKey(it))
+    })
   }
   for (const it of leaks) {
     if (it.by !== 'removal') continue
-    if (it.kind === 'vpc') await drivers.network.remove(it.id, signal)
-    else if (it.thing === 'socket' && it.kind === 'replica') await drivers.sockets.remove(it.id, signal)
-    else if (it.kind === 'replica') await drivers.compute.remove(it.id, signal)
-    else if (it.kind === 'volume') await drivers.compute.removeVolume(it.id, signal)
-    else if (it.kind === 'image') await drivers.images.remove(it.id, signal)
-    else if (it.kind === 'zone') await drivers.edge.remove(it.id, signal)
-    else if (it.kind === 'front') await drivers.front.remove(it.id, signal)
-    else if (it.kind === 'certificate') await drivers.front.removeCertificate(it.id, signal)
+    const { kind, id, thing } = it
+    await attempt({ kind, id, thing }, () => removeOrphan(it, drivers, signal))
   }
-  return mended
+  return { mended, failures }
+}
+
+async function removeOrphan(it: Leak, drivers: Drivers, signal: AbortSignal): Promise<void> {
+  if (it.kind === 'vpc') await drivers.network.remove(it.id, signal)
+  else if (it.thing === 'socket' && it.kind === 'replica') await drivers.sockets.remove(it.id, signal)
+  else if (it.kind === 'replica') await drivers.compute.remove(it.id, signal)
+  else if (it.kind === 'volume') await drivers.compute.removeVolume(it.id, signal)
+  else if (it.kind === 'image') await drivers.images.remove(it.id, signal)
+  else if (it.kind === 'zone') await drivers.edge.remove(it.id, signal)
+  else if (it.kind === 'front') await drivers.front.remove(it.id, signal)
+  else if (it.kind === 'certificate') await drivers.front.removeCertificate(it.id, signal)
 }
 
 async function observe(drivers: Drivers, signal: AbortSignal): Promise<Reality> {
