@@ -88,6 +88,33 @@ test('a part of a plan that was not answered for is not lacking until a plan wit
   assert.ok(routers.lacks('v', 'nat'))
 })
 
+test('a router that is seen to differ while a plan is on its way to it is told that plan once more', async () => {
+  let applied = 0
+  const network = simulatedNetwork()
+  const gate = Promise.withResolvers<void>()
+  const slow = {
+    ...network,
+    async apply(wish: Parameters<typeof network.apply>[0], until: AbortSignal) {
+      if (++applied === 2) await gate.promise
+      await network.apply(wish, until)
+    },
+  }
+  const routers = createRouters(slow, simulatedEdge())
+  const apply = async (internet: boolean): Promise<unknown> =>
+    await routers.apply({ ...plan, internet }, zone, new Map([['s', 1]]), signal)
+  await apply(false)
+  const under = apply(true)
+  while (applied < 2) await turn()
+  routers.distrust('v')
+  gate.resolve()
+  await under
+  assert.ok(routers.holds('v', 's', 1))
+  await apply(true)
+  assert.equal(applied, 3)
+  await apply(true)
+  assert.equal(applied, 3)
+})
+
 test('a look of before that goes on beside its successor does not undo what that did', async () => {
   const network = simulatedNetwork()
   let away = false

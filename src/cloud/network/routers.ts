@@ -87,10 +87,12 @@ export function createRouters(network: NetworkDriver, edge: EdgeDriver): Routers
         const attachments = new Set(plan.attachments.map((it) => it.id))
         if ((held.get(plan.vpc)?.generation ?? 0) > generation)
           throw new CloudError('conflict', 'a later plan is in force', { rule: 'lost_race' })
+        // Seen to differ meanwhile, perhaps after the driver looked: what it was told now may not have repaired that.
+        const isDoubted = had !== undefined && held.get(plan.vpc) !== had
         held.set(plan.vpc, {
           generation,
-          plan: planText,
-          zone: zoneText,
+          plan: isDoubted ? '' : planText,
+          zone: isDoubted ? '' : zoneText,
           attachments,
           vips: new Set(entries.map((it) => it.id)),
           sent: new Set(),
