@@ -252,15 +252,21 @@ async function removeBridge(api: DockerApi, name: string): Promise<void> {
 
 type Misplaced = { readonly id: string; readonly container: string; readonly wanted: boolean }
 
-/** The VPC's containers that are in its way out and should not be, or the other way round. */
+/** States of containers that never run again. */
+const LAST_STATES = ['removing', 'dead']
+
+/**
+ * The VPC's containers that are in its way out and should not be, running or not, since they would be in it again once they
+ * do; and the other way round those that run: the others are put in it as they start.
+ */
 async function misplaced(api: DockerApi, instance: string, plan: VpcPlan): Promise<Misplaced[]> {
   const wanted = new Set(withWayOut(plan))
   const out = wayOutName(instance, plan.vpc)
   const containers = await api.list([`${LABEL.instance}=${instance}`, `${LABEL.vpc}=${plan.vpc}`])
   return containers.flatMap((it) => {
     const id = it.Labels[LABEL.id] ?? ''
-    if (it.State !== 'running') return []
     const isIn = out in (it.NetworkSettings?.Networks ?? {})
+    if (isIn ? LAST_STATES.includes(it.State) : it.State !== 'running') return []
     return isIn === wanted.has(id) ? [] : [{ id, container: it.Id, wanted: wanted.has(id) }]
   })
 }
