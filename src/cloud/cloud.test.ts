@@ -399,6 +399,20 @@ test('logins are counted: after ten wrong ones even the right password waits', a
   await it.cloud.login({ username, password }, { ...origin, address: '127.0.0.2' })
 })
 
+test('guesses that come at once are counted like those that come one by one', async () => {
+  await using it = await testCloud()
+  const { username } = it.credentials
+  const origin = { dialect: 'test', address: '127.0.0.1', requestId: 'r' }
+  const guesses = Array.from({ length: 15 }, async (_, n) => {
+    const error: unknown = await it.cloud
+      .login({ username, password: `guess ${n}` }, origin)
+      .catch((reason: unknown) => reason)
+    return isCloudError(error) ? error.code : 'let in'
+  })
+  const looked = (await Promise.all(guesses)).filter((code) => code === 'unauthenticated')
+  assert.equal(looked.length, 10)
+})
+
 test('a viewer looks and changes nothing; a tenant does not touch the installation', async () => {
   await using it = await testCloud()
   const { caller } = await it.tenant('acme')

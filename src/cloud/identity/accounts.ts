@@ -1,4 +1,4 @@
-import { CloudError } from '#lib/errors.ts'
+import { CloudError, isCloudError } from '#lib/errors.ts'
 import type { Draft } from '#engine/draft.ts'
 import type { Engine } from '#engine/engine.ts'
 import { PLATFORM } from '#engine/resource.ts'
@@ -83,15 +83,17 @@ export function createAccounts(engine: Engine, settings: Settings): Accounts {
     },
     async login({ email, password }, origin) {
       const name = email.toLowerCase()
-      const refusal = new CloudError('unauthenticated', 'Wrong e-mail or password')
-      if (attempts.waitMs(name, origin.address) > 0) throw refusal
-      const it = await named(name)
-      const right = await verifyPassword(password, it && engine.open(it, 'passwordHash'))
-      if (!it || !right) {
-        attempts.failed(name, origin.address)
-        throw refusal
-      }
-      attempts.succeeded(name, origin.address)
+      const looked = attempts.guess(name, origin.address, async () => {
+        const found = await named(email)
+        return (await verifyPassword(password, found && engine.open(found, 'passwordHash')))
+          ? found
+          : undefined
+      })
+      // Locked or wrong is all the same to who guesses.
+      const it = await looked.catch((error: unknown) => {
+        if (!isCloudError(error, 'rate_limited')) throw error
+      })
+      if (!it) throw new CloudError('unauthenticated', 'Wrong e-mail or password')
       const made = await engine.transact(async (draft) => {
         await dropOldLogins(draft, it)
         const current = it.spec.admin ? PLATFORM : await homeOf(draft, it)

@@ -1,4 +1,5 @@
 import { CloudError } from '#lib/errors.ts'
+import { createLanes } from '#lib/lanes.ts'
 import { keepNewest } from '#lib/newest.ts'
 
 const FAILURES_MAX = 10
@@ -7,12 +8,16 @@ const KEYS_MAX = 100_000
 
 /** Counts failed logins per user name and address; more than ten in a quarter of an hour are refused until the oldest is past. */
 export type Attempts = {
-  /** Throws `rate_limited` with the seconds to wait when there were too many. */
-  check(username: string, address: string): void
-  /** How long to wait before the next is looked at; 0 when there were not too many. */
-  waitMs(username: string, address: string): number
-  failed(username: string, address: string): void
-  succeeded(username: string, address: string): void
+  /**
+   * What `look` finds a guess to be right for, undefined where it is wrong. Those of one name are looked at one after the
+   * other, so that each knows how those before it ended, also of many that come at once. Throws `rate_limited` with the
+   * seconds to wait, and looks at nothing, when too many were wrong.
+   */
+  guess<R extends object>(
+    username: string,
+    address: string,
+    look: () => Promise<R | undefined>,
+  ): Promise<R | undefined>
 }
 
 /**
@@ -22,6 +27,7 @@ export type Attempts = {
 export function createAttempts(now: () => number, how: { readonly lockAfter?: number } = {}): Attempts {
   const perName = how.lockAfter ?? FAILURES_MAX * 10
   const failures = new Map<string, number[]>()
+  const lane = createLanes()
   const keysOf = (username: string, address: string): string[] => [
     `user ${username}`,
     `from ${username} ${address}`,
@@ -38,29 +44,36 @@ export function createAttempts(now: () => number, how: { readonly lockAfter?: nu
         return oldest === undefined || past.length < limitOf(key) ? 0 : oldest + WINDOW_MS - now()
       }),
     )
+  const check = (username: string, address: string): void => {
+    const wait = waitMs(username, address)
+    if (wait <= 0) return
+    const retryAfterSeconds = Math.ceil(wait / 1000)
+    throw new CloudError(
+      'rate_limited',
+      `Too many failed logins; try again in ${retryAfterSeconds} seconds`,
+      { retryAfterSeconds },
+    )
+  }
+  const failed = (username: string, address: string): void => {
+    for (const key of keysOf(username, address)) {
+      const past = [...recent(key), now()].slice(-limitOf(key))
+      // A lock begins with the failure that makes it.
+      if (key.startsWith('user ') && how.lockAfter === past.length) past.fill(now())
+      keepNewest(failures, key, past, KEYS_MAX)
+    }
+  }
+  const succeeded = (username: string, address: string): void => {
+    failures.delete(`from ${username} ${address}`)
+    if (how.lockAfter !== undefined) failures.delete(`user ${username}`)
+  }
   return {
-    waitMs,
-    check(username, address) {
-      const wait = waitMs(username, address)
-      if (wait <= 0) return
-      const retryAfterSeconds = Math.ceil(wait / 1000)
-      throw new CloudError(
-        'rate_limited',
-        `Too many failed logins; try again in ${retryAfterSeconds} seconds`,
-        { retryAfterSeconds },
-      )
-    },
-    failed(username, address) {
-      for (const key of keysOf(username, address)) {
-        const past = [...recent(key), now()].slice(-limitOf(key))
-        // A lock begins with the failure that makes it.
-        if (key.startsWith('user ') && how.lockAfter === past.length) past.fill(now())
-        keepNewest(failures, key, past, KEYS_MAX)
-      }
-    },
-    succeeded(username, address) {
-      failures.delete(`from ${username} ${address}`)
-      if (how.lockAfter !== undefined) failures.delete(`user ${username}`)
-    },
+    guess: async (username, address, look) =>
+      await lane(username, async () => {
+        check(username, address)
+        const found = await look()
+        if (found) succeeded(username, address)
+        else failed(username, address)
+        return found
+      }),
   }
 }

@@ -195,15 +195,13 @@ export function createAuthenticator(engine: Engine): Authenticator {
       return found && withOrigin(found, caller.origin, caller.expiresAt)
     },
     async login({ username, password, admin = false }, origin) {
-      attempts.check(username, origin.address)
-      const it = await userNamed(username)
-      const hash = it && it.deletedAt === undefined ? engine.open(it, 'passwordHash') : undefined
-      const right = await verifyPassword(password.slice(0, PASSWORD_LENGTH_MAX), hash)
-      if (!it || !right || (admin && !it.spec.admin)) {
-        attempts.failed(username, origin.address)
-        throw new CloudError('unauthenticated', 'Wrong user name or password')
-      }
-      attempts.succeeded(username, origin.address)
+      const it = await attempts.guess(username, origin.address, async () => {
+        const named = await userNamed(username)
+        const hash = named && named.deletedAt === undefined ? engine.open(named, 'passwordHash') : undefined
+        const right = await verifyPassword(password.slice(0, PASSWORD_LENGTH_MAX), hash)
+        return right && (!admin || named?.spec.admin === true) ? named : undefined
+      })
+      if (!it) throw new CloudError('unauthenticated', 'Wrong user name or password')
       const token = await engine.transact(async (draft) => {
         draft.record({
           stream: 'audit',

@@ -20,9 +20,12 @@ export type VpnTools = {
   /** Takes as long for an undefined hash. */
   verifyPassword(password: string, hash: string | undefined): Promise<boolean>
   readonly attempts: {
-    check(username: string, address: string): void
-    failed(username: string, address: string): void
-    succeeded(username: string, address: string): void
+    /** Looks at guesses of one name one after the other; `rate_limited` when too many were wrong. */
+    guess<R extends object>(
+      username: string,
+      address: string,
+      look: () => Promise<R | undefined>,
+    ): Promise<R | undefined>
   }
 }
 
@@ -86,10 +89,10 @@ export function createVpn({ engine, bulk, ask, verifyPassword, attempts }: VpnTo
     const { username, password } = login
     // One VPC's guesses are not held against another's.
     const key = `${of.vpc.id} ${username.slice(0, NAME_LENGTH_MAX)}`
-    attempts.check(key, of.replica.id)
-    const success = await isGood(of, username, password)
-    if (success) attempts.succeeded(key, of.replica.id)
-    else attempts.failed(key, of.replica.id)
+    const good = await attempts.guess(key, of.replica.id, async () =>
+      (await isGood(of, username, password)) ? login : undefined,
+    )
+    const success = good !== undefined
     const body: VpnLogin = { username: username.slice(0, NAME_LENGTH_MAX), success, replica: of.replica.id }
     bulk.append(LOGINS, { tenant: of.tenant.id, subject: of.vpc.id, body })
     return success
