@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events'
+import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { CloudError } from '#lib/errors.ts'
+import { CloudError, isCloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import { authorise, type Caller, type Right } from '#cloud/access.ts'
 
@@ -15,20 +16,33 @@ export const BEAT_SECONDS = 15
 
 type Needs = { readonly right: Right; readonly action: string }
 
+/** Whose stream it is. */
+export type Whose = {
+  /** As the stream was opened: what it shows is what this one may see. */
+  readonly caller: Caller
+  /** Looks at the credential once more, in the same tenant; undefined when it opens nothing any more. */
+  readonly again: () => Promise<Caller | undefined>
+}
+
 /** The open streams of one scope: counted, ended with their connection, their credential or the server. */
 export type Streams = {
   readonly log: Log
   /**
-   * `connection` is what emits `close` when the client is gone: the response, or the WebSocket. It also ends when `again`,
-   * which looks at the credential once more, knows the caller no longer, or the caller has lost the right it needs.
+   * `connection` is what emits `close` when the client is gone: the response, or the WebSocket. It also ends when the
+   * caller is known no longer, has lost the right it needs, or may anything else than when it was opened.
    */
-  open(
-    request: FastifyRequest,
-    connection: EventEmitter,
-    again: () => Promise<Caller | undefined>,
-    needs?: Needs,
-  ): AbortSignal
+  open(request: FastifyRequest, connection: EventEmitter, whose: Whose, needs?: Needs): AbortSignal
 }
+
+/** What a caller may, but for a suspension, which takes nothing from sight. */
+const mayOf = ({ scope, subject, tenant, role, access }: Caller) => ({
+  scope,
+  subject,
+  tenant,
+  role,
+  permissions: access?.permissions,
+  statements: access?.statements,
+})
 
 export function streamsOf(app: FastifyInstance, log: Log): Streams {
   const ending = new AbortController()
@@ -36,27 +50,26 @@ export function streamsOf(app: FastifyInstance, log: Log): Streams {
   app.addHook('preClose', async () => ending.abort(new Error('the server is going down')))
   return {
     log,
-    open(request, connection, again, needs = { right: 'self', action: 'stream:read' }) {
+    open(request, connection, { caller, again }, needs = { right: 'self', action: 'stream:read' }) {
       if (open >= STREAMS_MAX)
         throw new CloudError('rate_limited', `${STREAMS_MAX} streams are open here; close some`, {
           retryAfterSeconds: 10,
         })
       open++
       const controller = new AbortController()
-      const look = setInterval(() => {
-        again().then(
-          (caller) => {
-            try {
-              if (!caller) throw new CloudError('unauthenticated', 'The credential was revoked')
-              authorise(caller, needs.right, needs.action)
-            } catch (error) {
-              controller.abort(error)
-            }
-          },
-          (error: unknown) =>
-            log.warn('credential of a stream not checked', { requestId: request.id, error }),
-        )
-      }, REVOKED_CHECK_SECONDS * 1000)
+      const lookAgain = async (): Promise<void> => {
+        try {
+          const now = await again()
+          if (!now) throw new CloudError('unauthenticated', 'The credential was revoked')
+          authorise(now, needs.right, needs.action)
+          if (!isDeepStrictEqual(mayOf(now), mayOf(caller)))
+            throw new CloudError('forbidden', 'What you may do was changed meanwhile; connect again')
+        } catch (error) {
+          if (isCloudError(error) && error.code !== 'unavailable') controller.abort(error)
+          else log.warn('credential of a stream not checked', { requestId: request.id, error })
+        }
+      }
+      const look = setInterval(() => void lookAgain(), REVOKED_CHECK_SECONDS * 1000)
       connection.once('close', () => {
         open--
         clearInterval(look)

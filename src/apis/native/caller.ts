@@ -4,6 +4,7 @@ import { isUuid } from '#lib/ids.ts'
 import type { Caller, Origin } from '#cloud/access.ts'
 import { clientAddress } from '#apis/http.ts'
 import { passesAgain } from '#apis/remembered-answers.ts'
+import type { Whose } from '#apis/streams.ts'
 import type { Cloud } from '#cloud/cloud.ts'
 import { tenant } from '#cloud/identity/tenant.kind.ts'
 import { byReference } from './lookup.ts'
@@ -29,10 +30,16 @@ export const originOf = (request: FastifyRequest): Origin => ({
 export const callerOf = (request: FastifyRequest): Caller => request.getDecorator<Caller>(CALLER)
 export const tokenOf = (request: FastifyRequest): string => request.getDecorator<string>(TOKEN)
 
-/** Looks at a request's credential once more, for what stays open. */
-export function callerAgain(cloud: Cloud, request: FastifyRequest): () => Promise<Caller | undefined> {
-  const [token, origin] = [tokenOf(request), originOf(request)]
-  return async () => await cloud.authenticate(token, origin)
+/** Whose request it is, for what stays open. */
+export function whoseOf(cloud: Cloud, request: FastifyRequest): Whose {
+  const [caller, token, origin] = [callerOf(request), tokenOf(request), originOf(request)]
+  return {
+    caller,
+    async again() {
+      const now = await cloud.authenticate(token, origin)
+      return now && (now.tenant === caller.tenant ? now : await cloud.inTenant(now, caller.tenant))
+    },
+  }
 }
 
 /** The caller in a tenant that is named by id or name; anyone but an administrator knows only their own. */

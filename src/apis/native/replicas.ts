@@ -7,7 +7,7 @@ import { CloudError, isCloudError } from '#lib/errors.ts'
 import { replica } from '#cloud/compute/replica.kind.ts'
 import type { ExecSession, LogEntry } from '#cloud/compute/compute.driver.ts'
 import type { Cloud } from '#cloud/cloud.ts'
-import { callerAgain, callerOf } from './caller.ts'
+import { callerOf, whoseOf } from './caller.ts'
 import { errorBody, REFUSALS } from './errors.ts'
 import { byReference } from './lookup.ts'
 import { asList, type ById, Flag, isOn, RefParams, PAGE_MAX } from './schema.ts'
@@ -169,7 +169,7 @@ function logsRoute(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
       const { follow, tail, after, format = 'text' } = request.query
       const caller = callerOf(request)
       const it = await byReference(cloud, caller, replica, request.params.id)
-      const signal = streams.open(request, reply.raw, callerAgain(cloud, request), {
+      const signal = streams.open(request, reply.raw, whoseOf(cloud, request), {
         right: 'read',
         action: 'instance:read',
       })
@@ -212,7 +212,7 @@ function execRoute(app: FastifyInstance, cloud: Cloud, streams: Streams): void {
       throw new CloudError('invalid', 'This is a WebSocket: ask with Upgrade: websocket')
     },
     wsHandler: (socket, request) => {
-      const signal = streams.open(request, socket, callerAgain(cloud, request), {
+      const signal = streams.open(request, socket, whoseOf(cloud, request), {
         right: 'write',
         action: 'instance:update',
       })

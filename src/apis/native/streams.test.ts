@@ -5,6 +5,7 @@ import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { credential } from '#cloud/identity/credential.kind.ts'
+import { membership } from '#cloud/identity/membership.kind.ts'
 import { servedCloud, type ServedCloud } from './native.testing.ts'
 import { withBeats } from '#apis/streams.ts'
 
@@ -163,8 +164,9 @@ test('beats come while a source is quiet, and it is closed when the reader leave
 })
 
 /** A tenant with one workload that runs. */
-async function withWorkload(served: ServedCloud): Promise<{ token: string; replica: string }> {
-  const { token } = await served.it.tenant('acme')
+async function withWorkload(served: ServedCloud) {
+  const acme = await served.it.tenant('acme')
+  const { token } = acme
   const resources = [
     { kind: 'vpc', name: 'production' },
     { kind: 'subnet', name: 'front', spec: { vpc: 'production', cidr: '10.0.1.0/24' } },
@@ -173,7 +175,8 @@ async function withWorkload(served: ServedCloud): Promise<{ token: string; repli
   const { status, body } = await served.call('POST', '/topology', { token, body: { resources } })
   assert.equal(status, 200, JSON.stringify(body))
   await served.it.settle()
-  return { token, replica: (await served.call('GET', '/replica', { token })).body.items[0].id }
+  const replica: string = (await served.call('GET', '/replica', { token })).body.items[0].id
+  return { ...acme, replica }
 }
 
 test('logs are text or JSON lines; stats are the last sample', async () => {
@@ -236,9 +239,14 @@ function echoing(): Session & { sizes: [number, number][]; stream: PassThrough }
   }
 }
 
-async function connect(served: ServedCloud, token: string, replica: string): Promise<WebSocket> {
+async function connect(
+  served: ServedCloud,
+  token: string,
+  replica: string,
+  headers: Record<string, string> = {},
+): Promise<WebSocket> {
   const url = `${served.url.replace('http', 'ws')}/native/replica/${replica}/exec?command=cat&tty=true&width=80&height=24`
-  const socket = new WebSocket(url, { headers: { authorization: `Bearer ${token}` } })
+  const socket = new WebSocket(url, { headers: { authorization: `Bearer ${token}`, ...headers } })
   socket.binaryType = 'arraybuffer'
   await once(socket, 'open', { signal: AbortSignal.timeout(LIMIT_MS) })
   return socket
@@ -293,4 +301,58 @@ test('a command ends with its client, and with its credential', async () => {
   await once(revoked, 'close', { signal: AbortSignal.timeout(LIMIT_MS) })
   assert.ok(second?.stream.destroyed)
   assert.equal((messages[0] as { error: { code: string } }).error.code, 'unauthenticated')
+})
+
+test('what is open ends when its caller leaves the tenant, or may anything else there', async () => {
+  await using served = await servedCloud()
+  const { it } = served
+  const { id: tenant, caller, replica } = await withWorkload(served)
+  const home = await it.tenant('home')
+  const session = echoing()
+  it.compute.exec = async () => await Promise.resolve(session)
+  const join = async (name: string) => {
+    const password = 'long enough'
+    const memberships = [{ tenant: home.id, role: 'owner' as const }]
+    await it.cloud.act(
+      it.admin,
+      'test',
+      async (verbs) => await verbs.createUser({ name, password, admin: false, memberships }),
+    )
+    const member = await it.cloud.act(
+      caller,
+      'test',
+      async (verbs) => await verbs.addMember({ user: { name }, role: 'developer' }),
+    )
+    const { token } = await it.cloud.login({ username: name, password }, caller.origin)
+    return { member, token }
+  }
+  const [leaves, falls] = [await join('leaves'), await join('falls')]
+  const inTenant = { 'arcus-tenant': tenant }
+  const watches = [
+    await watch(served, leaves.token, '/watch', inTenant),
+    await watch(served, falls.token, '/watch', inTenant),
+    await watch(served, falls.token, '/watch', { 'arcus-tenant': home.id }),
+  ]
+  const command = await connect(served, leaves.token, replica, inTenant)
+  const closed = once(command, 'close', { signal: AbortSignal.timeout(LIMIT_MS) })
+  for (const one of watches) await one.until('ready')
+  const patched = async (member: { id: string }) =>
+    await it.cloud.act(
+      caller,
+      'test',
+      async (verbs) => await verbs.patch(membership, member.id, { spec: { role: 'viewer' } }),
+    )
+  await it.cloud.act(caller, 'test', async (verbs) => await verbs.remove(membership, leaves.member.id))
+  await patched(falls.member)
+  const [left, fallen, stays] = watches
+  for (const one of [left, fallen]) while ((await one?.next()) !== 'ended');
+  await closed
+  assert.ok(session.stream.destroyed)
+  await it.cloud.act(
+    home.caller,
+    'test',
+    async (verbs) => await verbs.createVpc({ name: 'v', internet: true }),
+  )
+  assert.equal((await stays?.until('change'))?.data.kind, 'vpc')
+  stays?.stop()
 })

@@ -7,7 +7,7 @@ import type { AnyKind } from '#engine/resource.ts'
 import type { Change } from '#engine/store.ts'
 import type { Caller } from '#cloud/access.ts'
 import type { Cloud } from '#cloud/cloud.ts'
-import { callerAgain, callerOf } from './caller.ts'
+import { callerOf, whoseOf } from './caller.ts'
 import { errorBody, REFUSALS } from './errors.ts'
 import { kindOf } from './lookup.ts'
 import { PAGE_MAX } from './schema.ts'
@@ -111,7 +111,7 @@ export async function sendChanges(
   if (how.kind !== undefined) kindOf(cloud, how.kind)
   const last = request.headers['last-event-id']
   const resumed = typeof last === 'string' && last !== '' ? { ...how, after: last, list: false } : how
-  const signal = streams.open(request, reply.raw, callerAgain(cloud, request))
+  const signal = streams.open(request, reply.raw, whoseOf(cloud, request))
   cutWhenStalled(request, reply)
   return reply
     .header('content-type', 'text/event-stream; charset=utf-8')

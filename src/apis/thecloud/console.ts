@@ -1,8 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import Type from 'typebox'
-import type { Streams } from '#apis/streams.ts'
+import type { Streams, Whose } from '#apis/streams.ts'
 import { carry, CLOSE, end } from '#apis/terminal.ts'
-import type { Caller } from '#cloud/access.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { refusalFor } from './errors.ts'
 import { machineNamed, statusOf } from './instance.ts'
@@ -15,11 +14,7 @@ const SHELL = ['/bin/sh']
 const Size = Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 }))
 
 /** What a console's address opens: a shell in a replica, as whoever asked for it. */
-type Access = {
-  readonly replica: string
-  readonly caller: Caller
-  readonly again: () => Promise<Caller | undefined>
-}
+type Access = Whose & { readonly replica: string }
 
 /** Where the request itself was sent, as a WebSocket. */
 const addressOf = ({ protocol, host, originalUrl }: FastifyRequest): string =>
@@ -92,7 +87,7 @@ export function consoleRoutes(frame: Frame, streams: Streams): void {
       const needs = { right: 'write', action: 'instance:update' } as const
       const size = width === undefined || height === undefined ? {} : { width, height }
       try {
-        const signal = streams.open(request, socket, access.again, needs)
+        const signal = streams.open(request, socket, access, needs)
         const { caller, replica } = access
         const open = async () =>
           await cloud.exec(caller, replica, { command: SHELL, tty: true, ...size }, signal)
