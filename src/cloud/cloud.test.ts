@@ -428,6 +428,33 @@ test('a viewer looks and changes nothing; a tenant does not touch the installati
   await assert.rejects(it.cloud.leaks(caller, AbortSignal.timeout(1000)), refused('forbidden'))
 })
 
+test('nobody is told of commits for a watch that ended', async () => {
+  await using it = await testCloud()
+  const { caller } = await it.tenant('acme')
+  const { store } = it.engine
+  const { onChange } = store
+  let told = 0
+  store.onChange = (wake) => {
+    const stop = onChange(wake)
+    told++
+    return () => {
+      told--
+      stop()
+    }
+  }
+  const watch = (after: string) => it.cloud.watch(caller, { after }, AbortSignal.timeout(10_000))
+  const { cursor } = await it.cloud.list(caller, vpc)
+  await assert.rejects(
+    watch(String(Number(cursor) + 1000))
+      [Symbol.asyncIterator]()
+      .next(),
+    refused('gone'),
+  )
+  await network(it, caller)
+  for await (const change of watch(cursor)) if (change.what === 'created') break
+  assert.equal(told, 0)
+})
+
 test('what replicas use is kept a sample a minute, for their tenant alone', async () => {
   await using it = await testCloud()
   const { caller } = await it.tenant('acme')

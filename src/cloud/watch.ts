@@ -69,22 +69,26 @@ async function* watch(
   while (!signal.aborted) {
     // Before reading, so that a commit between the read and the wait is not slept through.
     const next = nextChange(engine, signal)
-    const page = await engine.store.changes(cursor, CHANGES_PAGE)
-    const valid =
-      (await engine.get(credential, ALL, caller.credential)) ??
-      (await engine.get(serviceAccount, ALL, caller.credential))
-    if (!valid || valid.deletedAt !== undefined) return next.stop()
-    for (const change of page.changes) {
-      const kind = engine.kinds.get(change.kind)
-      const scope = kind && tenantFor(caller, kind)
-      if (scope !== ALL && scope !== change.tenant) continue
-      if (query.kind !== undefined && query.kind !== change.kind) continue
-      if (caller.access && !decide(caller, 'read', actionOf(change.kind, 'read'), change).allowed) continue
-      yield change
+    try {
+      const page = await engine.store.changes(cursor, CHANGES_PAGE)
+      const valid =
+        (await engine.get(credential, ALL, caller.credential)) ??
+        (await engine.get(serviceAccount, ALL, caller.credential))
+      if (!valid || valid.deletedAt !== undefined) return
+      for (const change of page.changes) {
+        const kind = engine.kinds.get(change.kind)
+        const scope = kind && tenantFor(caller, kind)
+        if (scope !== ALL && scope !== change.tenant) continue
+        if (query.kind !== undefined && query.kind !== change.kind) continue
+        if (caller.access && !decide(caller, 'read', actionOf(change.kind, 'read'), change).allowed) continue
+        yield change
+      }
+      cursor = page.cursor
+      if (page.changes.length < CHANGES_PAGE) await next.wait()
+    } finally {
+      // Also of a reader that leaves amid a page, or whose cursor is too old.
+      next.stop()
     }
-    cursor = page.cursor
-    if (page.changes.length < CHANGES_PAGE) await next.wait()
-    next.stop()
   }
 }
 
