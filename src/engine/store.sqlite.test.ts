@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { appendFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -9,10 +20,12 @@ import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { isCloudError } from '#lib/errors.ts'
-import { silentLog } from '#lib/log.ts'
+import { jsonLog, silentLog } from '#lib/log.ts'
 import { keyOf } from './resource.ts'
 import { storeConformance } from './store.conformance.ts'
+import { newMoment } from './store.sqlite.recall.ts'
 import { openSqliteStore, type SqliteOptions } from './store.sqlite.ts'
+import { openWriter, type Request as Ask } from './store.sqlite.writer.ts'
 import type { Mutation, Store, StoredResource } from './store.ts'
 import { claim, create, edit, leaseOn, mark, newId, refused, removeNow, toy, until } from './store.testing.ts'
 
@@ -322,6 +335,56 @@ test('the log is moved into the database while it is written to', async () => {
     await Promise.all(Array.from({ length: 50 }, () => store.commit([create(toy({ spec }))])))
     return statSync(log).size > 0 && statSync(main).size > before
   }, 'a checkpoint')
+})
+
+test('a checkpoint that failed is not the last', async () => {
+  using directory = folder()
+  const errors: string[] = []
+  await using store = await open(directory.path, { log: jsonLog('error', (line) => errors.push(line)) })
+  const main = join(directory.path, 'arcus.sqlite')
+  const grow = async (): Promise<void> => {
+    const spec = { text: 'x'.repeat(2000) }
+    await Promise.all(Array.from({ length: 50 }, () => store.commit([create(toy({ spec }))])))
+  }
+  await grow()
+  // Whoever has it open goes on; who comes now cannot open it.
+  renameSync(main, `${main}.away`)
+  mkdirSync(main)
+  await until(async () => {
+    await grow()
+    return errors.some((line) => line.includes('checkpoint failed'))
+  }, 'a checkpoint that fails')
+  rmdirSync(main)
+  renameSync(`${main}.away`, main)
+  const before = statSync(main).size
+  await until(async () => {
+    await grow()
+    return statSync(main).size > before
+  }, 'a checkpoint')
+})
+
+test('a log that cannot be emptied keeps no commit from being answered', async () => {
+  using directory = folder()
+  await (await open(directory.path))[Symbol.asyncDispose]()
+  const path = join(directory.path, 'arcus.sqlite')
+  const at = { path, now: 0, changesKept: 1000, moment: newMoment(), durable: false }
+  const write = openWriter({ ...at, role: 'writer' })
+  const answers = (request: Ask) => [...write([{ ...request, n: 1 }])].flatMap((turn) => turn.answers)
+  const commit = (mutation: Mutation) =>
+    answers({ do: 'commit', now: 0, mutations: JSON.stringify([mutation]), dryRun: false })
+  assert.deepEqual(commit(create(toy({ spec: { text: 'x'.repeat(16 << 20) } }))), [
+    { n: 1, value: undefined },
+  ])
+  const other = new DatabaseSync(path)
+  other.exec('PRAGMA wal_checkpoint(PASSIVE)')
+  // What a disk that lost the database's pages looks like to who moves more of them there.
+  truncateSync(path, 4096)
+  truncateSync(`${path}-wal`, 512 << 20)
+  for (let batch = 0; batch < 200; batch++)
+    assert.deepEqual(commit({ do: 'enqueue', key: 'toy/1', at: batch }), [{ n: 1, value: undefined }])
+  assert.throws(() => other.exec('PRAGMA wal_checkpoint(TRUNCATE)'), /malformed/)
+  other.close()
+  answers({ do: 'close' })
 })
 
 test('after it was closed a store refuses to write', async () => {

@@ -125,6 +125,8 @@ export async function openSqliteStore(options: SqliteOptions): Promise<SqliteSto
       await checkpointer.ask({ do: 'checkpoint' })
     } catch (error) {
       log.error('checkpoint failed', { error })
+      // The thread ends with it (a full disk); there is another one for the next.
+      checkpointer = undefined
     } finally {
       checkpointing = false
     }
