@@ -9,7 +9,7 @@ import { newMoment, passing } from './store.sqlite.recall.ts'
 import { openSnapshot } from './store.sqlite.snapshot.ts'
 
 /** A writing and a reading connection to one database, as the store has them. */
-function opened() {
+function opened({ touch }: { touch?: () => void } = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'arcus-snapshot-'))
   const path = join(directory, 'db.sqlite')
   const writing = new DatabaseSync(path)
@@ -18,7 +18,10 @@ function opened() {
   const moment = newMoment()
   const value = reading.prepare('SELECT n FROM t')
   const now = (): number => (value.get() as { n: number }).n
-  const { read, close } = openSnapshot(reading, moment, now)
+  const { read, close } = openSnapshot(reading, moment, () => {
+    touch?.()
+    return now()
+  })
   return {
     moment,
     reading,
@@ -85,4 +88,32 @@ test('the log is held for no longer than the turn', async () => {
   assert.deepEqual([it.reading.isTransaction, it.empty()], [true, false])
   await turn()
   assert.deepEqual([it.reading.isTransaction, it.empty()], [false, true])
+})
+
+test('a read that could not begin keeps none from beginning after it', () => {
+  let isBroken = true
+  using it = opened({
+    touch() {
+      if (isBroken) throw new Error('the disk is gone')
+    },
+  })
+  assert.throws(() => it.read(it.now), /the disk is gone/)
+  isBroken = false
+  assert.equal(it.read(it.now), 0)
+})
+
+test('a transaction that the database itself gave up is begun anew', async () => {
+  using it = opened()
+  assert.throws(() =>
+    it.read(() => {
+      // As SQLite does when a read fails.
+      it.reading.exec('ROLLBACK')
+      throw new Error('the disk is gone')
+    }),
+  )
+  it.write(1)
+  assert.equal(it.read(it.now), 1)
+  it.read(() => it.reading.exec('ROLLBACK'))
+  await turn()
+  assert.equal(it.read(it.now), 1)
 })

@@ -15,8 +15,9 @@ export function openSnapshot<Touched>(db: DatabaseSync, moment: Moment, touch: (
   let depth = 0
 
   function close(): void {
-    if (open) end.run()
     open = undefined
+    // The database is asked: a read that fails may have ended the transaction, and one that opens it may fail.
+    if (db.isOpen && db.isTransaction) end.run()
   }
   function openNow(): Touched {
     const now = Atomics.load(moment, 0)
