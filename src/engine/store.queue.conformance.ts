@@ -259,6 +259,8 @@ export function queueConformance(store: string, open: OpenStore): void {
     await store.commit([{ do: 'overdue', id: one.id, reason: 'drifted' }])
     await store.commit([edit(one, {}, { settleBy: now() + HOUR_MS })])
     assert.equal((await store.get(one.id))?.overdue, undefined, 'a new wish has its own time')
+    await store.commit([{ do: 'overdue', id: one.id, reason: 'drifted' }])
+    assert.equal((await store.get(one.id))?.overdue, undefined, 'also of who looked before there was one')
     await look(1)
     assert.deepEqual(await store.late(now() + 2 * HOUR_MS, 10), [one.id], 'the new wish is not settled yet')
   })

@@ -178,7 +178,8 @@ export function openApply(db: DatabaseSync, queue: WriterQueue) {
   function overdue(m: Of<'overdue'>, now: number): void {
     const row = rows.find(m.id)
     if (!row || (row.overdue ?? undefined) === m.reason) return
-    if (m.reason !== undefined && row.settle_by === null) return
+    // Its time may have begun anew since whoever says this looked.
+    if (m.reason !== undefined && (row.settle_by === null || row.settle_by > now)) return
     rows.writeOverdue(row, m.reason ?? null, now)
   }
 

@@ -89,7 +89,7 @@ export type Mutation =
    * a resource whose generation is observed is settled: it is no longer late or overdue.
    */
   | { do: 'finish'; lease: Lease; at?: number; attempt: number; reason?: string; settleBy?: number }
-  /** Marks an unsettled resource overdue, or with undefined no longer so. */
+  /** Marks an unsettled resource overdue whose time is over, or with undefined no longer so. */
   | { do: 'overdue'; id: string; reason: string | undefined }
 
 export type NewRecord = {
