@@ -655,6 +655,35 @@ test('a running engine looks within milliseconds, keeps to its bounds, and stops
   assert.equal(now, 0)
 })
 
+test('what a patrol tells once is looked at, also when the store refuses it at first', async () => {
+  await using it = await testEngine(KINDS, { clock: systemClock })
+  const { engine } = it
+  let looks = 0
+  const nets: Reconciler = {
+    kind: net,
+    reconcile: async () => {
+      looks++
+      return settled({ state: 'up' })
+    },
+  }
+  const made = await engine.transact(async (draft) =>
+    draft.create(net, { tenant: 'acme', name: 'n', spec: { range: 'x' } }),
+  )
+  await engine.settle([nets])
+  const { commit } = engine.store
+  engine.store.commit = async () => {
+    engine.store.commit = commit
+    throw new CloudError('unavailable', 'the disk is full')
+  }
+  const news = [keyOf(made)]
+  const patrol = { name: 'news', everyMs: 1, run: async () => news.splice(0) }
+  const stop = new AbortController()
+  const running = engine.run([nets], [patrol], stop.signal)
+  await until(async () => looks === 2, 'a look')
+  stop.abort()
+  await running
+})
+
 test('a look of which only the commit is left keeps no other from beginning', async () => {
   await using it = await testEngine(KINDS, { clock: systemClock })
   const { engine } = it

@@ -134,16 +134,26 @@ export async function runLoop(
 
 async function runPatrol(given: LookContext, patrol: Patrol, signal: AbortSignal): Promise<void> {
   const { store, clock } = given.context
+  // Kept until they are in the queue: a patrol mostly tells what is new since it was asked before.
+  const keys = new Set<Key>()
+  const failed = (error: unknown): void => {
+    if (!signal.aborted)
+      given.log.warn('patrol failed', { patrol: patrol.name, reason: messageOf(error), error })
+  }
   while (!signal.aborted) {
     try {
-      const keys = [...new Set(await patrol.run(signal))]
-      for (let from = 0; from < keys.length; from += WAKES_PER_COMMIT_MAX) {
-        const some = keys.slice(from, from + WAKES_PER_COMMIT_MAX)
-        await store.commit(some.map((key: Key) => ({ do: 'enqueue', key, at: clock.now() })))
+      for (const key of await patrol.run(signal)) keys.add(key)
+    } catch (error) {
+      failed(error)
+    }
+    try {
+      while (keys.size) {
+        const some = [...keys].slice(0, WAKES_PER_COMMIT_MAX)
+        await store.commit(some.map((key) => ({ do: 'enqueue', key, at: clock.now() })))
+        for (const key of some) keys.delete(key)
       }
     } catch (error) {
-      if (signal.aborted) return
-      given.log.warn('patrol failed', { patrol: patrol.name, reason: messageOf(error), error })
+      failed(error)
     }
     await clock.sleep(patrol.everyMs, signal).catch(() => {})
   }
