@@ -8,7 +8,7 @@ import { PROVIDER, testCloud, type TestCloud, testOrigin } from './cloud.testing
 import { createReplica } from './compute/compute.verbs.ts'
 import { replica } from './compute/replica.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
-import { DEFAULT_SETTINGS } from './context.ts'
+import { DEFAULT_SETTINGS, quotaPool } from './context.ts'
 import { tenant } from './identity/tenant.kind.ts'
 import { subnet } from './network/subnet.kind.ts'
 import { vpc, type Vpc } from './network/vpc.kind.ts'
@@ -397,6 +397,27 @@ test('logins are counted: after ten wrong ones even the right password waits', a
     await assert.rejects(it.cloud.login({ username, password: 'wrong' }, origin), refused('unauthenticated'))
   await assert.rejects(it.cloud.login({ username, password }, origin), refused('rate_limited'))
   await it.cloud.login({ username, password }, { ...origin, address: '127.0.0.2' })
+})
+
+test('a replica that is made while its workload is resized counts at the new size', async () => {
+  await using it = await testCloud()
+  const { caller, id } = await it.tenant('acme')
+  const made = await pod(it, await network(it, caller), 'web', { cpuMillicores: 100 })
+  await it.settle()
+  const change = async (spec: object, meanwhile = async (): Promise<void> => {}) =>
+    await it.cloud.act(caller, 'test', async (verbs) => {
+      await verbs.patch(workload as unknown as AnyKind, made.id, { spec })
+      await meanwhile()
+    })
+  await change({ replicas: 2 })
+  let isFirst = true
+  await change({ cpuMillicores: 400 }, async () => {
+    if (isFirst) await it.settle()
+    isFirst = false
+  })
+  await it.settle()
+  assert.equal((await now(it, caller, made)).status.ready, 2)
+  assert.equal((await it.engine.store.pool(quotaPool(id, 'cpuMillicores'))).used, 800)
 })
 
 test('guesses that come at once are counted like those that come one by one', async () => {

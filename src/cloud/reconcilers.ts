@@ -2,7 +2,7 @@ import type { Engine } from '#engine/engine.ts'
 import type { Picker } from '#engine/pick.ts'
 import type { Reconciler } from '#engine/reconcile.ts'
 import { PLATFORM } from '#engine/resource.ts'
-import { createReplica, freeIndex } from './compute/compute.verbs.ts'
+import { createReplica, freeIndex, guardSize } from './compute/compute.verbs.ts'
 import { createContainers } from './compute/containers.ts'
 import { diskImage } from './compute/disk-image.kind.ts'
 import { reconcileDiskImage } from './compute/disk-image.reconcile.ts'
@@ -182,6 +182,7 @@ const grow =
   ({ engine, settings, pick }: Parts) =>
   async (of: Workload): Promise<void> =>
     await engine.transact(async (draft) => {
+      await guardSize(draft, of.id)
       const now = await draft.get(workload, of.tenant, of.id)
       if (!now || now.deletedAt !== undefined) return
       const slots = await draft.list(replica, { tenant: of.tenant, terms: [`workload:${of.id}`] })

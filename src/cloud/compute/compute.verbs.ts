@@ -233,8 +233,14 @@ function useSize(draft: Draft, of: Workload, id: string): void {
   useQuota(draft, of.tenant, 'memoryMib', id, of.spec.memoryMib)
 }
 
+/** Of two that count replicas at the size that they read one finds it moved; to be called before it is read. */
+export async function guardSize(draft: Draft, of: string): Promise<void> {
+  await draft.guard(`size:${of}`, of)
+}
+
 /** Counts every replica at the size the workload has now and has it looked at; `exhausted` when the quota does not allow it. */
 export async function resizeReplicas({ draft }: Pick<VerbContext, 'draft'>, it: Workload): Promise<void> {
+  await guardSize(draft, it.id)
   const query = { tenant: it.tenant, terms: [`workload:${it.id}`], deleted: false }
   for (const one of await draft.list(replica, query)) {
     useSize(draft, it, one.id)
