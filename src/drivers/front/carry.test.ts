@@ -355,6 +355,31 @@ test('datagrams find their origin and the answers their client', async () => {
   assert.ok((counted?.receivedBytes ?? 0) >= 3 && (counted?.sentBytes ?? 0) >= 9)
 })
 
+test('an origin that no way leads to is left out, and the next one is asked', async () => {
+  await using b = await udpBackend((it) => `b ${it}`)
+  const port = await freePort()
+  await using at = await stage()
+  // To connect there is refused without a packet: nobody may broadcast who did not ask for it.
+  const nowhere = { id: 'a', address: '255.255.255.255', port: 9, weight: 1 }
+  await at.apply({
+    routes: [
+      {
+        carry: 'datagram',
+        port,
+        origins: [nowhere, b.as('b')],
+        id: 'udp',
+        hostname: 'udp.example.com',
+        pathPrefix: '/',
+        stripPrefix: false,
+        plain: false,
+      },
+    ],
+  })
+  using client = udpClient(port)
+  assert.equal(await client.ask('1'), 'b 1')
+  assert.deepEqual(await at.front.open(signal()), { b: 1 })
+})
+
 test('a client has so many sessions and no more', async () => {
   await using origin = await udpBackend((it) => `x ${it}`)
   const port = await freePort()

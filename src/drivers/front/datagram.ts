@@ -73,7 +73,7 @@ function createSessions(port: number, server: Socket, context: Context) {
       visit.sentBytes += message.length
       server.send(message, from.port, from.address, () => {})
     })
-    // Refused: nothing listens there.
+    // Refused: nothing listens there, or no way leads there.
     socket.on('error', () => {
       if (!lingering.delete(session) && sessions.get(key) !== session) return
       origins.health.failed(placeOf(origin))
@@ -104,7 +104,9 @@ function createSessions(port: number, server: Socket, context: Context) {
       }
       const session = begin(served, from, key)
       if (!session) return
-      session.socket.connect(session.origin.port, session.origin.address, () => deliver(session, message))
+      // Not given to `connect`, which would call it with its error too, instead of telling that.
+      session.socket.once('connect', () => deliver(session, message))
+      session.socket.connect(session.origin.port, session.origin.address)
     },
     sweep(): void {
       const now = clock.now()
