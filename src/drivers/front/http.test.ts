@@ -13,10 +13,12 @@ import {
   CERTIFIED,
   HOST,
   open,
+  raw,
   secure,
   signal,
   type Stage,
   stage,
+  tcpBackend,
   textOf,
   until,
 } from './front.testing.ts'
@@ -246,6 +248,29 @@ test('a WebSocket passes through, and so does the refusal of one', async () => {
     return logged.length === 2 && logged
   })
   assert.deepEqual(entries.map((it) => `${it.path} ${it.status}`).toSorted(), ['/chat 101', '/no 403'])
+})
+
+test('a refusal of a WebSocket that breaks off, or ends amid a chunk, is broken off for the client too', async () => {
+  let rest = ''
+  await using origin = await tcpBackend((socket) => {
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n')
+      setTimeout(() => socket.end(rest), 20)
+    })
+  })
+  await using at = await stage()
+  await at.route({ plain: true, origins: [origin.as('a')] })
+  const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket'
+  for (rest of ['', 'no size\r\n']) {
+    const all = await raw(at, `GET / HTTP/1.1\r\nHost: ${HOST}\r\n${upgrade}\r\n\r\n`, true)
+    assert.match(all, /^HTTP\/1.1 403 Forbidden\r\n[^]*\r\n\r\nhalf$/)
+    assert.deepEqual(await at.front.open(signal()), {})
+  }
+  const { entries } = await at.front.accesses(undefined, 10, signal())
+  assert.deepEqual(
+    entries.map((it) => [it.status, it.sentBytes, it.fault !== undefined]),
+    [1, 2].map(() => [403, 4, true]),
+  )
 })
 
 test('an origin that refuses is left out, and nothing is asked twice that must not be', async () => {

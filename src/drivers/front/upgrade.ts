@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
+import { type Duplex, pipeline } from 'node:stream'
 import { request as ask } from '#lib/http.ts'
 import type { Asked } from './exchange.ts'
 import { pathFor } from './forward.ts'
@@ -73,9 +73,12 @@ export async function passWebSocket(options: {
     timeout: limits.answerMsMax,
     maxHeaderSize: limits.headerBytesMax * 4,
   })
+  let isAnswered = false
   const failed = (why: string): void => {
     asked.destroy()
     socket.destroy()
+    // What were said amid an answer would be taken for a part of it; that it breaks off is seen where it is carried.
+    if (isAnswered) return
     visit.end({ status: 502, fault: why })
     sayOnSocket(client, '502 Bad Gateway', `What is behind ${exchange.host} did not answer.`)
   }
@@ -96,14 +99,15 @@ export async function passWebSocket(options: {
     splice({ client, origin: upgraded, visit, idleMsMax: limits.idleMsMax, status: 101 })
   })
   asked.once('response', (response) => {
+    isAnswered = true
     const returned = responseHeaders(response.rawHeaders)
     client.write(`${headOf(response, returned)}Connection: close\r\n\r\n`)
     response.on('data', (chunk: Buffer) => void (visit.sentBytes += chunk.length))
-    response.pipe(client)
     client.off('close', left)
-    client.once('close', () => {
+    pipeline(response, client, (error) => {
       socket.destroy()
-      visit.end({ status: response.statusCode ?? 502 })
+      client.destroy()
+      visit.end({ status: response.statusCode ?? 502, fault: error?.message })
     })
   })
   asked.end()
