@@ -88,6 +88,8 @@ export function createWatch(clock: Clock, limits: FrontLimits): Watch {
         }
       } finally {
         watched.delete(it)
+        // Lets others read what is left; not waited for, since it may be waiting itself.
+        chunks.return?.().catch(() => {})
       }
     },
     discard(from, onFault) {

@@ -87,7 +87,12 @@ export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by
   }
   const body = async function* (): AsyncGenerator<Buffer, void, undefined> {
     bodyBegan = true
-    yield* watch.body(exchange.body, (bytes) => (visit.receivedBytes += bytes))
+    try {
+      yield* watch.body(exchange.body, (bytes) => (visit.receivedBytes += bytes))
+    } finally {
+      // What the origin did not want to hear of is in the way of the next request.
+      watch.discard(exchange.body, () => answer.abort())
+    }
   }
 
   const attempt = (served: ServedRoute | undefined): void => {

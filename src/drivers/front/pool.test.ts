@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { request as askPlain, type IncomingMessage } from 'node:http'
-import type { Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { ask, backend, HOST, stage, tcpBackend, textOf, until } from './front.testing.ts'
 
@@ -107,6 +107,26 @@ test('an origin that answers before it has the whole request is heard, and its c
     sent.destroy()
     assert.equal(connections, it)
   }
+})
+
+test('a client whose request was answered before its end is answered the next one too', async () => {
+  await using origin = await tcpBackend((socket) => {
+    onHeads(() => void socket.write(OK.replace('200 OK', '403 Forbidden')))(socket)
+  })
+  await using at = await stage()
+  await at.route({ plain: true, origins: [origin.as('a')] })
+  const client = connect(at.http, '127.0.0.1')
+  const heads: string[] = []
+  onHeads((_, head) => heads.push(head))(client)
+  client.on('error', () => {})
+  // More than the buffers on the way take.
+  const body = Buffer.alloc(16 * 1_048_576)
+  client.write(`POST / HTTP/1.1\r\nHost: ${HOST}\r\nContent-Length: ${body.length}\r\n\r\n`)
+  await until('the first is answered', () => heads.length === 1)
+  client.write(body)
+  client.write(`GET / HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`)
+  await until('the second is answered', () => heads.length === 2)
+  client.destroy()
 })
 
 test('a body has its length, or its chunks, and a method that may have one says that it has none', async () => {
