@@ -172,6 +172,8 @@ export class Connection implements Talk, Hearer {
     const restsMs = Math.min(limits.originKeepAliveMsMax, keptMs - KEPT_MARGIN_MS)
     // An answer that came before the whole request leaves a connection on which the next would begin amid this one.
     if (!isKept || this.#isSending || restsMs <= 0) return void this.#socket.destroy()
+    // Whoever paused the answer at its end waits for nothing more of it.
+    this.#socket.resume()
     this.#restsSince = this.#readAt
     this.#until = this.#restsSince + restsMs
     this.#onRest(this)

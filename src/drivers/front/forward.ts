@@ -66,9 +66,12 @@ export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by
   let talk: Talk | undefined
   let status: number | undefined
   let fault: string | undefined
+  /** While what was written waits for the client: ends the wait. */
+  let goesOn: (() => void) | undefined
 
   answer.onClose((whole) => {
     isOver = true
+    goesOn?.()
     visit.end({ status, fault: whole ? fault : (fault ?? 'the client left') })
     if (!whole) talk?.abort()
   })
@@ -160,13 +163,15 @@ export function forward(exchange: Exchange, first: ServedRoute, visit: Visit, by
           return
         }
         flush()
-        if (answer.write(chunk)) return
+        if (answer.write(chunk) || goesOn) return
         talk?.pause()
-        const goesOn = watch.stalled(() => answer.abort())
-        answer.onDrain(() => {
-          goesOn()
+        const stop = watch.stalled(() => answer.abort())
+        goesOn = () => {
+          goesOn = undefined
+          stop()
           talk?.resume()
-        })
+        }
+        answer.onDrain(() => goesOn?.())
       },
       end() {
         talk = undefined
