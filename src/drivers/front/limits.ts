@@ -23,7 +23,7 @@ export const FRONT_LIMITS = {
   stalledMsMax: 60_000,
   /** Streams of one HTTP/2 connection at once. */
   streamsMax: 100,
-  /** Connections to one origin; requests beyond wait for one. */
+  /** Connections to one origin; requests beyond wait for one, for as long as for an answer. */
   originConnectionsMax: 512,
   /** An origin that took longer to connect to is avoided while others answer. */
   originSuspectMs: 400,

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { request as askPlain, type IncomingMessage } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { test } from 'node:test'
-import { ask, backend, HOST, stage, tcpBackend, textOf, until } from './front.testing.ts'
+import { ask, backend, HOST, open, stage, tcpBackend, textOf, until } from './front.testing.ts'
 
 const PLAIN = { plain: true } as const
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
@@ -87,6 +87,26 @@ test('connections to one origin have a limit, and requests beyond wait for their
   const all = await Promise.all(Array.from({ length: 12 }, async () => await ask(at, PLAIN)))
   assert.deepEqual(new Set(all.map((it) => it.status)), new Set([200]))
   assert.equal(most, 2)
+})
+
+test('a request for which no connection gets free in the time for an answer ends, and those after it go on', async () => {
+  let connections = 0
+  await using origin = await tcpBackend((socket) => {
+    connections++
+    onHeads((_, head) => {
+      // One answer never ends.
+      if (head.startsWith('GET /events')) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nevent')
+      else socket.write(OK)
+    })(socket)
+  })
+  await using at = await stage({ limits: { originConnectionsMax: 1, originWaitMsMax: 50, answerMsMax: 100 } })
+  await at.route({ plain: true, origins: [origin.as('a')] })
+  const events = await open(at, { ...PLAIN, path: '/events' })
+  events.on('error', () => {})
+  assert.equal((await ask(at, PLAIN)).status, 504)
+  assert.equal(connections, 1)
+  events.destroy()
+  assert.equal((await ask(at, PLAIN)).text, 'ok')
 })
 
 test('an origin that answers before it has the whole request is heard, and its connection ends', async () => {

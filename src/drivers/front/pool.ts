@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net'
-import { type Asker, Connection, type ConnectionOptions, type Request } from './connection.ts'
+import { type Asker, Connection, type ConnectionOptions, lateError, type Request } from './connection.ts'
 
 /** Kept connections to one origin. */
 export type Pool = {
-  /** Over a kept connection, a new one, or, when there are too many, the next that gets free. */
+  /** Over a kept connection, a new one, or, when there are too many, the next that gets free in the time for an answer. */
   ask(request: Request, asker: Asker): void
   /** Ends what is late, and what was not used for long. */
   look(): void
@@ -26,7 +26,8 @@ export function createPool(
 ): Pool {
   const all = new Set<Connection>()
   let idle: Connection[] = []
-  const waiting: { readonly request: Request; readonly asker: Asker }[] = []
+  /** Longest first. */
+  const waiting: { readonly request: Request; readonly asker: Asker; readonly until: number }[] = []
   let dialled = 0
   let isLeaving = false
   let isOver = false
@@ -73,14 +74,18 @@ export function createPool(
     if (it && it.restedMs(now) <= RESTED_MS) return it.ask(request, asker)
     if (it) return void setImmediate(() => (it.isUsable(now) ? it : { ask }).ask(request, asker))
     if (all.size + dialled < options.connectionsMax) void open(request, asker)
-    else waiting.push({ request, asker })
+    else waiting.push({ request, asker, until: now + options.limits.answerMsMax })
   }
 
   return {
     ask,
     look() {
       for (const it of all) it.look()
-      idle = idle.filter((it) => it.isUsable(options.now()))
+      const now = options.now()
+      idle = idle.filter((it) => it.isUsable(now))
+      const isInTime = waiting.findIndex((it) => now < it.until)
+      const late = waiting.splice(0, isInTime < 0 ? waiting.length : isInTime)
+      for (const { asker } of late) asker.fail(lateError('no connection got free in time'))
     },
     leave() {
       isLeaving = true
