@@ -107,7 +107,7 @@ async function world(t: TestContext) {
       hasSubnet: () => false,
       onPlan: () => () => {},
     },
-    volumes: { ensure: ok },
+    volumes: { using: (_: unknown, work: () => Promise<void>) => work() },
     filesOf: () => undefined,
     owner: { owns: () => true },
     instance: 'test',

@@ -3,11 +3,13 @@ import { mkdir, mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { run } from '#lib/command.ts'
 import { silentLog } from '#lib/log.ts'
 import { openVolumes } from './volumes.ts'
 
 const GIB = 1024 ** 3
+const LOOK_MS = 5
 const volume = '01900000-0000-7000-8000-000000000001'
 const copy = '01900000-0000-7000-8000-000000000002'
 
@@ -45,6 +47,13 @@ test('a volume that is removed while it is made is gone', async (t) => {
   await volumes.disks.idle()
   assert.deepEqual(await readdir(files), [volume])
   assert.equal(await volumes.disks.observe(copy), undefined)
+  // And one that waits for its turn to be made.
+  await volumes.using([{ volume: copy }], async () => {
+    await volumes.disks.apply({ id: copy, sizeGib: 1, from: volume })
+    await volumes.remove(copy)
+  })
+  await volumes.disks.idle()
+  assert.deepEqual(await readdir(files), [volume])
 })
 
 test('a volume that was being made when the agent ended leaves nothing when it is removed', async (t) => {
@@ -52,4 +61,18 @@ test('a volume that was being made when the agent ended leaves nothing when it i
   await writeFile(join(files, `${copy}.next`), 'half')
   await (await open()).remove(copy)
   assert.deepEqual(await readdir(files), [volume])
+})
+
+test('a volume does not grow while a container is started with it', async (t) => {
+  const { open } = await world(t)
+  const { disks, using } = await open()
+  await using([{ volume }, { volume }], async () => {
+    await disks.apply({ id: volume, sizeGib: 2 })
+    // Its turn to be copied would come once it has grown.
+    await disks.apply({ id: copy, sizeGib: 2, from: volume })
+    while ((await disks.observe(copy))?.state !== 'ready') await sleep(LOOK_MS)
+    assert.equal((await disks.observe(volume))?.sizeGib, 1)
+  })
+  await disks.idle()
+  assert.deepEqual(await disks.observe(volume), { state: 'ready', sizeGib: 2 })
 })

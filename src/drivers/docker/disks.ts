@@ -7,6 +7,7 @@ import { readIfThere } from '#lib/files.ts'
 import { isUuid } from '#lib/ids.ts'
 import { createLanes } from '#lib/lanes.ts'
 import type { Log } from '#lib/log.ts'
+import { createTurns } from '#lib/turns.ts'
 
 /** Of a volume's whole content, which can be terabytes. */
 const COPY_MS_MAX = 4 * 3_600_000
@@ -27,6 +28,8 @@ export type Disks = {
   observe(volume: string): Promise<SeenVolume | undefined>
   /** Mounted when it returns; throws `unavailable` when it is not there. */
   mount(volume: string): Promise<void>
+  /** While the work is under way the volume neither grows nor is made, for both of which it is unmounted. */
+  using<T>(volume: string, work: () => Promise<T>): Promise<T>
   /** Ends what is being made of it, and removes everything. Fine when there is nothing. */
   remove(volume: string): Promise<void>
   list(): Promise<readonly string[]>
@@ -71,6 +74,7 @@ const deviceOf = (dev: number): string => `${(dev >>> 8) & 0xfff}:${(dev & 0xff)
 export async function openDisks({ directory, path, log }: DisksOptions, signal: AbortSignal): Promise<Disks> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const lanes = createLanes()
+  const turns = createTurns()
   const jobs = new Map<string, Job>()
   const fileOf = (volume: string): string => {
     if (!isUuid(volume)) throw new CloudError('invalid', `a volume's id is a UUID, not '${volume}'`)
@@ -162,6 +166,8 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
   }
 
   const work = async ({ id, sizeGib, from }: VolumeWish, stop: AbortSignal): Promise<void> => {
+    // Before its turn came.
+    stop.throwIfAborted()
     const file = fileOf(id)
     const next = `${file}.next`
     const size = await sizeOf(file)
@@ -180,6 +186,7 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
 
   return {
     mount: async (volume) => await lanes(volume, async () => await mount(volume)),
+    using: turns.using,
     async apply(wish) {
       const { id, sizeGib } = wish
       const file = fileOf(id)
@@ -191,15 +198,18 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
       if (running() >= JOBS_MAX)
         throw new CloudError('unavailable', `waits for one of ${JOBS_MAX} volumes that are being made`)
       const stop = new AbortController()
+      const until = AbortSignal.any([signal, stop.signal])
       const made: Job = {
         stop,
-        done: lanes(id, async () => await work(wish, AbortSignal.any([signal, stop.signal]))).then(
-          () => void jobs.delete(id),
-          (error: unknown) => {
-            log.warn('a volume cannot be made or grown', { volume: id, error: messageOf(error) })
-            made.failed = messageOf(error)
-          },
-        ),
+        done: turns
+          .alone(id, () => lanes(id, async () => await work(wish, until)))
+          .then(
+            () => void jobs.delete(id),
+            (error: unknown) => {
+              log.warn('a volume cannot be made or grown', { volume: id, error: messageOf(error) })
+              made.failed = messageOf(error)
+            },
+          ),
         ...(wish.from === undefined ? {} : { from: wish.from }),
       }
       jobs.set(id, made)

@@ -118,13 +118,16 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
     await options.instances.write(id, files)
   }
 
-  const start = async (held: Held, runtimeId: string): Promise<void> => {
-    const { id } = held.wish
-    const attached = links.attachment(id)
-    await writeResolvConf(held.wish)
-    await writeInside(id)
+  const start = async ({ wish }: Held, runtimeId: string): Promise<void> => {
+    await writeResolvConf(wish)
+    await writeInside(wish.id)
     // Mounts of before the machine went down are gone.
-    for (const mount of held.wish.mounts) await options.volumes.ensure(mount)
+    await options.volumes.using(wish.mounts, () => startWithVolumes(wish.id, runtimeId))
+    tracks.of(wish.id).witnessed.add(runtimeId)
+  }
+
+  const startWithVolumes = async (id: string, runtimeId: string): Promise<void> => {
+    const attached = links.attachment(id)
     if (attached) {
       await networks.using(attached.subnet.id, () => networks.ensure(attached))
       // Docker would wait for its link as long, and holds locks meanwhile.
@@ -135,7 +138,6 @@ export function createSteps(options: StepsOptions, signal: AbortSignal): Steps {
       if (attached) await networks.join(attached, runtimeId)
       await api.start(runtimeId)
     })
-    tracks.of(id).witnessed.add(runtimeId)
   }
 
   const release = (subnet: string): Promise<void> =>

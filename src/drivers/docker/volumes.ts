@@ -5,12 +5,16 @@ import { isUuid } from '#lib/ids.ts'
 import type { Log } from '#lib/log.ts'
 import { type Disks, openDisks } from './disks.ts'
 
+type Mount = { readonly volume: string; readonly disk?: boolean }
+
 /** Directories of the host that containers mount, one per volume id, below one folder that only root can enter. */
 export type Volumes = {
   /** Host path of a volume; refuses anything but a UUID, so that it can't lead elsewhere. */
   path(volume: string): string
   /** There when it returns; one with a `disk` is not made, but mounted. */
-  ensure(mount: { readonly volume: string; readonly disk?: boolean }): Promise<void>
+  ensure(mount: Mount): Promise<void>
+  /** Each is there until the work has ended, which is to hand them to a container. */
+  using<T>(mounts: readonly Mount[], work: () => Promise<T>): Promise<T>
   remove(volume: string): Promise<void>
   list(): Promise<readonly string[]>
   /** Those with a size of their own. */
@@ -24,21 +28,37 @@ export async function openVolumes(directory: string, log: Log, signal: AbortSign
     return join(directory, volume.toLowerCase())
   }
   const disks = await openDisks({ directory: `${directory}-disks`, path, log }, signal)
+  const ensure = async ({ volume, disk }: Mount): Promise<void> => {
+    if (disk) return await disks.mount(volume)
+    const at = path(volume)
+    try {
+      await mkdir(at)
+      // Images run as users of their own choice; the folder above keeps everyone else out.
+      await chmod(at, 0o777)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    }
+    if (!(await lstat(at)).isDirectory())
+      throw new CloudError('unavailable', `${at} is in the way of a volume`)
+  }
+  const usingAll = async <T>([mount, ...others]: readonly Mount[], work: () => Promise<T>): Promise<T> => {
+    if (!mount) return await work()
+    return await disks.using(mount.volume, async () => {
+      await ensure(mount)
+      return await usingAll(others, work)
+    })
+  }
   return {
     path,
     disks,
-    async ensure({ volume, disk }) {
-      if (disk) return await disks.mount(volume)
-      const at = path(volume)
-      try {
-        await mkdir(at)
-        // Images run as users of their own choice; the folder above keeps everyone else out.
-        await chmod(at, 0o777)
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-      }
-      if (!(await lstat(at)).isDirectory())
-        throw new CloudError('unavailable', `${at} is in the way of a volume`)
+    ensure,
+    using(mounts, work) {
+      const byVolume = new Map(mounts.map((it) => [it.volume, it]))
+      // Each once and in one order, so that no two wait for one another.
+      return usingAll(
+        [...byVolume.values()].toSorted((a, b) => (a.volume < b.volume ? -1 : 1)),
+        work,
+      )
     },
     async remove(volume) {
       // First of all: what is removed through a mount is its content.
