@@ -54,6 +54,17 @@ describe("Docker's networks of subnets", () => {
     }
   })
 
+  test('a doubt that comes between a network and what joins it takes nothing from either', async () => {
+    const { made, networks } = opened('1.47')
+    await networks.ensure(testAttachment)
+    // As when another container's start failed meanwhile.
+    networks.doubt()
+    const { endpoint } = networks.joining(testAttachment, testHeld().wish)
+    assert.equal(endpoint.IPAMConfig?.IPv6Address, plan.address6)
+    await networks.ensure(testAttachment)
+    assert.equal(made.length, 2, 'and it is looked for again')
+  })
+
   test('one that Docker does not let go of is stuck until it does', async () => {
     let refuses = true
     const refusal = Object.assign(new Error('has active endpoints'), { statusCode: 403 })

@@ -34,8 +34,10 @@ export type Networks = Turns & {
 }
 
 export function dockerNetworks(api: DockerApi, instance: string, plugin: string, owner: Owner): Networks {
-  /** Subnets that have one, and whether Docker sets IPv6 in it. */
+  /** Subnets that had one when it was last looked for, and whether Docker sets IPv6 in it: that never changes. */
   const known = new Map<string, boolean>()
+  /** Those of them that are sure to have it still. */
+  const sure = new Set<string>()
   const ours = [`${LABEL.instance}=${instance}`]
   const turns = createTurns()
   const making = new Map<string, Promise<void>>()
@@ -54,6 +56,7 @@ export function dockerNetworks(api: DockerApi, instance: string, plugin: string,
       }
     }
     known.set(subnet, ipv6)
+    sure.add(subnet)
   }
 
   return {
@@ -61,7 +64,7 @@ export function dockerNetworks(api: DockerApi, instance: string, plugin: string,
     alone: turns.alone,
     async ensure(attached) {
       const subnet = attached.subnet.id
-      if (known.has(subnet)) return
+      if (sure.has(subnet)) return
       const made = making.get(subnet) ?? make(attached).finally(() => making.delete(subnet))
       making.set(subnet, made)
       await made
@@ -80,6 +83,7 @@ export function dockerNetworks(api: DockerApi, instance: string, plugin: string,
     join: () => Promise.resolve(),
     async remove(subnet) {
       known.delete(subnet)
+      sure.delete(subnet)
       stuck.delete(subnet)
       await api.removeNetwork(networkName(instance, subnet)).catch((error: unknown) => {
         if (statusOf(error) !== 403) throw error
@@ -92,7 +96,7 @@ export function dockerNetworks(api: DockerApi, instance: string, plugin: string,
         const subnet = it.Labels?.[LABEL.subnet]
         return subnet === undefined || !owner.owns(it.Labels?.[LABEL.owner]) ? [] : [subnet]
       }),
-    doubt: () => known.clear(),
+    doubt: () => sure.clear(),
   }
 }
 
