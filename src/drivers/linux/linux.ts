@@ -28,6 +28,7 @@ import {
   type LinuxNetworkOptions,
   openState,
   plansOf,
+  PROBE_LANE,
   settingFor,
   sharedOf,
   UNENDING,
@@ -208,7 +209,8 @@ export function linuxNetwork(options: LinuxNetworkOptions): LinuxNetwork {
 
   return {
     promises: EVERY_PROMISE,
-    missing: (signal) => missingOnHost(names.prefix, signal),
+    // One after another: each tries in a namespace of the same name.
+    missing: (signal) => lane(PROBE_LANE, () => missingOnHost(names.prefix, signal)),
     listening: listeningPorts,
     applyHost: (plan, signal) => lane(HOST_PLAN_LANE, () => applyHost(plan, signal)),
     apply: (plan, signal) => lane(plan.vpc, () => apply(plan, signal)),

@@ -30,6 +30,7 @@ const FLOWS_MAX = 32_768
 export const HOST_LANE = 'host'
 export const HOST_PLAN_LANE = 'host plan'
 export const PEERINGS_LANE = 'peerings'
+export const PROBE_LANE = 'probe'
 export const UNENDING = new AbortController().signal
 
 /** What this process knows of the routers of its host, and what it changes them by. */
