@@ -203,3 +203,22 @@ test('a volume grows by the native API and never shrinks', async () => {
   assert.equal((await w.it.world.engine.get(volume, w.ann.tenant, id))?.status.sizeGib, 5)
   await assert.rejects(size(4), /cannot become less/)
 })
+
+test('a snapshot that is deleted right after it was restored is there until it is copied', async () => {
+  await using w = await world()
+  const { id } = await w.make()
+  await w.settle()
+  const made = await w.ann.data('POST', '/snapshots', { volume_id: id })
+  await w.settle()
+  const copy = await w.ann.data('POST', `/snapshots/${made.id}/restore`, { new_volume_name: 'copy' })
+  const { compute } = w.it.world
+  compute.pretendVolume(copy.id, { state: 'making', sizeGib: 0, message: 'others are made before it' })
+  await w.ann.data('DELETE', `/snapshots/${made.id}`)
+  await w.ann.data('DELETE', '/volumes/data')
+  await w.settle()
+  compute.pretendVolume(copy.id)
+  await w.settle()
+  assert.deepEqual(await compute.volumes(AbortSignal.timeout(1000)), [copy.id])
+  const { status } = (await w.it.world.engine.get(volume, w.ann.tenant, copy.id)) ?? {}
+  assert.deepEqual(status, { state: 'available', sizeGib: 2 })
+})

@@ -1,3 +1,4 @@
+import type { Draft } from '#engine/draft.ts'
 import { again, gone, type Reconcile, settled } from '#engine/reconcile.ts'
 import type { ComputeDriver, SeenVolume, VolumeWish } from '#cloud/compute/compute.driver.ts'
 import { VOLUME_USE } from '#cloud/compute/workload.kind.ts'
@@ -7,6 +8,8 @@ import { type Volume, volume } from './volume.kind.ts'
 const MAKING_MS = 500
 const GROWING_MS = 5000
 const FAILED_MS = 15_000
+/** A volume wakes the snapshot that it is made of; this is for when that was missed. */
+const COPIED_MS = 10_000
 const VOLUME_STATES = { making: 'creating', growing: 'growing', failed: 'error' } as const
 
 type Waits = {
@@ -57,11 +60,23 @@ export const reconcileVolume =
     })
   }
 
+/** A volume that begins with what a snapshot holds and does not have it yet. */
+async function unmadeOf(it: Snapshot, draft: Draft): Promise<Volume | undefined> {
+  const query = { tenant: it.tenant, terms: [`from:${it.id}`], deleted: false }
+  return (await draft.list(volume, query)).find(({ status }) => status.sizeGib === undefined)
+}
+
 /** Keeps a copy of what a volume held. */
 export const reconcileSnapshot =
   (compute: ComputeDriver): Reconcile<Snapshot> =>
-  async (it, { draft, signal }) => {
+  async (it, { draft, signal, why }) => {
     if (it.deletedAt !== undefined) {
+      const unmade = await unmadeOf(it, draft)
+      if (unmade)
+        return again(
+          COPIED_MS,
+          `waits for volume ${unmade.name}: ${(await why(unmade)) ?? 'it is being made'}`,
+        )
       await compute.removeVolume(it.id, signal)
       return gone
     }

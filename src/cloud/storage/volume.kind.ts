@@ -46,5 +46,8 @@ export const volume = defineKind({
       refusal: 'Volume with this name already exists',
     },
   ],
+  terms: (r) => (r.spec.from === undefined ? [] : [`from:${r.spec.from}`]),
+  // It waits to go until what is made of it is made.
+  wakes: (r) => (r.spec.from === undefined ? [] : [`snapshot/${r.spec.from}`]),
 })
 export type Volume = ResourceOf<typeof volume>
