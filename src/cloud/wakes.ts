@@ -46,18 +46,26 @@ export function createWakes(engine: Engine, compute: ComputeDriver, log: Log): W
       if (answers) return
     }
   }
-  /** Wakes a replica for each thing that happens to its container; after a break everything is looked at again. */
+  /** Wakes a replica for each thing that happens to its container, for as long as that is told. */
+  const hear = async (signal: AbortSignal): Promise<void> => {
+    try {
+      for await (const events of gathered((stop) => compute.events(stop), signal))
+        await engine.wake(...new Set(events.map((it): Key => `replica/${it.id}`)))
+    } catch (error) {
+      if (!signal.aborted) log.warn('the stream of container events broke', { error: messageOf(error) })
+    }
+  }
+  /** Everything is looked at once somebody listens: what happened before is seen then, and what happens later is told. */
   const followEvents = async (signal: AbortSignal): Promise<void> => {
     while (!signal.aborted) {
-      try {
-        for await (const events of gathered((stop) => compute.events(stop), signal))
-          await engine.wake(...new Set(events.map((it): Key => `replica/${it.id}`)))
-      } catch (error) {
-        if (!signal.aborted) log.warn('the stream of container events broke', { error: messageOf(error) })
-      }
-      await agentAnswers(signal)
+      const broken = new AbortController()
+      const heard = hear(signal).finally(() => broken.abort())
+      const until = AbortSignal.any([signal, broken.signal])
+      await agentAnswers(until)
       // Whatever pause it had before its next try: it stands on the host agent.
-      for (const kind of ON_HOST) await wakeAll(kind, signal)
+      for (const kind of ON_HOST) await wakeAll(kind, until)
+      await heard
+      await agentAnswers(signal)
     }
   }
 
