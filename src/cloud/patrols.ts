@@ -1,3 +1,4 @@
+import { isAhead } from '#lib/clock.ts'
 import type { Bulk } from '#engine/bulk.ts'
 import type { Engine } from '#engine/engine.ts'
 import { everythingOf } from '#engine/everything.ts'
@@ -93,9 +94,9 @@ function sampling({ engine, bulk, samples }: Looking): Patrol['run'] {
   let keptAt = 0
   return async (signal) => {
     await samples.look(signal)
-    // Also when the clock was set back since.
-    if (Math.abs(engine.clock.now() - keptAt) < SAMPLE_KEPT_EVERY_MS) return []
-    keptAt = engine.clock.now()
+    const now = engine.clock.now()
+    if (isAhead(keptAt + SAMPLE_KEPT_EVERY_MS, SAMPLE_KEPT_EVERY_MS, now)) return []
+    keptAt = now
     for (const { id, tenant: of } of await everything(replica, ALL)) {
       const sample = samples.get(id)
       if (!sample) continue
@@ -112,8 +113,9 @@ function counting({ engine, traffic }: Looking): Patrol['run'] {
   let toldAt = 0
   return async (signal) => {
     for (const id of await traffic.pull(signal)) moved.add(id)
-    if (engine.clock.now() < toldAt + TRAFFIC_TOLD_EVERY_MS) return []
-    toldAt = engine.clock.now()
+    const now = engine.clock.now()
+    if (isAhead(toldAt + TRAFFIC_TOLD_EVERY_MS, TRAFFIC_TOLD_EVERY_MS, now)) return []
+    toldAt = now
     const told = await Promise.all([...moved].map(async (id) => await engine.store.get(id)))
     moved.clear()
     return told.flatMap((it) => (it ? [keyOf(it)] : []))

@@ -23,6 +23,12 @@ export const systemClock: Clock = {
     }),
 }
 
+/**
+ * Whether a moment is still to come that was `ms` ahead when it was set. One that is further ahead is not waited for: the
+ * clock was set back since.
+ */
+export const isAhead = (at: number, ms: number, now: number): boolean => now < at && at - now <= ms
+
 /** Runs on evenly from the start of the process, whatever the system's clock is set to: for programs that only wait. */
 export const steadyClock: Clock = {
   now: () => performance.timeOrigin + performance.now(),

@@ -48,3 +48,9 @@ test('goes up at once and down only after a whole window of lower readings', () 
 test('the first reading of a quiet workload does not shrink it', () => {
   assert.equal(stabilise(5, [], { at: 0, replicas: 2 }).replicas, 5)
 })
+
+test('readings of a clock that was set back since keep nothing from shrinking', () => {
+  const ahead = stabilise(2, [], { at: 3_600_000, replicas: 5 })
+  const { history } = stabilise(5, ahead.history, { at: 0, replicas: 2 })
+  assert.equal(stabilise(5, history, { at: DOWN_WINDOW_MS - 1, replicas: 2 }).replicas, 2)
+})

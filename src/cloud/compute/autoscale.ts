@@ -1,3 +1,5 @@
+import { isAhead } from '#lib/clock.ts'
+
 /** Down only to the highest recommendation of this long; the usual default of a horizontal autoscaler. */
 export const DOWN_WINDOW_MS = 300_000
 /** How often readings are taken. */
@@ -28,7 +30,7 @@ export function stabilise(
   latest: Recommendation,
 ): { readonly replicas: number; readonly history: readonly Recommendation[] } {
   const past = history.length ? history : [{ at: latest.at, replicas: current }]
-  const kept = [...past.filter((it) => it.at > latest.at - DOWN_WINDOW_MS), latest]
+  const kept = [...past.filter((it) => isAhead(it.at + DOWN_WINDOW_MS, DOWN_WINDOW_MS, latest.at)), latest]
   if (latest.replicas >= current) return { replicas: latest.replicas, history: kept }
   return { replicas: Math.min(current, Math.max(...kept.map((it) => it.replicas))), history: kept }
 }

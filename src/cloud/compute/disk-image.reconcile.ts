@@ -1,3 +1,4 @@
+import { isAhead } from '#lib/clock.ts'
 import { again, gone, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
 import type { DiskImage } from './disk-image.kind.ts'
 import { type DiskImagesDriver, formatOf, type SeenDiskImage } from './disk-images.driver.ts'
@@ -10,6 +11,9 @@ const RETRY_MS = 5000
 
 type Status = DiskImage['status']
 type Planned = { readonly outcome: Outcome<Status>; readonly fetch?: true }
+
+/** After so many failures in a row. */
+const pauseMs = (failures: number): number => RETRY_MS * 2 ** (failures - 1)
 
 const LOST = 'its file is gone from this machine'
 
@@ -46,9 +50,11 @@ export function planDiskImage(
       // Of before it was changed.
       if (had.state === 'error' && observed < generation) return begin()
       if (had.retryAt !== undefined)
-        return now >= had.retryAt ? begin() : { outcome: again(had.retryAt - now, message, had) }
+        return isAhead(had.retryAt, pauseMs(failures), now)
+          ? { outcome: again(had.retryAt - now, message, had) }
+          : begin()
       if (final || failures + 1 >= FETCH_TRIES_MAX) return { outcome: settled({ state: 'error', message }) }
-      const waitMs = RETRY_MS * 2 ** failures
+      const waitMs = pauseMs(failures + 1)
       const status: Status = { state: 'loading', message, failures: failures + 1, retryAt: now + waitMs }
       return { outcome: again(waitMs, message, status) }
     }

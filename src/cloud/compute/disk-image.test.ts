@@ -85,6 +85,15 @@ test('whatever is seen of it, an image comes to rest, and is fetched a few times
   assert.deepEqual([it.status.state, fetches], ['error', 4])
 })
 
+test('one whose next fetch is further ahead than it was put off is fetched: the clock was set back', () => {
+  const spec = { os: 'linux', version: '1', public: false, source: URL }
+  const plan = (retryAt: number) => {
+    const status = { state: 'loading', failures: 2, retryAt }
+    return planDiskImage({ spec, status, generation: 1, observed: 0 } as DiskImage, failed(false), 0).fetch
+  }
+  assert.deepEqual([plan(10_000), plan(10_001)], [undefined, true])
+})
+
 test('one that could not be had is had from another address', async () => {
   await using w = await world()
   const id = await w.make({ url: URL })

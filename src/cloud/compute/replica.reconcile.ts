@@ -1,3 +1,4 @@
+import { isAhead } from '#lib/clock.ts'
 import { messageOf } from '#lib/errors.ts'
 import { PLATFORM } from '#engine/resource.ts'
 import type { Draft } from '#engine/draft.ts'
@@ -40,6 +41,7 @@ export type FrontView = {
 /** Lets a replica that runs end what it has begun before its container goes; undefined when it may go. */
 function createDrain(network: AttachmentView, front: FrontView, drainSeconds: number) {
   const since = new Map<string, number>()
+  const drainMs = drainSeconds * 1000
   /** Whether anything new is still led to it. */
   const led = async (
     it: Replica,
@@ -63,7 +65,8 @@ function createDrain(network: AttachmentView, front: FrontView, drainSeconds: nu
       if (leads !== undefined) return leads
       const begun = since.get(it.id) ?? draft.now
       since.set(it.id, begun)
-      const open = draft.now < begun + drainSeconds * 1000 ? await front.open(it.spec.vpc, it.id, signal) : 0
+      const isDraining = isAhead(begun + drainMs, drainMs, draft.now)
+      const open = isDraining ? await front.open(it.spec.vpc, it.id, signal) : 0
       if (open > 0) return `waits for ${open} connections to end, ${drainSeconds} s at most`
       return undefined
     },

@@ -1,3 +1,4 @@
+import { isAhead } from '#lib/clock.ts'
 import { isCloudError, messageOf } from '#lib/errors.ts'
 import { again, gone, type Look, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
 import type { Draft } from '#engine/draft.ts'
@@ -125,7 +126,7 @@ function autoscale(
   const stopped = slots.filter((slot) => slot.spec.stopped === true && slot.deletedAt === undefined).length
   const history = histories.get(it.id) ?? []
   const last = history.at(-1)
-  if (averageMillicores === undefined || (last && draft.now - last.at < READ_EVERY_MS))
+  if (averageMillicores === undefined || (last && isAhead(last.at + READ_EVERY_MS, READ_EVERY_MS, draft.now)))
     return { desired: current, scaledAt: it.status.scaledAt }
   const awake = recommend({
     replicas: Math.max(1, current - stopped),

@@ -1,5 +1,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
+import { isAhead } from '#lib/clock.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import type { Draft } from '#engine/draft.ts'
 import { ALL, PLATFORM } from '#engine/resource.ts'
@@ -118,7 +119,7 @@ export function reconcileCertificate({
       })
     }
     // A renewal that failed waits its turn, with the old one in force.
-    if (status.nextTryAt !== undefined && draft.now < status.nextTryAt && isOfSpec) {
+    if (status.nextTryAt !== undefined && isAhead(status.nextTryAt, pauseOf(status), draft.now) && isOfSpec) {
       await serve(it, look)
       return again(status.nextTryAt - draft.now, status.message ?? 'waits for the next try', status)
     }
@@ -212,9 +213,8 @@ export function reconcileCertificate({
 
   function failed(it: Certificate, { draft }: Look, why: string): Outcome<Status> {
     const { status } = it
-    // Each failure doubles the pause; the last pause can be read off the times kept.
-    const last = status.nextTryAt === undefined ? 0 : status.nextTryAt - (status.triedAt ?? status.nextTryAt)
-    const pause = Math.min(Math.max(RETRY_MS_MIN, last * 2), RETRY_MS_MAX)
+    // Each failure doubles the pause.
+    const pause = Math.min(Math.max(RETRY_MS_MIN, pauseOf(status) * 2), RETRY_MS_MAX)
     const nextTryAt = draft.now + pause
     const valid = isIssued(status) && draft.now < status.notAfter
     const when = pause < MINUTE_MS ? `${Math.round(pause / 1000)} s` : `${Math.round(pause / MINUTE_MS)} min`
@@ -235,6 +235,9 @@ export function reconcileCertificate({
     })
   }
 }
+
+/** How long the next try is waited for; it can be read off the times kept. */
+const pauseOf = ({ nextTryAt = 0, triedAt = nextTryAt }: Status): number => nextTryAt - triedAt
 
 async function accessOf({ draft }: Look): Promise<DnsAccess> {
   const [config] = await draft.list(provider, { tenant: PLATFORM, deleted: false })

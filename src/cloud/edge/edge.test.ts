@@ -207,6 +207,31 @@ test('an issue that fails says why and when it is tried next, and is tried', asy
   assert.equal((await broken.cloud.get(caller, certificate, made.id)).status.state, 'issued')
 })
 
+test('a renewal is tried again though the clock was set back since it failed', async () => {
+  let fails = false
+  await using it = await testCloud({
+    issue: () => {
+      if (fails) throw new Error('the authority is on holiday')
+    },
+  })
+  const { id: tenant, caller } = await it.tenant('acme')
+  await it.cloud.act(it.admin, 'test', (verbs) => verbs.addDomain(tenant, 'acme.example'))
+  const spec = { names: ['acme.example'], source: 'internal' as const }
+  const made = await it.cloud.act(caller, 'test', (verbs) => verbs.createCertificate({ name: 'own', spec }))
+  const status = async () => (await it.cloud.get(caller, certificate, made.id)).status
+  await it.cloud.settle(0)
+  const { renewAt = 0 } = await status()
+  fails = true
+  await it.clock.advance(renewAt + 86_400_000 - it.clock.now())
+  await it.cloud.settle(0)
+  assert.match((await status()).message ?? '', /^not renewed/)
+  fails = false
+  await it.clock.advance(-7_200_000)
+  await it.engine.wake(`certificate/${made.id}`)
+  await it.cloud.settle(0)
+  assert.ok(((await status()).renewAt ?? 0) > renewAt)
+})
+
 test('a hostname has one holder, and is below a domain of the tenant', async () => {
   await using it = await world()
   const { caller: other } = await it.tenant('other')

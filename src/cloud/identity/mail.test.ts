@@ -191,3 +191,10 @@ test('messages of before mail was sent wait', () => {
   const spec = { to: 'a', subject: 'b', text: 'c' }
   assert.deepEqual(upgrade({ spec, status: {} }), { spec, status: { state: 'waiting' } })
 })
+
+test('a message whose next try is further ahead than it was put off is tried: the clock was set back', () => {
+  const spec = { to: 'a', subject: 'b', text: 'c' }
+  const plan = (retryAt: number) =>
+    planMessage({ spec, status: { state: 'sending', tries: 2, relay: 'r 1', retryAt } }, 'r 1', REFUSED, 0)
+  assert.deepEqual([plan(60_000).send, plan(60_001).send], [undefined, true])
+})

@@ -1,3 +1,4 @@
+import { isAhead } from '#lib/clock.ts'
 import type { Draft } from '#engine/draft.ts'
 import { PLATFORM } from '#engine/resource.ts'
 import { again, gone, type Outcome, type Reconcile, settled } from '#engine/reconcile.ts'
@@ -16,6 +17,9 @@ const RELAY_LOOK_EVERY_MS = 60_000
 
 type Status = Message['status']
 type Planned = { readonly outcome: Outcome<Status>; readonly send?: true }
+
+/** After so many tries. */
+const pauseMs = (tries = 1): number => RETRY_MS * 2 ** (tries - 1)
 
 const STOPPED = 'the cloud was stopped while it was sent; it may have arrived'
 
@@ -36,7 +40,7 @@ export function planMessage(
     const { message, final } = seen ?? { message: STOPPED, final: false }
     const tries = had.tries ?? 1
     if (final || tries >= MAIL_TRIES_MAX) return end({ state: 'failed', message, tries, relay })
-    const waitMs = RETRY_MS * 2 ** (tries - 1)
+    const waitMs = pauseMs(tries)
     const status: Status = { state: 'sending', message, tries, relay, retryAt: now + waitMs }
     return { outcome: again(waitMs, message, status) }
   }
@@ -44,7 +48,7 @@ export function planMessage(
   if (relay === undefined)
     return { outcome: settled({ state: 'waiting' }, lapsed ? undefined : RELAY_LOOK_EVERY_MS) }
   if (lapsed) return end({ state: 'failed', message: 'it was of no more use before it could be sent', relay })
-  if (same && had.retryAt !== undefined && now < had.retryAt)
+  if (same && had.retryAt !== undefined && isAhead(had.retryAt, pauseMs(had.tries), now))
     return { outcome: again(had.retryAt - now, had.message ?? 'it is to be sent again', had) }
   const tries = (same ? (had.tries ?? 0) : 0) + 1
   return {

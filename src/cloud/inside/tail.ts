@@ -1,3 +1,4 @@
+import { isAhead } from '#lib/clock.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import type { Engine } from '#engine/engine.ts'
@@ -60,8 +61,9 @@ export function createTail(engine: Engine, log: Log) {
         const page = await pageAfter(cursor ?? '0')
         for (const record of page.records) for (const reader of readers) reader.give(record)
         cursor = page.records.at(-1)?.cursor ?? cursor
-        if (engine.clock.now() - tickedAt >= QUIET_MS) {
-          tickedAt = engine.clock.now()
+        const now = engine.clock.now()
+        if (!isAhead(tickedAt + QUIET_MS, QUIET_MS, now)) {
+          tickedAt = now
           for (const reader of readers) reader.tick()
         }
         if (page.next === undefined)
