@@ -4,7 +4,7 @@ import { isCloudError } from '#lib/errors.ts'
 import type { AnyKind } from '#engine/resource.ts'
 import { createPicker } from '#engine/pick.ts'
 import type { Caller } from './access.ts'
-import { PROVIDER, testCloud, type TestCloud, testOrigin } from './cloud.testing.ts'
+import { patrolled, PROVIDER, testCloud, type TestCloud, testOrigin } from './cloud.testing.ts'
 import { createReplica } from './compute/compute.verbs.ts'
 import { replica } from './compute/replica.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
@@ -474,6 +474,17 @@ test('nobody is told of commits for a watch that ended', async () => {
   await network(it, caller)
   for await (const change of watch(cursor)) if (change.what === 'created') break
   assert.equal(told, 0)
+})
+
+test('what was recorded long enough ago goes within one pass, however much it is', async () => {
+  await using it = await testCloud()
+  const { store } = it.engine
+  const at = it.clock.now() - 31 * 86_400_000
+  const record = { stream: 'event', tenant: 'acme', at, what: 'test', body: null } as const
+  await store.commit(Array.from({ length: 12_345 }, () => ({ do: 'record', record })))
+  const left = async () => (await store.records({ stream: 'event', tenant: 'acme', limit: 1 })).records.length
+  assert.equal(await left(), 1)
+  await patrolled(it, async () => (await left()) === 0)
 })
 
 test('what replicas use is kept a sample a minute, for their tenant alone', async () => {

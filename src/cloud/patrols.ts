@@ -49,8 +49,10 @@ const BULK_KEPT_MS: Readonly<Record<string, number>> = {
   [LOGINS]: LOGINS_KEPT_MS,
 }
 const RETENTION_EVERY_MS = 3_600_000
-/** Of one pass; what is beyond goes with the next. */
-const RECORDS_FORGOTTEN_MAX = 10_000
+/** Of one pass, which is more than can be recorded from one to the next; what is beyond goes with that. */
+const RECORDS_FORGOTTEN_MAX = 100_000_000
+/** Of one commit: others wait for it. */
+const RECORDS_PER_COMMIT_MAX = 1000
 
 type Looking = {
   readonly engine: Engine
@@ -148,11 +150,15 @@ function forgetting({ engine, bulk }: Looking): Patrol['run'] {
       await Promise.resolve()
     })
   }
-  return async () => {
+  const forget = async (stream: 'audit' | 'event', before: number, signal: AbortSignal): Promise<void> => {
+    for (let left = RECORDS_FORGOTTEN_MAX; left > 0 && !signal.aborted; left -= RECORDS_PER_COMMIT_MAX)
+      if ((await engine.store.forget(stream, before, RECORDS_PER_COMMIT_MAX)) < RECORDS_PER_COMMIT_MAX) return
+  }
+  return async (signal) => {
     const now = engine.clock.now()
     await dropMessages(now - MESSAGES_KEPT_MS)
-    await engine.store.forget('audit', now - AUDIT_KEPT_MS, RECORDS_FORGOTTEN_MAX)
-    await engine.store.forget('event', now - EVENTS_KEPT_MS, RECORDS_FORGOTTEN_MAX)
+    await forget('audit', now - AUDIT_KEPT_MS, signal)
+    await forget('event', now - EVENTS_KEPT_MS, signal)
     for (const [name, keptMs] of Object.entries(BULK_KEPT_MS)) await bulk.forget(name, now - keptMs)
     return []
   }
