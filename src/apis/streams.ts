@@ -70,11 +70,14 @@ export function streamsOf(app: FastifyInstance, log: Log): Streams {
         }
       }
       const look = setInterval(() => void lookAgain(), REVOKED_CHECK_SECONDS * 1000)
-      connection.once('close', () => {
+      const gone = (): void => {
         open--
         clearInterval(look)
         controller.abort(new Error('the client went away'))
-      })
+      }
+      // One that went away while the request was looked at says so no more.
+      if (request.raw.socket.destroyed) gone()
+      else connection.once('close', gone)
       return AbortSignal.any([controller.signal, ending.signal])
     },
   }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { connect as connectTcp } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -197,6 +198,34 @@ test('logs are text or JSON lines; stats are the last sample', async () => {
   const { token: stranger } = await served.it.tenant('stranger')
   for (const what of ['logs', 'stats'])
     assert.equal((await served.call('GET', `/replica/${replica}/${what}`, { token: stranger })).status, 404)
+})
+
+test('a stream whose reader left before it began ends at once', async () => {
+  await using served = await servedCloud()
+  const { cloud, compute } = served.it
+  const { token, replica } = await withWorkload(served)
+  const { hostname, port } = new URL(served.url)
+  const client = connectTcp(Number(port), hostname)
+  const get = cloud.get.bind(cloud)
+  Object.assign(cloud, {
+    async get(...args: Parameters<typeof get>) {
+      Object.assign(cloud, { get })
+      client.resetAndDestroy()
+      // The server has seen the end of one connection when it answers on another.
+      await served.call('GET', '/whoami')
+      return await get(...args)
+    },
+  })
+  const { promise: asked, resolve } = Promise.withResolvers<AbortSignal>()
+  const logs = compute.logs.bind(compute)
+  compute.logs = (id, how, signal) => {
+    resolve(signal)
+    return logs(id, how, signal)
+  }
+  client.write(
+    `GET /native/replica/${replica}/logs?follow=true HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer ${token}\r\n\r\n`,
+  )
+  assert.ok((await asked).aborted)
 })
 
 test('a command runs over a WebSocket and its exit code comes last', async () => {
