@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
+import { describe, test, type TestContext } from 'node:test'
 import { referenceOf } from '#lib/image-reference.ts'
-import { addUp, isFinal } from './images.ts'
+import type { DockerApi } from './docker.ts'
+import { addUp, isFinal, openImages } from './images.ts'
 
 describe('images', () => {
   test('a name without a tag is its latest', () => {
@@ -45,5 +51,92 @@ describe('images', () => {
     assert.deepEqual(say('a', 'Download complete'), { doneBytes: 120, totalBytes: 150 })
     assert.deepEqual(say('a', 'Extracting', 5, 100), { doneBytes: 120, totalBytes: 150 })
     assert.deepEqual(say('b', 'Pull complete'), { doneBytes: 150, totalBytes: 150 })
+  })
+})
+
+const LOGIN = { serveraddress: 'r.example', username: 'a', password: 'secret' }
+const HOLDER = { tenant: 'one', image: 'r.example/app:1', registry: { server: 'r.example', username: 'a' } }
+const STRANGER = { tenant: 'other', image: 'r.example/app:1' }
+const quiet = () => {}
+
+/** A Docker with images by their names, whose pulls end as the test says. */
+async function world(t: TestContext, here: readonly (readonly [string, string])[] = []) {
+  const folder = await mkdtemp(join(tmpdir(), 'arcus-images-'))
+  // What was broken off may be written down just now.
+  t.after(() => rm(folder, { recursive: true, maxRetries: 10 }))
+  const docker = { images: new Map(here), pulling: new PassThrough(), pulls: 0 }
+  const began = new EventTarget()
+  const api = {
+    image: (reference: string) => Promise.resolve(docker.images.get(reference)),
+    imageIds: () => Promise.resolve(new Set(docker.images.values())),
+    pull(_: string, __: unknown, signal: AbortSignal) {
+      docker.pulling = new PassThrough({ signal })
+      docker.pulls++
+      began.dispatchEvent(new Event('pull'))
+      return Promise.resolve(docker.pulling)
+    },
+  } as unknown as DockerApi
+  const open = async () => await openImages(api, folder)
+  return { docker, open, pull: async () => await once(began, 'pull') }
+}
+
+describe('an image that a login brings', () => {
+  const never = new AbortController().signal
+
+  test('is for nobody else from the moment that Docker has it', async (t) => {
+    const { docker, open, pull } = await world(t)
+    const images = await open()
+    const begun = pull()
+    const fetched = images.fetch(HOLDER, LOGIN, quiet, never)
+    await begun
+    docker.images.set(HOLDER.image, 'id')
+    assert.equal(await images.has(STRANGER), false)
+    docker.pulling.end()
+    await fetched
+    assert.deepEqual([await images.has(HOLDER), await images.has(STRANGER)], [true, false])
+  })
+
+  test('nor when whoever pulled it was broken off before it was noted whose it is', async (t) => {
+    const { docker, open, pull } = await world(t)
+    const stop = new AbortController()
+    const begun = pull()
+    const images = await open()
+    const fetched = images.fetch(HOLDER, LOGIN, quiet, stop.signal)
+    await begun
+    docker.images.set(HOLDER.image, 'id')
+    stop.abort()
+    await assert.rejects(fetched)
+    for (const it of [images, await open()]) assert.equal(await it.has(STRANGER), false)
+    // Another's wrong password shows nothing of it.
+    const next = await open()
+    const refused = pull()
+    const wrong = next.fetch({ ...HOLDER, tenant: 'other' }, { ...LOGIN, password: 'guess' }, quiet, never)
+    await refused
+    docker.pulling.end('{"error":"denied"}')
+    await assert.rejects(wrong)
+    assert.equal(await next.has(STRANGER), false)
+    const again = pull()
+    const right = next.fetch(HOLDER, LOGIN, quiet, never)
+    await again
+    docker.pulling.end()
+    await right
+    assert.deepEqual([await next.has(HOLDER), await next.has(STRANGER)], [true, false])
+  })
+
+  test('stays for everyone that was so before', async (t) => {
+    const { docker, open, pull } = await world(t, [[HOLDER.image, 'id']])
+    const images = await open()
+    await images.fetch(STRANGER, undefined, quiet, never)
+    assert.equal(docker.pulls, 0)
+    // A newer one of the same name is on its way, and is broken off.
+    docker.images.delete(HOLDER.image)
+    docker.images.set('r.example/app:latest', 'id')
+    const stop = new AbortController()
+    const begun = pull()
+    const fetched = images.fetch(HOLDER, LOGIN, quiet, stop.signal)
+    await begun
+    stop.abort()
+    await assert.rejects(fetched)
+    assert.equal(await images.has({ ...STRANGER, image: 'r.example/app:latest' }), true)
   })
 })

@@ -5,6 +5,7 @@ import { referenceOf } from '#lib/image-reference.ts'
 import { linesOf } from '#lib/lines.ts'
 import type { DockerApi, RegistryLogin } from './docker.ts'
 import { reasonOf, statusOf } from './docker.ts'
+import { openPrivatePulls } from './private-pulls.ts'
 import type { KeptWish } from './wishes.ts'
 
 /** A pull that says nothing for so long is given up. */
@@ -67,6 +68,7 @@ export async function openImages(api: DockerApi, directory: string): Promise<Ima
   const grants = new Map(
     Object.entries(JSON.parse((await readIfThere(path)) ?? '{}') as Record<string, readonly string[]>),
   )
+  const begun = await openPrivatePulls(api, directory)
   const pulls = new Map<string, Pull>()
   let saving: Promise<void> = Promise.resolve()
   const save = (): Promise<void> => {
@@ -82,18 +84,35 @@ export async function openImages(api: DockerApi, directory: string): Promise<Ima
     login: RegistryLogin | undefined,
     pull: Pull,
   ) => {
-    const before = await api.imageIds()
-    await runPull(api, reference, login, pull)
-    const id = await api.image(reference)
-    if (id === undefined) throw new FetchFailure('passing', 'the image was pulled and is not there')
-    // What was here for everyone stays so, though a private registry has the same under another name.
-    const isPublic = before.has(id) && !grants.has(id)
     if (holder === undefined) {
+      await runPull(api, reference, login, pull)
+      const id = await pulled(reference)
+      await begun.clear(id)
       if (grants.delete(id)) await save()
-    } else if (!isPublic) {
+      return
+    }
+    const before = await api.imageIds()
+    const mine = await begun.begin(reference)
+    try {
+      await runPull(api, reference, login, pull)
+    } catch (error) {
+      // When Docker cannot be asked either, what it has stays in doubt.
+      await begun.failed(mine).catch(() => {})
+      throw error
+    }
+    const id = await pulled(reference)
+    // What was here for everyone stays so, though a private registry has the same under another name.
+    const isPublic = before.has(id) && !grants.has(id) && !(await begun.mayHaveBrought(id, mine))
+    if (!isPublic) {
       grants.set(id, [...new Set([...(grants.get(id) ?? []), holder])])
       await save()
     }
+    await begun.noted(mine)
+  }
+  const pulled = async (reference: string): Promise<string> => {
+    const id = await api.image(reference)
+    if (id === undefined) throw new FetchFailure('passing', 'the image was pulled and is not there')
+    return id
   }
 
   const share = (key: string, start: (pull: Pull) => Promise<void>): Pull => {
@@ -118,7 +137,8 @@ export async function openImages(api: DockerApi, directory: string): Promise<Ima
     if (id === undefined) return false
     const holders = grants.get(id)
     const holder = holderFor(wish)
-    return !holders || (holder !== undefined && holders.includes(holder))
+    if (!holders) return !(await begun.mayHaveBrought(id))
+    return holder !== undefined && holders.includes(holder)
   }
 
   return {
