@@ -3,7 +3,7 @@ import { copyFile, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { systemClock } from '#lib/clock.ts'
 import { PROGRAM } from '#lib/entry.ts'
-import { CloudError, messageOf } from '#lib/errors.ts'
+import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { copyDatabase } from '#engine/store.sqlite.copy.ts'
 import { pack } from '#setup/archive.ts'
 import { cloudFolder } from '#setup/layout.ts'
@@ -53,7 +53,10 @@ async function copyAll(cloud: string, to: string): Promise<void> {
   await mkdir(join(to, 'records'), { mode: 0o700 })
   const days = (await readdir(join(cloud, 'records'))).filter((it) => it.endsWith('.sqlite'))
   for (const [n, it] of days.entries()) {
-    await copyDatabase(join(cloud, 'records', it), join(to, 'records', it))
+    await copyDatabase(join(cloud, 'records', it), join(to, 'records', it)).catch((error: unknown) => {
+      // A day that was kept long enough meanwhile.
+      if (!isCloudError(error, 'not_found')) throw error
+    })
     progress('records')((n + 1) / days.length)
   }
 }

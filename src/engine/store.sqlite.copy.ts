@@ -1,5 +1,6 @@
-import { chmodSync } from 'node:fs'
+import { chmodSync, existsSync } from 'node:fs'
 import { backup, DatabaseSync } from 'node:sqlite'
+import { pathToFileURL } from 'node:url'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import { adviceOn, isDiskError } from './store.sqlite.disk.ts'
 
@@ -9,7 +10,7 @@ const PAGES_PER_STEP = 2000
 /**
  * Writes a consistent copy of a database to a file, 0600, while other processes go on writing: everything committed before
  * the call is in it, and of what is committed meanwhile nothing. Refused `unavailable` when it cannot be read, or there is no
- * space. `progress` gets the part done, from 0 to 1.
+ * space, `not_found` when it is not there. `progress` gets the part done, from 0 to 1.
  */
 export async function copyDatabase(
   from: string,
@@ -18,7 +19,10 @@ export async function copyDatabase(
 ): Promise<void> {
   let db: DatabaseSync | undefined
   try {
-    db = new DatabaseSync(from)
+    const address = pathToFileURL(from)
+    // None is made in its place: it would be ours, in the way of whoever it belonged to.
+    address.searchParams.set('mode', 'rw')
+    db = new DatabaseSync(address)
     // One moment for the whole copy, however often others commit: else each of their commits would start it afresh.
     db.exec('BEGIN')
     db.prepare('SELECT count(*) FROM sqlite_schema').get()
@@ -28,6 +32,7 @@ export async function copyDatabase(
     })
     chmodSync(to, 0o600)
   } catch (error) {
+    if (!existsSync(from)) throw new CloudError('not_found', `${from} is not there`, {}, error)
     const advice = isDiskError(error) ? `; ${adviceOn(error)}` : ''
     throw new CloudError(
       'unavailable',

@@ -6,6 +6,7 @@ import {
   cpSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   renameSync,
   rmdirSync,
   rmSync,
@@ -22,6 +23,7 @@ import { fileURLToPath } from 'node:url'
 import { isCloudError } from '#lib/errors.ts'
 import { jsonLog, silentLog } from '#lib/log.ts'
 import { keyOf } from './resource.ts'
+import { copyDatabase } from './store.sqlite.copy.ts'
 import { storeConformance } from './store.conformance.ts'
 import { newMoment } from './store.sqlite.recall.ts'
 import { openSqliteStore, type SqliteOptions } from './store.sqlite.ts'
@@ -335,6 +337,20 @@ test('the log is moved into the database while it is written to', async () => {
     await Promise.all(Array.from({ length: 50 }, () => store.commit([create(toy({ spec }))])))
     return statSync(log).size > 0 && statSync(main).size > before
   }, 'a checkpoint')
+})
+
+test('of a database that is gone meanwhile no copy is made, and none in its place', async () => {
+  using directory = folder()
+  const from = join(directory.path, 'log 100%-2026-01-01.sqlite')
+  await refused(copyDatabase(from, join(directory.path, 'copy.sqlite')), 'not_found')
+  assert.deepEqual(readdirSync(directory.path), [])
+  const db = new DatabaseSync(from)
+  db.exec('CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (7)')
+  db.close()
+  await copyDatabase(from, join(directory.path, 'copy.sqlite'))
+  const copy = new DatabaseSync(join(directory.path, 'copy.sqlite'))
+  assert.equal(copy.prepare('SELECT n FROM t').get()?.['n'], 7)
+  copy.close()
 })
 
 test('a checkpoint that failed is not the last', async () => {
