@@ -7,7 +7,7 @@ import { CloudError } from '#lib/errors.ts'
 
 /** Output of an exec session that may wait for a slow reader; above it the command waits. */
 const WAITING_BYTES_MAX = 1_048_576
-const PING_SECONDS = 30
+export const PING_SECONDS = 30
 const FRAME_TEXT_MAX = 1024
 
 /** Codes a WebSocket closes with (RFC 6455, 7.4.1). */
@@ -60,11 +60,14 @@ export async function carry(
   }
 }
 
-/** Ends a connection whose other side does not answer two pings in a row. */
+/** Ends a connection of whose other side nothing is heard from one ping to the next. */
 function keepAlive(socket: WebSocket): NodeJS.Timeout {
   let alive = true
-  socket.on('pong', () => (alive = true))
+  const heard = (): void => void (alive = true)
+  socket.on('pong', heard).on('message', heard)
   return setInterval(() => {
+    // What it would answer waits behind input that the command does not take yet.
+    if (socket.isPaused) return heard()
     if (!alive) return socket.terminate()
     alive = false
     socket.ping()

@@ -2,13 +2,14 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect as connectTcp } from 'node:net'
-import { PassThrough } from 'node:stream'
+import { Duplex, PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { credential } from '#cloud/identity/credential.kind.ts'
 import { membership } from '#cloud/identity/membership.kind.ts'
 import { servedCloud, type ServedCloud } from './native.testing.ts'
 import { withBeats } from '#apis/streams.ts'
+import { PING_SECONDS } from '#apis/terminal.ts'
 
 const LIMIT_MS = 20_000
 
@@ -304,6 +305,43 @@ test('input, output and sizes of a terminal pass whole and in order', async () =
   assert.ok(Buffer.concat(chunks).equals(input))
   assert.deepEqual(frames, ['{"exitCode":7}'])
   assert.deepEqual(session.sizes, [[100, 30]])
+})
+
+test('a command that takes no input for long keeps its client', async (t) => {
+  await using served = await servedCloud()
+  const { token, replica } = await withWorkload(served)
+  const taken = Promise.withResolvers<void>()
+  const given = Promise.withResolvers<void>()
+  const stream = new Duplex({
+    writableHighWaterMark: 1,
+    read() {},
+    write(_chunk, _encoding, done) {
+      given.resolve()
+      void taken.promise.then(() => done())
+    },
+    final(done) {
+      this.push(null)
+      done()
+    },
+  })
+  served.it.compute.exec = async () =>
+    await Promise.resolve({
+      stream,
+      exitCode: Promise.resolve(7),
+      resize: async () => await Promise.resolve(),
+    })
+  t.mock.timers.enable({ apis: ['setInterval'] })
+  const socket = await connect(served, token, replica)
+  const frames: unknown[] = []
+  socket.addEventListener('message', ({ data }) => frames.push(data))
+  const closed = once(socket, 'close', { signal: AbortSignal.timeout(LIMIT_MS) })
+  for (const input of ['one', 'two']) socket.send(Buffer.from(input))
+  socket.send('{"eof":true}')
+  await given.promise
+  for (let pings = 0; pings < 3; pings++) t.mock.timers.tick(PING_SECONDS * 1000)
+  taken.resolve()
+  await closed
+  assert.deepEqual(frames, ['{"exitCode":7}'])
 })
 
 test('a command ends with its client, and with its credential', async () => {
