@@ -106,6 +106,28 @@ describe('a supervisor', () => {
     assert.deepEqual(waits, [200, 400, 800, LIMITS.backoffMsMax])
   })
 
+  test('restarts what dies, and stops it, while nobody can be told', async () => {
+    const it = stand('untold', SERVE)
+    let isFull = false
+    const onChange = (): void => {
+      if (isFull) throw new Error('no space is left')
+    }
+    const supervisor = createSupervisor({
+      folder: it.folder,
+      logs: it.folder,
+      clock: systemClock,
+      limits: QUICK,
+      onChange,
+    })
+    supervisors.push(supervisor)
+    await supervisor.start(it.program)
+    isFull = true
+    process.kill(it.pid(), 'SIGKILL')
+    await until('it is ready again', () => supervisor.states()[0]?.state === 'ready' && it.starts() === 2)
+    await supervisor.stop()
+    assert.equal(it.pid(), 0)
+  })
+
   test('adopts a process that outlived its parent, watches it and stops it', async () => {
     const it = stand('adopted', SERVE)
     const first = it.supervisor()

@@ -100,6 +100,7 @@ export function createSupervisor(options: {
   readonly logs: string
   readonly clock: Clock
   readonly limits?: Partial<Limits>
+  /** Told of each change; what it throws changes nothing. */
   readonly onChange?: (states: readonly ProgramState[]) => void
 }): Supervisor {
   const { folder, logs, clock } = options
@@ -112,7 +113,11 @@ export function createSupervisor(options: {
     restarts = kept.state.restarts,
   ): void => {
     kept.state = { name: kept.program.name, restarts, ...state }
-    options.onChange?.(states())
+    try {
+      options.onChange?.(states())
+    } catch {
+      // Whoever hears of it, by a file on a full disk, must not end the keeping; the next change tells this one too.
+    }
   }
 
   mkdirSync(folder, { recursive: true, mode: 0o711 })
