@@ -10,6 +10,8 @@ import { workload } from './compute/workload.kind.ts'
 import { vpc } from './network/vpc.kind.ts'
 
 const RETRY_MS = 500
+/** Of one commit. */
+const WAKES_AT_ONCE = 500
 /** What stands on the host agent. */
 const ON_HOST = [vpc, workload, replica] as unknown as readonly AnyKind[]
 
@@ -27,7 +29,8 @@ export function createWakes(engine: Engine, compute: ComputeDriver, log: Log): W
   const wakeAll = async (kind: AnyKind, signal: AbortSignal): Promise<void> => {
     while (!signal.aborted) {
       try {
-        for (const it of await everything(kind, ALL)) await engine.wake(keyOf(it))
+        const keys = (await everything(kind, ALL)).map(keyOf)
+        while (keys.length) await engine.wake(...keys.splice(0, WAKES_AT_ONCE))
         return
       } catch (error) {
         log.warn('resources could not be woken', { kind: kind.name, error: messageOf(error) })
