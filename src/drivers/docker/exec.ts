@@ -69,6 +69,8 @@ export async function startExec(
         outcome.reject(new CloudError('unavailable', 'the connection to the command broke', {}, error)),
       )
   })
+  // While it was begun.
+  if (signal.aborted) hangUp()
   return { stream, exitCode: outcome.promise, resize }
 }
 
@@ -90,6 +92,7 @@ function overSocket(output: AsyncIterable<Uint8Array>, socket: Duplex, tty: bool
       Uint8Array | { readonly payload: Uint8Array }
     >
     for await (const piece of pieces) {
+      if (stream.destroyed) return
       more = Promise.withResolvers()
       if (!stream.push('payload' in piece ? piece.payload : piece)) await more.promise
     }

@@ -21,6 +21,7 @@ const HEAD = `HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade
 
 const drained = (stream: Duplex): Promise<void> =>
   new Promise((resolve) => {
+    if (stream.closed) return resolve()
     stream.once('drain', resolve)
     stream.once('close', resolve)
   })
@@ -85,9 +86,13 @@ async function feed(frames: Frames, { stream, resize }: ExecSession): Promise<vo
 /** The cloud's end, over a connection that was upgraded. */
 export async function openExec(socket: Duplex, start: Start, signal: AbortSignal): Promise<ExecSession> {
   socket.on('error', () => {})
+  const giveUp = (): void => void socket.destroy()
+  signal.addEventListener('abort', giveUp, { once: true })
+  socket.on('close', () => signal.removeEventListener('abort', giveUp))
+  if (signal.aborted) giveUp()
   const frames: Frames = framesOf(socket)
   socket.write(frame(FRAME.start, JSON.stringify(start)))
-  const first = await frames.next()
+  const first = await frames.next().finally(() => signal.throwIfAborted())
   if (first.done) throw new CloudError('unavailable', 'the host agent ended the connection')
   if (first.value.kind === FRAME.error) throw unpackError(JSON.parse(first.value.payload.toString('utf8')))
   const outcome = Promise.withResolvers<number>()
@@ -114,6 +119,7 @@ export async function openExec(socket: Duplex, start: Start, signal: AbortSignal
   stream.on('close', () => signal.removeEventListener('abort', hangUp))
   const pump = async (): Promise<void> => {
     for await (const { kind, payload } of frames) {
+      if (stream.destroyed) return
       more = Promise.withResolvers()
       if (kind === FRAME.data && !stream.push(payload)) await more.promise
       if (kind === FRAME.exit) outcome.resolve(Number(payload.toString('utf8')))
