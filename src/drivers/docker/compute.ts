@@ -9,7 +9,7 @@ import type {
   SeenContainer,
 } from '#cloud/compute/compute.driver.ts'
 import { auditedBy, type Repair } from '#cloud/observe/finding.driver.ts'
-import type { Clock } from '#lib/clock.ts'
+import { type Clock, steadyClock } from '#lib/clock.ts'
 import { CloudError } from '#lib/errors.ts'
 import type { Log } from '#lib/log.ts'
 import type { Links } from './attach.ts'
@@ -111,7 +111,7 @@ export async function dockerCompute(options: DockerComputeOptions): Promise<Dock
     },
     stop.signal,
   )
-  const sample = sampler(api, clock.now)
+  const sample = sampler(api, clock.now, steadyClock.now)
   const fetches = createFetches(images, stop.signal)
 
   const reachable = async (signal: AbortSignal): Promise<void> => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { cgroupPaths, fieldOf, trafficOf, usageOf } from './samples.ts'
+import type { DockerApi } from './docker.ts'
+import { cgroupPaths, fieldOf, sampler, trafficOf, usageOf } from './samples.ts'
 
 describe('samples from the kernel', () => {
   test('control groups of both versions', () => {
@@ -28,4 +29,27 @@ describe('samples from the kernel', () => {
   test('a process that is not there has none', async () => {
     await assert.rejects(usageOf(2 ** 22 + 1))
   })
+})
+
+test('a clock that is set back makes no use of a processor', async () => {
+  let [now, steady, spentSeconds] = [10_000, 500, 1]
+  const stats = () =>
+    Promise.resolve({ cpu_stats: { cpu_usage: { total_usage: spentSeconds * 1e9 } }, memory_stats: {} })
+  const sample = sampler(
+    { stats } as unknown as DockerApi,
+    () => now,
+    () => steady,
+  )
+  // A process that is not there: what it used is Docker's to say.
+  const running = [{ id: 'a', runtimeId: 'c1', pid: -1, startedAtMs: 0 }]
+  const used = async () => (await sample(running)).map((it) => it.cpuMillicores)
+  assert.deepEqual(await used(), [100])
+  spentSeconds += 1
+  now = 9000
+  steady += 5000
+  assert.deepEqual(await used(), [200])
+  // Before it began, by the clock, and nothing was seen of it.
+  now = -1
+  assert.deepEqual(await sample([]), [])
+  assert.deepEqual(await used(), [0])
 })

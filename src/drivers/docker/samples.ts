@@ -88,8 +88,11 @@ export type Running = {
   readonly startedAtMs: number
 }
 
-/** Samples of running containers; one that ends meanwhile is left out. Its CPU is averaged since the sample before, or its start. */
-export function sampler(api: DockerApi, now: () => number) {
+/**
+ * Samples of running containers; one that ends meanwhile is left out. Its CPU is averaged since the sample before, by a clock
+ * that nobody sets (`steady`, in milliseconds), or since its start.
+ */
+export function sampler(api: DockerApi, now: () => number, steady: () => number) {
   let before = new Map<string, { readonly at: number; readonly cpuNs: number }>()
   return async (running: readonly Running[]): Promise<readonly Sample[]> => {
     const after: typeof before = new Map()
@@ -102,13 +105,16 @@ export function sampler(api: DockerApi, now: () => number) {
         if (!usage) return undefined
         const at = now()
         const { cpuNs, ...rest } = usage
-        const last = before.get(key) ?? { at: it.startedAtMs, cpuNs: 0 }
-        after.set(key, { at, cpuNs })
-        const spentMs = Math.max(0, cpuNs - last.cpuNs) / 1_000_000
+        const last = before.get(key)
+        const mark = { at: steady(), cpuNs }
+        after.set(key, mark)
+        const elapsedMs = last ? mark.at - last.at : at - it.startedAtMs
+        const spentMs = Math.max(0, cpuNs - (last?.cpuNs ?? 0)) / 1_000_000
         return {
           id: it.id,
           at,
-          cpuMillicores: Math.round((spentMs / Math.max(1, at - last.at)) * 1000),
+          // A start that is still to come: the clock was set back since.
+          cpuMillicores: elapsedMs > 0 ? Math.round((spentMs / elapsedMs) * 1000) : 0,
           cpuNs,
           ...rest,
         }
