@@ -20,6 +20,11 @@ const ENDED = '2026-01-02T00:00:00Z'
 const IDS = [1, 2].map((n) => `01900000-0000-7000-8000-00000000000${n}`)
 const CONTAINERS = ['c1', 'c2']
 const STEP_MS = 100
+/** Something happened to a container just now. */
+const eventOf = (at: number): string => {
+  const Actor = { ID: CONTAINERS[at], Attributes: { [LABEL.id]: IDS[at] } }
+  return `${JSON.stringify({ timeNano: 8e18, Actor })}\n`
+}
 /** Several times the wait before an end is judged. */
 const STEPS_MAX = (10 * JUDGE_MS) / STEP_MS
 
@@ -27,7 +32,9 @@ const STEPS_MAX = (10 * JUDGE_MS) / STEP_MS
 async function world(t: TestContext) {
   const directory = await mkdtemp(join(tmpdir(), 'arcus-converge-'))
   t.after(() => rm(directory, { recursive: true }))
-  const clock = simulatedClock()
+  const time = simulatedClock()
+  let setBackMs = 0
+  const clock = { ...time, now: () => time.now() - setBackMs }
   const held = new Map<string, Held>()
   for (const id of IDS) {
     held.set(id, testHeld({ starts: 1, lastStart: BEGAN }, { id, healing: false, keep: true, mounts: [] }))
@@ -121,23 +128,33 @@ async function world(t: TestContext) {
   /** Lets time pass until it is so, or far longer than it may take. */
   const passUntil = async (isSo: () => boolean): Promise<void> => {
     for (let steps = 0; steps < STEPS_MAX && !isSo(); steps++) {
-      await clock.advance(STEP_MS)
+      await time.advance(STEP_MS)
       await sleep(1)
     }
   }
-  return { docker, held, passUntil }
+  return { docker, held, passUntil, setBack: (ms: number) => void (setBackMs += ms) }
 }
 
 test('one that dies while Docker is there ended by itself', async (t) => {
   const { docker, held, passUntil } = await world(t)
   await passUntil(() => docker.looked.size === 2)
   docker.running.delete('c1')
-  docker.events.write(
-    `${JSON.stringify({ timeNano: 8e18, Actor: { ID: 'c1', Attributes: { [LABEL.id]: IDS[0] } } })}\n`,
-  )
+  docker.events.write(eventOf(0))
   await passUntil(() => held.get(IDS[0] ?? '')?.ended !== undefined)
   assert.equal(held.get(IDS[0] ?? '')?.ended?.exitCode, 143)
   assert.deepEqual(docker.started, [])
+})
+
+test('and is known to have done so though the clock was set back', async (t) => {
+  const { docker, held, passUntil, setBack } = await world(t)
+  await passUntil(() => docker.looked.size === 2)
+  docker.running.delete('c1')
+  docker.looked.clear()
+  docker.events.write(eventOf(0))
+  await passUntil(() => docker.looked.has('c1'))
+  setBack(3_600_000)
+  await passUntil(() => held.get(IDS[0] ?? '')?.ended !== undefined)
+  assert.equal(held.get(IDS[0] ?? '')?.ended?.exitCode, 143)
 })
 
 test('one that was seen to run as Docker went away amid the first looks was taken along by it', async (t) => {

@@ -207,6 +207,8 @@ export function createTracks({ api, wishes, links, clock, log }: Around, signal:
     facts(id) {
       const track = of(id)
       const now = clock.now()
+      // A death that is still to come: the clock was set back, and the wait would begin anew at every look.
+      if (track.died && track.died.at > now) track.died = { ...track.died, at: now }
       const held = wishes.get(id)
       const attached = links.attachment(id)
       return {
@@ -216,7 +218,7 @@ export function createTracks({ api, wishes, links, clock, log }: Around, signal:
         // Further off than any pause: the clock was set back.
         retryAt: track.retry && track.retry.at - now > RETRY_BACKOFF.maxMs ? undefined : track.retry?.at,
         discarding: track.discarding,
-        diedAt: track.died && Math.min(track.died.at, now),
+        diedAt: track.died?.at,
         crashes: track.crashes.count,
         lacksIpv6: track.lacksIpv6,
       }
