@@ -12,6 +12,7 @@ import { DEFAULT_SETTINGS, quotaPool } from './context.ts'
 import { tenant } from './identity/tenant.kind.ts'
 import { subnet } from './network/subnet.kind.ts'
 import { vpc, type Vpc } from './network/vpc.kind.ts'
+import type { Verbs } from './verbs.ts'
 
 type Net = { vpc: Vpc; subnet: string; caller: Caller }
 
@@ -432,6 +433,22 @@ test('guesses that come at once are counted like those that come one by one', as
   })
   const looked = (await Promise.all(guesses)).filter((code) => code === 'unauthenticated')
   assert.equal(looked.length, 10)
+})
+
+test('keys and tenants that are asked for at once are no more than those that are one by one', async () => {
+  await using it = await testCloud()
+  const ann = { email: 'ann@example.com', password: 'correct horse' }
+  const { user } = await it.cloud.accounts.register({ ...ann, name: 'Ann' }, testOrigin)
+  const { key } = await it.cloud.accounts.login(ann, testOrigin)
+  const caller = (await it.cloud.authenticate(key, testOrigin)) ?? assert.fail()
+  const atOnce = async (work: (verbs: Verbs, n: number) => Promise<unknown>): Promise<number> => {
+    const all = Array.from({ length: 110 }, (_, n) => it.cloud.act(caller, 'test', (verbs) => work(verbs, n)))
+    return (await Promise.allSettled(all)).filter((one) => one.status === 'fulfilled').length
+  }
+  assert.equal(await atOnce((verbs, n) => verbs.createKey(`key ${n}`)), 100)
+  // She has one already.
+  assert.equal(await atOnce((verbs, n) => verbs.createOwnTenant({ title: 'T', slug: `slug-${n}` })), 99)
+  assert.equal((await it.cloud.ownTenants({ ...caller, subject: user.id })).length, 100)
 })
 
 test('a viewer looks and changes nothing; a tenant does not touch the installation', async () => {

@@ -56,6 +56,8 @@ async function needUser(draft: Draft, caller: Caller): Promise<User> {
 export async function createKey({ draft, caller }: VerbContext, name: string): Promise<MadeKey> {
   const of = await userOf(draft, caller)
   authorise(caller, of ? 'self' : 'own', 'identity:create', { kind: 'credential', name })
+  // Of two that count at once one finds it moved.
+  await draft.guard(`keys:${caller.subject}`, caller.subject)
   const keys = (await credentialsOf(draft, caller.subject)).filter((it) => it.spec.login !== true)
   if (keys.length >= KEYS_MAX)
     throw new CloudError('exhausted', `More than ${KEYS_MAX} keys: revoke one first`, { rule: 'quota' })
@@ -106,6 +108,7 @@ export async function createOwnTenant(
 ): Promise<Tenant> {
   authorise(caller, 'write', 'tenant:create', { kind: 'tenant', name: input.slug })
   const of = await needUser(draft, caller)
+  await draft.guard(`tenants:${of.id}`, of.id)
   if ((await tenantsOf(draft, of)).length >= TENANTS_PER_USER_MAX)
     throw new CloudError('exhausted', `A user belongs to ${TENANTS_PER_USER_MAX} tenants at most`, {
       rule: 'quota',

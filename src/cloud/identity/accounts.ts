@@ -124,6 +124,7 @@ export function createAccounts(engine: Engine, settings: Settings): Accounts {
         const until = draft.now + RESET_MS
         const posted = await post(draft, {
           name: 'password-reset',
+          person: it.id,
           to: it.name,
           subject: 'Reset your password',
           text: `Your password can be set anew within an hour with this token:\n\n${token}\n`,

@@ -192,6 +192,12 @@ test('messages of before mail was sent wait', () => {
   assert.deepEqual(upgrade({ spec, status: {} }), { spec, status: { state: 'waiting' } })
 })
 
+test('who asks often at once fills no mailbox', async () => {
+  await using w = await world()
+  await Promise.all(Array.from({ length: 8 }, () => w.forgot()))
+  assert.equal((await w.outbox()).length, 5)
+})
+
 test('a message whose next try is further ahead than it was put off is tried: the clock was set back', () => {
   const spec = { to: 'a', subject: 'b', text: 'c' }
   const plan = (retryAt: number) =>

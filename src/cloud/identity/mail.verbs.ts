@@ -48,13 +48,17 @@ export async function post(
   draft: Draft,
   input: {
     readonly name: string
+    /** Id of the user whom it is for. */
+    readonly person: string
     readonly to: string
     readonly subject: string
     readonly text: string
     readonly until: number
   },
 ): Promise<boolean> {
-  const { name, ...spec } = input
+  const { name, person, ...spec } = input
+  // Of two that count at once one finds it moved.
+  await draft.guard(`messages:${person}`, person)
   const there = await draft.list(message, { tenant: PLATFORM, terms: [], deleted: false })
   const lately = there.filter((it) => it.spec.to === spec.to && it.createdAt > draft.now - HOUR_MS)
   if (lately.length >= MESSAGES_PER_PERSON_MAX) return false
