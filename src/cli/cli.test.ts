@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect as connectTcp, createServer as createTcp, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { Duplex, PassThrough } from 'node:stream'
 import { test } from 'node:test'
@@ -133,6 +133,49 @@ test('logs and exec pick a replica of a workload', async () => {
   const none = await it.user.run(['exec', 'web', '--replica', '9', '--', 'ls'])
   assert.deepEqual([none.code, none.out], [1, ''])
   assert.match(none.err, /no replica 9\n {2}it has 0, 1/)
+})
+
+test('a log is followed on when the cloud comes back', async () => {
+  await using it = await place()
+  await it.user.run(['apply', '-f', '-', '--wait'], { input: SHOP })
+  const stop = new AbortController()
+  let asked = 0
+  it.served.it.compute.logs = async function* (_id, _how, signal) {
+    const line = String(++asked)
+    // After the second line nothing is left to see.
+    if (asked === 3) return stop.abort()
+    yield { cursor: line, at: 0, stream: 'stdout', line }
+    await once(signal, 'abort')
+  }
+  /** So many connections to the cloud end at once, each time that a line came. */
+  let away = 0
+  const sockets = new Set<Socket>()
+  const way = createTcp((socket) => {
+    if (away > 0 && away--) return void socket.destroy()
+    sockets.add(socket)
+    const { hostname, port } = new URL(it.served.url)
+    const on = connectTcp(Number(port), hostname)
+    on.on('data', (chunk: Buffer) => {
+      socket.write(chunk)
+      if (!chunk.includes(`"line":"${asked}"`)) return
+      away = asked
+      on.destroy()
+      socket.end()
+    })
+    socket.on('data', (chunk: Buffer) => on.write(chunk))
+    for (const one of [socket, on]) one.on('error', () => {}).once('close', () => socket.destroy())
+  })
+  way.listen(0, '127.0.0.1')
+  await once(way, 'listening')
+  const { port } = way.address() as AddressInfo
+  const ran = await it.user.run(['logs', 'web', '--follow'], {
+    env: { ARCUS_URL: `http://127.0.0.1:${port}` },
+    signal: AbortSignal.any([stop.signal, AbortSignal.timeout(10_000)]),
+    clock: { ...systemClock, sleep: async () => await pause(1) },
+  })
+  way.close()
+  for (const socket of sockets) socket.destroy()
+  assert.deepEqual(ran, { code: 0, out: '1\n2\n', err: '' })
 })
 
 test('exec passes standard input on, and ends with the exit code of the command', async () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { PassThrough, Writable } from 'node:stream'
 import type { ReadStream, WriteStream } from 'node:tty'
 import { fileURLToPath } from 'node:url'
-import { systemClock } from '#lib/clock.ts'
+import { type Clock, systemClock } from '#lib/clock.ts'
 import { runCli } from './program.ts'
 
 const ENTRY = fileURLToPath(new URL('cli.ts', import.meta.url))
@@ -24,6 +24,7 @@ export type Shell = AsyncDisposable & {
       signal?: AbortSignal
       /** Gets all of standard error each time there is more. */
       onErr?: (text: string) => void
+      clock?: Clock
     },
   ): Promise<Ran>
   /** Runs the entry as a process of its own; `during` gets its output as it comes and the way to interrupt it once. */
@@ -66,7 +67,7 @@ export async function shell(env: Record<string, string> = {}): Promise<Shell> {
         stdin: stdin as unknown as ReadStream,
         stdout: out.stream,
         stderr: err.stream,
-        clock: systemClock,
+        clock: how.clock ?? systemClock,
         signal: how.signal ?? AbortSignal.timeout(RUN_MS),
       })
       return { code, out: out.text(), err: err.text() }

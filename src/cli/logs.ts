@@ -33,13 +33,14 @@ export const registerLogs: Register = (program, world, done) => {
         async ({ client }, [name], { follow = false, tail, replica, timestamps = false }) => {
           const it = await replicaFor(client, name, replica)
           let after: string | undefined
+          let hasBegun = false
           for (let breaks = 0; ;) {
             const before = after
             try {
               const query = { format: 'ndjson', follow, tail: after === undefined ? tail : undefined, after }
-              for await (const line of linesOf(
-                await client.stream(`${pathOf('replica', it.id)}/logs`, query, world.signal),
-              )) {
+              const body = await client.stream(`${pathOf('replica', it.id)}/logs`, query, world.signal)
+              hasBegun = true
+              for await (const line of linesOf(body)) {
                 if (line === '') continue
                 const entry = JSON.parse(line) as Entry
                 after = entry.cursor
@@ -50,7 +51,8 @@ export const registerLogs: Register = (program, world, done) => {
               if (!follow) return
             } catch (error) {
               if (world.signal.aborted) return
-              if (!follow || error instanceof Failure) throw error
+              if (!follow) throw error
+              if (error instanceof Failure && (error.exitCode !== EXIT.unreachable || !hasBegun)) throw error
             }
             // Only a connection that breaks gets here: a replica's log has no end while it exists.
             breaks = after === before ? breaks + 1 : 0
