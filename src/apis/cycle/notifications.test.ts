@@ -142,6 +142,43 @@ test('a connection that broke goes on without a gap', async () => {
   await fresh.close()
 })
 
+test('it goes on without a gap also while what told it has not ended', async () => {
+  const { inside } = world.it.cloud
+  const { events } = inside
+  const held = Promise.withResolvers<void>()
+  const ending: typeof events = async function* (...args) {
+    try {
+      yield* events(...args)
+    } finally {
+      await held.promise
+    }
+  }
+  Object.assign(inside, { events: ending })
+  const before = await listen(web)
+  await tagged('h1')
+  await before.until(DEPLOYED)
+  Object.assign(inside, { events })
+  before.socket.terminate()
+  await once(before.socket, 'close')
+  await tagged('h2')
+  const next = await listen(web)
+  await tagged('h3')
+  await next.until(DEPLOYED, 2)
+  await next.close()
+  held.resolve()
+})
+
+test('one whose beginning cannot be found ends with that, and ends nothing else', async () => {
+  const { inside } = world.it.cloud
+  const { lastEvent } = inside
+  Object.assign(inside, { lastEvent: async () => await Promise.reject(new Error('the store is away')) })
+  const client = await listen(web)
+  Object.assign(inside, { lastEvent })
+  const [code] = (await once(client.socket, 'close')) as [number]
+  assert.equal(code, 1011)
+  assert.match((world.bugs as string[]).splice(0).join(), /notifications failed.*the store is away/)
+})
+
 test('a cursor goes on from any message', async () => {
   const client = await listen(web)
   for (const version of ['w1', 'w2', 'w3']) await tagged(version)

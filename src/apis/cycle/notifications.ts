@@ -147,28 +147,33 @@ export function notificationRoutes(
     const of = instanceOf(request)
     const instance = `${of.replica.id} ${attemptOf(of.replica)}`
     const gone = new AbortController()
-    const left = Promise.withResolvers<number>()
+    let closedWith: number | undefined
     socket.once('close', (code: number) => {
+      closedWith = code
       gone.abort(new Error('the client went away'))
-      left.resolve(code)
     })
     socket.on('error', (error) => log.debug('notification client failed', { requestId: request.id, error }))
     // Nothing is to be said by it, and what is said all the same is not kept.
     socket.on('message', () => {})
-    const from = await positionOf(inside, request, positions, instance)
-    const progress = { sent: from, received: from }
-    const signal = AbortSignal.any([gone.signal, ending.signal])
-    const end = await tell(inside, of, socket, progress, limits, signal).catch(
-      (error: unknown): keyof typeof CLOSES => {
-        if (!gone.signal.aborted) log.error('notifications failed', { requestId: request.id, error })
-        return 'failed'
-      },
-    )
+    let end: keyof typeof CLOSES | undefined
+    try {
+      const from = await positionOf(inside, request, positions, instance)
+      const progress = { sent: from, received: from }
+      const leave = (code: number): void => {
+        const isOver = end === 'token' || end === 'gone' || code === CLOSED_BY_CLIENT
+        if (isOver) positions.end(instance)
+        else positions.leave(instance, progress.received)
+      }
+      // At once: the next connection may come before the telling has ended.
+      if (closedWith === undefined) socket.once('close', leave)
+      else leave(closedWith)
+      end = await tell(inside, of, socket, progress, limits, AbortSignal.any([gone.signal, ending.signal]))
+    } catch (error) {
+      if (!gone.signal.aborted) log.error('notifications failed', { requestId: request.id, error })
+      end = 'failed'
+    }
     const [code, reason] = CLOSES[end]
     socket.close(code, reason)
-    const isOver = end === 'token' || end === 'gone' || (await left.promise) === CLOSED_BY_CLIENT
-    if (isOver) positions.end(instance)
-    else positions.leave(instance, progress.received)
   }
 
   for (const [url, hide] of [
