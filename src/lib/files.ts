@@ -1,3 +1,4 @@
+import { renameSync, rmSync } from 'node:fs'
 import { open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
@@ -18,6 +19,19 @@ export async function writeAtomically(path: string, text: string | Uint8Array, m
   }
   await rename(next, path)
   await syncFolder(dirname(path))
+}
+
+/** What is not whole: a folder that is being made or removed. */
+const UNFINISHED = '.next'
+
+/** Removes a folder that whoever finds it takes for whole: cut short, what is left of it has another name. */
+export function removeWhole(path: string): void {
+  const unfinished = path.endsWith(UNFINISHED) ? path : `${path}${UNFINISHED}`
+  if (unfinished !== path) {
+    rmSync(unfinished, { recursive: true, force: true })
+    renameSync(path, unfinished)
+  }
+  rmSync(unfinished, { recursive: true, force: true })
 }
 
 /** Makes durable which files a folder has, and under what names. */

@@ -16,7 +16,7 @@ import {
 import { open } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { ENTRIES } from '#lib/entry.ts'
-import { syncFolder, writeAtomically } from '#lib/files.ts'
+import { removeWhole, syncFolder, writeAtomically } from '#lib/files.ts'
 import { run } from './command.ts'
 
 /** What a bundle is made from. */
@@ -132,5 +132,5 @@ function removeOld(all: string, version: string): void {
     .map(({ name }) => ({ name, madeAt: statSync(join(all, name)).mtimeMs }))
     .toSorted((one, other) => other.madeAt - one.madeAt)
   const old = others.filter(({ name }, at) => at >= BUNDLES_KEPT - 1 || name.endsWith('.next'))
-  for (const { name } of old) rmSync(join(all, name), { recursive: true, force: true })
+  for (const { name } of old) removeWhole(join(all, name))
 }

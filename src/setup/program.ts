@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import { removeWhole } from '#lib/files.ts'
 import { run, type Say } from './command.ts'
 
 const COPY_SECONDS_MAX = 120
@@ -45,6 +46,6 @@ export async function installProgram(bundle: string, folder: string, say: Say): 
 export function removeOtherVersions(program: string, folder: string): void {
   const node = basename(dirname(realpathSync(nodeOf(program))))
   for (const it of readdirSync(folder)) {
-    if (it !== basename(program) && it !== node) rmSync(join(folder, it), { recursive: true, force: true })
+    if (it !== basename(program) && it !== node) removeWhole(join(folder, it))
   }
 }
