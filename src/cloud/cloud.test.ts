@@ -10,6 +10,7 @@ import { replica } from './compute/replica.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
 import { DEFAULT_SETTINGS, quotaPool } from './context.ts'
 import { tenant } from './identity/tenant.kind.ts'
+import { securityGroup } from './network/security-group.kind.ts'
 import { subnet } from './network/subnet.kind.ts'
 import { vpc, type Vpc } from './network/vpc.kind.ts'
 import type { Verbs } from './verbs.ts'
@@ -97,6 +98,29 @@ test('two tenants use the same range and never see each other', async () => {
   )
   await assert.rejects(pod(it, { ...netA, caller: b.caller }, 'sneak'), refused('not_found'))
   assert.equal((await it.cloud.list(b.caller, workload)).total, 1)
+})
+
+test('a pod takes no security group of another VPC, which would keep that from being deleted', async () => {
+  await using it = await testCloud()
+  const [a, b] = [await it.tenant('a'), await it.tenant('b')]
+  const [netA, second] = [await network(it, a.caller), await network(it, a.caller, 'second', '10.100.2.0/24')]
+  const netB = await network(it, b.caller)
+  const groupIn = async (net: Net): Promise<string> =>
+    await it.cloud.act(net.caller, 'test', async (verbs) => {
+      const spec = { vpc: net.vpc.id, rules: [] }
+      return (await verbs.create(securityGroup as unknown as AnyKind, { name: 'web', spec })).id
+    })
+  const made = await pod(it, netA, 'web')
+  const take = async (group: string): Promise<unknown> =>
+    await it.cloud.act(a.caller, 'test', async (verbs) => {
+      const change = { spec: { securityGroups: [group] } }
+      return await verbs.patch(workload as unknown as AnyKind, made.id, change)
+    })
+  await take(await groupIn(netA))
+  await assert.rejects(take(await groupIn(second)), refused('invalid'))
+  const foreign = await groupIn(netB)
+  await assert.rejects(take(foreign), refused('invalid'))
+  await it.cloud.act(b.caller, 'test', async (verbs) => await verbs.deleteVpc(netB.vpc.id))
 })
 
 test('a clashing name, an overlapping subnet and a full quota are refused and change nothing', async () => {

@@ -223,6 +223,7 @@ async function patchWorkload(
     JSON.stringify(it.spec[field]) !== JSON.stringify(wanted[field])
   for (const field of GIVEN)
     if (differs(field)) throw new CloudError('invalid', 'cannot be changed', { field: `spec.${field}` })
+  if (differs('securityGroups')) await compute.checkGroups(context, it.tenant, wanted)
   const replaced = REPLACES.filter(differs)
   let current: Workload = it
   if (replaced.length)

@@ -73,9 +73,7 @@ export async function createWorkload(
   needCapabilities(context, spec.capabilities)
   if (spec.egress && !inVpc.spec.internet)
     throw new CloudError('invalid', 'the VPC has no internet access', { field: 'egress' })
-  for (const id of spec.securityGroups)
-    if ((await draft.get(securityGroup, tenant, id))?.spec.vpc !== inVpc.id)
-      throw new CloudError('invalid', `no security group ${id} in this VPC`, { field: 'spec.securityGroups' })
+  await checkGroups(context, tenant, spec)
   // An instance is reached by its own address.
   const needsVip = context.promises.has('vip') && !spec.instance
   const vip = needsVip
@@ -106,6 +104,17 @@ export async function createWorkload(
   for (let index = 0; index < spec.replicas; index++)
     replicas.push(await createReplica({ draft, settings, pick }, made, index))
   return { ...made, status: { ...made.status, replicas: replicas.map(summary) } }
+}
+
+/** Refuses security groups that are none of the workload's VPC. */
+export async function checkGroups(
+  { draft }: VerbContext,
+  tenant: string,
+  { vpc: of, securityGroups }: Pick<Workload['spec'], 'vpc' | 'securityGroups'>,
+): Promise<void> {
+  for (const id of securityGroups)
+    if ((await draft.get(securityGroup, tenant, id))?.spec.vpc !== of)
+      throw new CloudError('invalid', `no security group ${id} in this VPC`, { field: 'spec.securityGroups' })
 }
 
 /** Its name among those of its VPC. */
