@@ -16,8 +16,10 @@ import { countPublished } from './compute/published.verbs.ts'
 import type { Samples } from './compute/samples.ts'
 import type { Settings, VerbContext } from './context.ts'
 import { createAttempts } from './identity/attempts.ts'
+import { readsOf } from './identity/authenticate.ts'
 import { type Callers, createCallers } from './identity/callers.ts'
 import { createAdmin } from './identity/identity.verbs.ts'
+import { roleIn } from './identity/membership.ts'
 import { hashPassword, verifyPassword } from './identity/secrets.ts'
 import { createInside, type Inside, type InsideTools, type Instance } from './inside/inside.ts'
 import type { Metadata } from './inside/outfit.ts'
@@ -232,6 +234,7 @@ const insideTools = (
   sample: samples.get,
   registryFor: async (of) => await engine.transact(async (draft) => await registryFor(draft, of)),
   verifyPassword,
+  isMember: async (of, id) => (await roleIn(readsOf(engine), of, id)) !== undefined,
   attempts: createAttempts(() => engine.clock.now()),
   start: async (of, id, run) =>
     await act(taskerOf(of), 'replica.start', async (verbs) => await verbs.startReplica(id, run)),

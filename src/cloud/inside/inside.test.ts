@@ -10,6 +10,7 @@ import type { Caller } from '#cloud/access.ts'
 import { testCloud, type TestCloud } from '#cloud/cloud.testing.ts'
 import { replica, type Replica } from '#cloud/compute/replica.kind.ts'
 import { workload, type Workload } from '#cloud/compute/workload.kind.ts'
+import { membership } from '#cloud/identity/membership.kind.ts'
 import { vpc as vpcKind } from '#cloud/network/vpc.kind.ts'
 import type { InsideEvent, Instance } from './inside.ts'
 import { vpnUser } from './vpn-user.kind.ts'
@@ -390,6 +391,35 @@ test('a login to the VPN is checked by what the VPC says, kept, and limited', as
   await assert.rejects(acme.patch('vpn-user', bob?.id ?? '', { passwordHash: 'mine' }), { code: 'invalid' })
   await acme.patch('vpc', shop.id, { vpn: { enabled: false } })
   assert.equal(await tries('bob', 'another one'), false, 'it is switched off')
+})
+
+/** A VPC whose VPN lets in users of the platform, and what it says to a name and password. */
+async function vpnOf(of: Site, name: string) {
+  const inVpc = await of.vpc(name, { vpn: { enabled: true, vpnUsers: false, users: true } })
+  const vpn = await of.run('vpn', inVpc, { service: 'vpn' })
+  return async (username: string, password: string): Promise<boolean> =>
+    await of.it.cloud.inside.vpnLogin(one(await of.callers(vpn)), { username, password })
+}
+
+test('who may act in a tenant logs in to its VPN, however they came to belong to it', async () => {
+  await using it = await testCloud()
+  const [acme, other] = [await site(it, 'acme'), await site(it, 'other')]
+  const [tries, elsewhere] = [await vpnOf(acme, 'shop'), await vpnOf(other, 'shop')]
+  const bob = { name: 'bob', password: 'long: enough', admin: false, memberships: [] }
+  const { id } = await it.cloud.act(it.admin, 'test', async (verbs) => await verbs.createUser(bob))
+  assert.equal(await tries('bob', bob.password), false, 'a stranger')
+  const joined = await it.cloud.act(
+    acme.caller,
+    'test',
+    async (verbs) => await verbs.addMember({ user: { id }, role: 'viewer' }),
+  )
+  assert.deepEqual([await tries('bob', bob.password), await elsewhere('bob', bob.password)], [true, false])
+  await it.cloud.act(
+    acme.caller,
+    'test',
+    async (verbs) => await verbs.remove(membership as unknown as AnyKind, joined.id),
+  )
+  assert.equal(await tries('bob', bob.password), false, 'let go')
 })
 
 test('what workloads measure is kept, and shown to Prometheus', async () => {

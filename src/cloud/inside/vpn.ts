@@ -3,7 +3,7 @@ import type { Bulk, StoredBulkEntry } from '#engine/bulk.ts'
 import type { Engine } from '#engine/engine.ts'
 import { PLATFORM } from '#engine/resource.ts'
 import { PASSWORD_LENGTH_MAX } from '#cloud/given.ts'
-import { user } from '#cloud/identity/user.kind.ts'
+import { user, type User } from '#cloud/identity/user.kind.ts'
 import type { Instance } from './inside.ts'
 import { vpnUser } from './vpn-user.kind.ts'
 
@@ -19,6 +19,8 @@ export type VpnTools = {
   readonly ask: GuardedClient
   /** Takes as long for an undefined hash. */
   verifyPassword(password: string, hash: string | undefined): Promise<boolean>
+  /** Whether a user belongs to a tenant. */
+  isMember(of: User, tenant: string): Promise<boolean>
   readonly attempts: {
     /** Looks at guesses of one name one after the other; `rate_limited` when too many were wrong. */
     guess<R extends object>(
@@ -35,7 +37,7 @@ export type VpnLogin = { readonly username: string; readonly success: boolean; r
 export const loginOf = ({ at, cursor, body }: StoredBulkEntry) => ({ ...(body as VpnLogin), at, cursor })
 
 /** Checks names and passwords for the VPN of a VPC: its own users, then the platform's, then whoever it names. */
-export function createVpn({ engine, bulk, ask, verifyPassword, attempts }: VpnTools) {
+export function createVpn({ engine, bulk, ask, verifyPassword, isMember, attempts }: VpnTools) {
   const ownUser = async ({ vpc, tenant }: Instance, username: string) => {
     const claim = await engine.store.claim(`vpn-user-name:${vpc.id}`, username)
     const it = claim && (await engine.get(vpnUser, tenant.id, claim.owner))
@@ -45,8 +47,9 @@ export function createVpn({ engine, bulk, ask, verifyPassword, attempts }: VpnTo
   const hashOfUser = async ({ tenant }: Instance, username: string): Promise<string | undefined> => {
     const claim = await engine.store.claim('user-name', username)
     const it = claim && (await engine.get(user, PLATFORM, claim.owner))
-    const may = it?.spec.admin === true || it?.spec.memberships.some((one) => one.tenant === tenant.id)
-    return it && it.deletedAt === undefined && may === true ? engine.open(it, 'passwordHash') : undefined
+    if (!it || it.deletedAt !== undefined) return undefined
+    const may = it.spec.admin || (await isMember(it, tenant.id))
+    return may ? engine.open(it, 'passwordHash') : undefined
   }
   const agrees = async (url: string, username: string, password: string): Promise<boolean> => {
     const headers = { 'content-type': 'application/json' }
