@@ -422,6 +422,25 @@ test('who may act in a tenant logs in to its VPN, however they came to belong to
   assert.equal(await tries('bob', bob.password), false, 'let go')
 })
 
+test('guesses of a password of the platform count in all VPCs of a tenant together', async () => {
+  await using it = await testCloud()
+  const [acme, other] = [await site(it, 'acme'), await site(it, 'other')]
+  const first = await vpnOf(acme, 'first')
+  const [second, elsewhere] = [await vpnOf(acme, 'second'), await vpnOf(other, 'shop')]
+  const { username, password } = it.credentials
+  for (let count = 0; count < 5; count++) {
+    assert.equal(await first(username, `guess ${count}`), false)
+    assert.equal(await second(username, `another ${count}`), false)
+  }
+  assert.deepEqual(
+    [await second(username, password), await elsewhere(username, password)],
+    [false, true],
+    'those of a tenant are not held against another',
+  )
+  await it.clock.advance(16 * 60_000)
+  assert.equal(await second(username, password), true)
+})
+
 test('what workloads measure is kept, and shown to Prometheus', async () => {
   await using it = await testCloud()
   const { inside } = it.cloud

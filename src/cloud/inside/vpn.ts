@@ -1,3 +1,4 @@
+import { isCloudError } from '#lib/errors.ts'
 import type { GuardedClient } from '#lib/guarded.ts'
 import type { Bulk, StoredBulkEntry } from '#engine/bulk.ts'
 import type { Engine } from '#engine/engine.ts'
@@ -51,6 +52,23 @@ export function createVpn({ engine, bulk, ask, verifyPassword, isMember, attempt
     const may = it.spec.admin || (await isMember(it, tenant.id))
     return may ? engine.open(it, 'passwordHash') : undefined
   }
+  /**
+   * A password of the platform's is the same in every VPC: whoever has many of them guesses it no more often. Too many wrong
+   * ones are no more than wrong.
+   */
+  const isUser = async (of: Instance, username: string, password: string): Promise<boolean> => {
+    const hash = await hashOfUser(of, username)
+    if (hash === undefined) return await verifyPassword(password, hash)
+    const look = async () => ((await verifyPassword(password, hash)) ? { username } : undefined)
+    const good = attempts.guess(`of the platform ${username}`, of.tenant.id, look)
+    return await good.then(
+      (it) => it !== undefined,
+      (error: unknown) => {
+        if (isCloudError(error, 'rate_limited')) return false
+        throw error
+      },
+    )
+  }
   const agrees = async (url: string, username: string, password: string): Promise<boolean> => {
     const headers = { 'content-type': 'application/json' }
     const body = JSON.stringify({ username, password })
@@ -85,7 +103,7 @@ export function createVpn({ engine, bulk, ask, verifyPassword, isMember, attempt
         return it !== undefined
       }
     }
-    if (vpn.users && (await verifyPassword(password, await hashOfUser(of, username)))) return true
+    if (vpn.users && (await isUser(of, username, password))) return true
     return vpn.webhook !== undefined && (await agrees(vpn.webhook, username, password))
   }
   return async (of: Instance, login: { username: string; password: string }): Promise<boolean> => {
