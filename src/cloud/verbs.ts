@@ -258,7 +258,10 @@ const VERBS: Unbound<Verbs> = {
     const it = await verbs.get(kind, id)
     authorise(caller, rightOver(kind), actionOf(kind.name, 'delete'), it)
     if (it.deletedAt === undefined) {
-      if (kind.name === membership.name) await keepOwner(draft, it.tenant, (it as Membership).spec.user)
+      if (kind.name === membership.name) {
+        await keepOwner(draft, it.tenant, (it as Membership).spec.user)
+        await account.leaveList(draft, it as Membership)
+      }
       await removeWay(context, it)
       draft.mark(it)
       if (kind.name === user.name) await keepOwnersWithout(draft, it as User)

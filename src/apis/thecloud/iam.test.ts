@@ -96,6 +96,33 @@ test('a tenant keeps an owner: the last one neither leaves nor becomes less, in 
   assert.equal((await bind('viewer')).status, 204)
 })
 
+test('a member whose role was changed is gone when let go, also one whom the user was made with', async () => {
+  await using it = await testDialect({ others: [native] })
+  const ann = await it.person('ann')
+  const { cloud, admin } = it.world
+  const old = { name: 'old', password: 'long: enough', admin: false }
+  const memberships = [{ tenant: ann.tenant, role: 'owner' as const }]
+  const { id } = await cloud.act(
+    admin,
+    'test',
+    async (verbs) => await verbs.createUser({ ...old, memberships }),
+  )
+  const { token } = (
+    await it.ask('POST', '/../native/login', {
+      body: { username: 'old', password: old.password },
+      unchecked: true,
+    })
+  ).body
+  const status = async () => (await other(it, token, 'GET', '/vpc')).status
+  await ann.data('POST', '/rbac/bindings', { user_identifier: id, role_name: 'viewer' })
+  assert.equal((await other(it, token, 'POST', '/vpc', { name: 'mine', spec: {} })).status, 403)
+  assert.equal(await status(), 200)
+  const { items } = (await other(it, ann.key, 'GET', '/membership')).body
+  const place = (items as { id: string; spec: { user: string } }[]).find((one) => one.spec.user === id)
+  assert.equal((await other(it, ann.key, 'DELETE', `/membership/${place?.id}`)).status, 202)
+  assert.equal(await status(), 401)
+})
+
 test('who has a key of the tenant itself may let its members go', async () => {
   await using it = await testDialect({ others: [native] })
   const { token } = await it.world.tenant('acme')

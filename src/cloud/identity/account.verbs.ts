@@ -161,6 +161,14 @@ function join(
   return made
 }
 
+/** Takes a member's tenant out of the list that the user was made with, which would count again once the membership is gone. */
+export async function leaveList(draft: Draft, { tenant: id, spec }: Membership): Promise<void> {
+  const of = await draft.get(user, PLATFORM, spec.user)
+  if (!of || of.deletedAt !== undefined) return
+  const memberships = of.spec.memberships.filter((it) => it.tenant !== id)
+  draft.edit(user, of, { spec: { ...of.spec, memberships } })
+}
+
 /** What the calling key sees from now on, in every dialect, and where the user's next login acts; `forbidden` to strangers. */
 export async function switchTenant({ draft, caller }: VerbContext, id: string): Promise<void> {
   authorise(caller, 'self', 'tenant:switch', { kind: 'tenant', id })
