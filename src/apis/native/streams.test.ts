@@ -5,6 +5,7 @@ import { connect as connectTcp } from 'node:net'
 import { Duplex, PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
+import { testOrigin } from '#cloud/cloud.testing.ts'
 import { credential } from '#cloud/identity/credential.kind.ts'
 import { membership } from '#cloud/identity/membership.kind.ts'
 import { servedCloud, type ServedCloud } from './native.testing.ts'
@@ -110,6 +111,27 @@ test('a watch shows a tenant nothing of another', async () => {
   await served.call('POST', '/vpc', { token, body: { name: 'secret' } })
   await served.call('POST', '/vpc', { token: stranger, body: { name: 'own' } })
   assert.equal((await it.until('change')).data.resource.name, 'own')
+  it.stop()
+})
+
+test('a watch goes on past what a policy hides by its name', async () => {
+  await using served = await servedCloud()
+  const { token, caller } = await served.it.tenant('acme')
+  const { cloud } = served.it
+  const secret = await cloud.act(caller, 'test', async (verbs) => {
+    const { account, secret } = await verbs.iam.createServiceAccount({ name: 'reader', role: 'developer' })
+    const statements = [{ effect: 'Deny' as const, action: ['vpc:read'], resource: ['secret'] }]
+    const policy = await verbs.iam.createPolicy({ name: 'hidden', statements })
+    await verbs.iam.attachPolicy(policy.id, { kind: 'service-account', id: account.id })
+    return { id: account.id, secret }
+  })
+  const granted = await cloud.grant(secret.id, secret.secret, testOrigin)
+  const it = await watch(served, granted.token, '/watch')
+  await it.until('ready')
+  await served.call('POST', '/vpc', { token, body: { name: 'secret' } })
+  await served.call('POST', '/vpc', { token, body: { name: 'own' } })
+  const seen = await it.until('change', (data) => data.kind === 'vpc')
+  assert.equal(seen.data.resource.name, 'own')
   it.stop()
 })
 
