@@ -12,12 +12,12 @@ import { runCommand } from '#setup/main.ts'
 import {
   CLOUD_OPTIONS,
   CLOUD_OPTIONS_HELP,
-  cloudArguments,
   DEFAULT_DATA,
   DEFAULT_LISTEN,
   folderOption,
   FRONT_OPTIONS,
   type FrontListen,
+  keptArguments,
   networkOption,
   type Listen,
   parse,
@@ -51,7 +51,7 @@ leaves containers running. Safe to repeat: what runs is recognised, and replaced
   --https ADDRESS:PORT  where the edge serves the hostnames of tunnels and routes (${DEFAULT_FRONT.https})
 ${CLOUD_OPTIONS_HELP}
 
-What is not given stays as it was at the last \`up\`.`
+What is not given stays as it was at the last \`up\`; an empty one, such as --allow-network=, is as if never given.`
 
 /** Of the bundle that this is. */
 const CHECKOUT = join(PROGRAM, '../..')
@@ -94,8 +94,7 @@ function read(args: readonly string[]): Asked | undefined {
   const layout = machineLayout(data ?? DEFAULT_DATA)
   const { http, https } = { ...DEFAULT_FRONT, ...before?.front }
   const front = parseFront(values.http ?? http, values.https ?? https)
-  const given = cloudArguments(values)
-  const more = given.length > 0 ? given : (before?.more ?? [])
+  const more = keptArguments(before?.more ?? [], values)
   const network = networkOption(networkIn(more))
   // What the cloud would not start with must not take the place of what runs.
   readConfig(more, {})

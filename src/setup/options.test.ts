@@ -4,6 +4,7 @@ import { isCloudError } from '#lib/errors.ts'
 import {
   CLOUD_OPTIONS,
   cloudArguments,
+  keptArguments,
   levelOption,
   ownerOption,
   parse,
@@ -76,4 +77,13 @@ test('accounts and levels are read, and nothing else', () => {
     () => parse(['word'], CLOUD_OPTIONS),
   ])
     assert.throws(wrong, (error) => isCloudError(error, 'invalid'))
+})
+
+test('options that are not given again stay, and an empty one goes', () => {
+  const before = ['--network', 'docker-bridge', '--log-level', 'warn', '--allow-network', '10.0.0.0/8']
+  const kept = (...words: string[]): string[] => keptArguments(before, parse(words, CLOUD_OPTIONS))
+  assert.deepEqual(kept(), before)
+  assert.deepEqual(kept('--log-level', 'debug'), before.with(3, 'debug'))
+  assert.deepEqual(kept('--allow-network', '10.1.0.0/16'), before.with(5, '10.1.0.0/16'))
+  assert.deepEqual(kept('--allow-network='), before.slice(0, 4))
 })

@@ -98,6 +98,14 @@ export const cloudArguments = (given: Given): string[] =>
     [given[name] ?? []].flat().flatMap((value) => [`--${name}`, value]),
   )
 
+/** The words that an earlier command line said, but for the options that are given anew: an empty one is given back. */
+export function keptArguments(before: readonly string[], given: Given): string[] {
+  const values: Given = { ...parse(before, CLOUD_OPTIONS), ...given }
+  return cloudArguments(
+    Object.fromEntries(Object.entries(values).filter(([, it]) => String(it ?? '') !== '')),
+  )
+}
+
 type Options = NonNullable<Parameters<typeof parseArgs>[0]>['options']
 
 /** Parses options, and words beside them, strictly; refused `invalid` with what is wrong. */

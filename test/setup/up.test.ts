@@ -92,7 +92,7 @@ describe('up and down', { skip, concurrency: false }, () => {
   })
 
   test('up --detach returns when requests are served, and says how to begin', async () => {
-    const { stdout } = await succeeds('up', '--detach', '--listen', listen)
+    const { stdout } = await succeeds('up', '--detach', '--listen', listen, '--login-rate', '50')
     const admin = JSON.parse(readFileSync(join(layout.data, 'cloud/admin.json'), 'utf8')) as {
       password: string
       token: string
@@ -178,6 +178,11 @@ describe('up and down', { skip, concurrency: false }, () => {
     assert.deepEqual(now.slice(0, 2), [agent, edge])
     assert.ok(now[2] !== undefined && now[2] !== cloud)
     assert.ok(await healthy())
+    assert.deepEqual(
+      readRecord()?.more,
+      ['--log-level', 'warn', '--login-rate', '50'],
+      'what was told before stays',
+    )
   })
 
   test('down stops everything and keeps the data; up goes on from there, also in the foreground', async () => {
