@@ -6,7 +6,14 @@ import { readIfThere } from '#lib/files.ts'
 import { damageOf, raiseGuard } from '#engine/store.sqlite.copy.ts'
 import { lockFolder } from '#engine/store.sqlite.open.ts'
 import { unpack } from '#setup/archive.ts'
-import { agentData, cloudData, folderLayout, type Layout, machineLayout } from '#setup/layout.ts'
+import {
+  agentData,
+  cloudData,
+  folderLayout,
+  type Layout,
+  machineLayout,
+  restoringData,
+} from '#setup/layout.ts'
 import { runCommand } from '#setup/main.ts'
 import { DEFAULT_DATA, folderOption, parseWords } from '#setup/options.ts'
 import { readRecord } from '#setup/record.ts'
@@ -66,7 +73,7 @@ async function overtake(layout: Layout, database: string): Promise<void> {
 
 async function restore(file: string, layout: Layout, owner: User | undefined): Promise<void> {
   const cloud = cloudData(layout)
-  const staging = `${cloud}.restoring`
+  const staging = restoringData(layout)
   await rm(staging, { recursive: true, force: true })
   await mkdir(layout.data, { recursive: true, mode: 0o711 })
   try {

@@ -44,6 +44,8 @@ export const instancesFolder = (it: Layout): string => join(it.run, 'instances')
 export const agentData = (it: Layout): string => join(it.data, 'agent')
 export const edgeData = (it: Layout): string => join(it.data, 'edge')
 export const cloudData = (it: Layout): string => join(it.data, 'cloud')
+/** Where a backup is unpacked, to become the cloud's folder when it is whole. */
+export const restoringData = (it: Layout): string => `${cloudData(it)}.restoring`
 
 /** The folder of the cloud process that runs below a folder, or in it, as one without a parent does. */
 export const cloudFolder = (data: string): string | undefined =>

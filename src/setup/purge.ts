@@ -9,7 +9,7 @@ import { stopByPidFile } from '#supervise/stop.ts'
 import { createSupervisor, pidFileOf } from '#supervise/supervisor.ts'
 import { commandExists, run, runLong, type Say } from './command.ts'
 import { ENGINE, ensureEngine } from './engine.ts'
-import { agentData, type Layout } from './layout.ts'
+import { agentData, cloudData, cloudFolder, edgeData, type Layout, restoringData } from './layout.ts'
 import { removeRecord } from './record.ts'
 import { removeUnits } from './units.ts'
 import { CLOUD_USER, EDGE_USER, removeUser } from './users.ts'
@@ -63,13 +63,41 @@ async function removeNamespaceFolder(): Promise<void> {
   await run(['umount', NAMESPACES], TOOL_SECONDS_MAX).catch(() => undefined)
 }
 
-/** Removes what a cloud below one folder made, and the folder. Its processes must have ended. */
+/** The folders below the data folder that every cloud has; last of what is removed, since a cloud is known by them. */
+const ownData = (it: Layout): readonly string[] => [
+  agentData(it),
+  edgeData(it),
+  restoringData(it),
+  cloudData(it),
+]
+
+/** Removes a cloud's own folders, and the one for its data if nothing else is in it: it may be a disk with more. */
+export function removeFolders(layout: Layout, say: Say): void {
+  const { data, run: sockets, logs, cache, programs } = layout
+  // A cloud in one process has its database in the folder itself, with all else.
+  if (cloudFolder(data) === data) return remove(data)
+  remove(sockets, logs, cache, programs, ...ownData(layout))
+  if (!existsSync(data)) return
+  const others = readdirSync(data)
+  if (others.length > 0) return say(`${data} stays, for what is not of Arcus in it: ${others.join(', ')}`)
+  try {
+    rmdirSync(data)
+  } catch (error) {
+    // Such as where a disk is mounted.
+    say(`${data} stays, empty: ${messageOf(error)}`)
+  }
+}
+
+/** Removes what a cloud below one folder made, and the folder if it holds nothing else. Its processes must have ended. */
 export async function purgeFolder(how: Purge): Promise<void> {
   const { layout, say } = how
+  const { data } = layout
+  if (cloudFolder(data) === undefined && !ownData(layout).some((it) => existsSync(it)))
+    return say(`There is no cloud in ${data}, and nothing is removed.`)
   await purgeHost(how)
   removeHostLock()
-  remove(layout.data)
-  say(`${layout.data} and what was made for it are removed.`)
+  removeFolders(layout, say)
+  say(`The cloud of ${data} and what was made for it are removed.`)
 }
 
 /** Removes what `up` made on this machine, packages excepted. Its processes must have ended. */
@@ -95,7 +123,7 @@ export async function purgeMachine(how: Purge): Promise<void> {
   await removeNamespaceFolder()
   await removeUnits()
   for (const name of [CLOUD_USER, EDGE_USER]) await removeUser(name)
-  remove(layout.data, layout.run, layout.logs, layout.cache, layout.programs)
+  removeFolders(layout, say)
   removeRecord()
   say('Everything that Arcus made is removed; packages stay.')
 }
