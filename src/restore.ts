@@ -1,5 +1,5 @@
-import { existsSync, readdirSync } from 'node:fs'
-import { chown, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { chown, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { CloudError } from '#lib/errors.ts'
 import { readIfThere } from '#lib/files.ts'
@@ -34,22 +34,25 @@ const IGNORED = /^lock(-journal|-wal|-shm)?$/
 
 const say = (line: string): void => console.error(line)
 
-/** Refused while a cloud is there, or a process of one runs. */
-function checkFree(layout: Layout): void {
+/**
+ * Takes the cloud's folder until it is closed, so that nobody else fills it meanwhile. Refused while a cloud is there, or a
+ * process of one runs.
+ */
+function takeFree(layout: Layout): { close(): void } {
   for (const name of ['cloud', 'agent', 'edge']) {
     if (readPidFile(pidFileOf(layout.run, name)) === undefined) continue
     throw new CloudError('conflict', `the ${name} process runs here; stop it first with \`arcus down\``)
   }
   const cloud = cloudData(layout)
-  if (!existsSync(cloud)) return
-  const held = readdirSync(cloud).filter((it) => !IGNORED.test(it))
+  mkdirSync(layout.data, { recursive: true, mode: 0o711 })
   // Names the process when one is at work there.
-  lockFolder(cloud).close()
-  if (held.length > 0)
-    throw new CloudError(
-      'already_exists',
-      `${cloud} holds a cloud already; choose another --data DIR, or remove that one (\`arcus down --purge\`)`,
-    )
+  const lock = lockFolder(cloud)
+  if (readdirSync(cloud).every((it) => IGNORED.test(it))) return lock
+  lock.close()
+  throw new CloudError(
+    'already_exists',
+    `${cloud} holds a cloud already; choose another --data DIR, or remove that one (\`arcus down --purge\`)`,
+  )
 }
 
 async function give(path: string, user: User): Promise<void> {
@@ -75,7 +78,6 @@ async function restore(file: string, layout: Layout, owner: User | undefined): P
   const cloud = cloudData(layout)
   const staging = restoringData(layout)
   await rm(staging, { recursive: true, force: true })
-  await mkdir(layout.data, { recursive: true, mode: 0o711 })
   try {
     const { madeAt, version } = await unpack(file, staging)
     say(`A backup of ${madeAt}, by version ${version} …`)
@@ -87,6 +89,8 @@ async function restore(file: string, layout: Layout, owner: User | undefined): P
     await rm(cloud, { recursive: true, force: true })
     await rename(staging, cloud)
   } catch (error) {
+    for (const it of await readdir(cloud).catch(() => [])) if (IGNORED.test(it)) await rm(join(cloud, it))
+    await rmdir(cloud).catch(() => {})
     if ((error as NodeJS.ErrnoException).code === 'ENOSPC')
       throw new CloudError('unavailable', `no space is left below ${layout.data}; free some`)
     throw error
@@ -108,11 +112,17 @@ await runCommand('restore', async () => {
   const machine = readRecord()?.data ?? DEFAULT_DATA
   const data = values.data === undefined ? machine : folderOption(values.data)
   const layout = data === machine ? machineLayout(data) : folderLayout(data)
-  checkFree(layout)
+  const lock = takeFree(layout)
   // Without root there is one account, which runs everything.
   const isRoot = process.getuid?.() === 0
   const owner = data === machine && isRoot ? await ensureUser(CLOUD_USER) : userOrNumbers(CLOUD_USER)
-  say(`Restoring ${file} …`)
-  await restore(file, layout, isRoot ? owner : undefined)
+  try {
+    // A cloud can still start there when this is killed.
+    if (isRoot) await give(cloudData(layout), owner)
+    say(`Restoring ${file} …`)
+    await restore(file, layout, isRoot ? owner : undefined)
+  } finally {
+    lock.close()
+  }
   console.log(cloudData(layout))
 })

@@ -1,12 +1,24 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { after, before, describe, test } from 'node:test'
+import { pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { lockFolder } from '#engine/store.sqlite.open.ts'
 import { differences } from '../crash/agreement.testing.ts'
 import { type Ask, type Ledger, openLedger, reckon, workUntil } from '../crash/ledger.testing.ts'
 import { type CloudProcess, cloudProcess } from '../crash/process.testing.ts'
@@ -159,6 +171,32 @@ describe('backup and restore', { concurrency: false }, () => {
     const [there, here] = [await wholeOf(original, pools), await wholeOf(same, pools)]
     assert.deepEqual(here, there)
     assert.ok(Object.values(here.secrets).includes('p-secret'))
+  })
+
+  test('what is being restored is held, and no cloud starts in it meanwhile', async () => {
+    // Of an archive that comes slowly: here, when the test gives it.
+    execFileSync('mkfifo', [at('slow.tar')])
+    const restoring = spawn(
+      process.execPath,
+      [programFile('restore'), at('slow.tar'), '--data', at('held')],
+      {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      },
+    )
+    const ended = once(restoring, 'exit')
+    let said = ''
+    restoring.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
+    await eventually('it unpacks', () => Promise.resolve(/Restoring/.test(said)), SETTLES_MS)
+    try {
+      assert.throws(() => lockFolder(at('held/cloud')), /in use by process \d+/)
+      const second = await program('restore', at('online.tar'), '--data', at('held'))
+      assert.deepEqual([second.code, /in use by process \d+/.test(second.err)], [1, true], second.err)
+    } finally {
+      await pipeline(createReadStream(at('online.tar')), createWriteStream(at('slow.tar')))
+    }
+    assert.deepEqual((await ended)[0], 0, said)
+    lockFolder(at('held/cloud')).close()
+    assert.ok(existsSync(at('held/cloud/arcus.sqlite')))
   })
 
   test('what cannot be done is refused with a sentence, and nothing is left half', async () => {
