@@ -151,7 +151,7 @@ async function prepare(asked: Asked): Promise<Cloudware> {
   for (const it of listen) if (!held.includes(it.text)) await checkPort(it)
   await prepareHost(say, steadyClock)
   const { program, users } = await prepareCloud(layout, say)
-  writeRecord({
+  await writeRecord({
     data: layout.data,
     listen: listen.map((it) => it.text),
     front: { http: front.http.text, https: front.https.text },

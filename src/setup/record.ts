@@ -1,5 +1,6 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { writeAtomically } from '#lib/files.ts'
 
 const RECORD = '/etc/arcus/up.json'
 
@@ -13,17 +14,18 @@ export type UpRecord = {
   readonly more: readonly string[]
 }
 
-export function readRecord(): UpRecord | undefined {
+export function readRecord(path = RECORD): UpRecord | undefined {
   try {
-    return JSON.parse(readFileSync(RECORD, 'utf8')) as UpRecord
+    return JSON.parse(readFileSync(path, 'utf8')) as UpRecord
   } catch {
     return undefined
   }
 }
 
-export function writeRecord(it: UpRecord): void {
-  mkdirSync(dirname(RECORD), { recursive: true, mode: 0o755 })
-  writeFileSync(RECORD, `${JSON.stringify(it)}\n`, { mode: 0o644 })
+/** Whole or not at all: without it a cloud would be taken for none, and another one be made elsewhere. */
+export async function writeRecord(it: UpRecord, path = RECORD): Promise<void> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+  await writeAtomically(path, `${JSON.stringify(it)}\n`, 0o644)
 }
 
 export const removeRecord = (): void => rmSync(dirname(RECORD), { recursive: true, force: true })
