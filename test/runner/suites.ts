@@ -44,9 +44,9 @@ export const SUITES: readonly Suite[] = [
   tool('types', 120, ['tsc', '--noEmit']),
   tool('lint', 120, ['oxlint', '--type-aware', '--deny-warnings', 'src', 'test', 'bench']),
   tool('format', 30, ['oxfmt', '--check', 'src', 'test', 'bench']),
-  { name: 'unit', does: { tests: '{src,bench}/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 300 },
+  { name: 'unit', does: { tests: '{src,bench}/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 420 },
   { name: 'sweep', does: { tests: 'test/sweep/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 420 },
-  { name: 'upgrade', does: { tests: 'test/upgrade/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 60 },
+  { name: 'upgrade', does: { tests: 'test/upgrade/**/*.test.ts', atOnce: 2 }, needs: [], secondsMax: 120 },
   {
     name: 'sim',
     does: { tests: 'test/sim/**/*.test.ts', atOnce: 1 },
