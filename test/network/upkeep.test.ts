@@ -657,6 +657,21 @@ describe('on the host', () => {
     assert.match(sh('ip', 'neigh', 'show', 'proxy'), /198.51.100.131/)
   })
 
+  test('what passed while rules were changed by hand ends as they are put right', async () => {
+    const group = { id: uuid(0x61), rules: [] }
+    const shut = { ...base, groups: [group], attachments: [{ ...a1, groups: [group.id] }, a2] }
+    await network.apply({ ...shut, generation: 4 }, signal)
+    assert.ok((await machine(1).ask(a1.address, 80)).error)
+    const inside = `--net=/run/netns/${namespace}`
+    sh('nsenter', inside, 'nft', 'insert', 'rule', 'inet', 'arcus', 'forward', 'accept')
+    assert.ok((await machine(1).open('hand', a1.address, 80)).text)
+    await network.apply({ ...shut, generation: 5 }, signal)
+    assert.ok((await machine(1).say('hand')).error)
+    await network.apply({ ...base, generation: 6 }, signal)
+    // What was put right is told, once.
+    await network.mend(signal)
+  })
+
   test("a client whose address lies in the VPC's range is translated on entry", async () => {
     sh('ip', '-n', 'lan', 'addr', 'add', '10.0.1.77/32', 'dev', 'lo')
     sh('ip', 'route', 'add', '10.0.1.77/32', 'via', LAN)

@@ -69,17 +69,18 @@ export async function bring(state: NetworkState, it: Held, signal: AbortSignal):
   const allowed = !it.unswept
   const was = it.loaded?.text
   it.unswept = true
+  // What was changed by somebody else may have let more, as may what another version of this program had loaded.
+  let strange = it.suspect
   const growth = it.shape && !it.suspect ? growthOf(it.shape, shape) : undefined
   if (!growth || !(await changeOnly(it, setting, growth))) {
     it.shape = undefined
-    await bringWhole(state, it, setting)
+    strange = (await bringWhole(state, it, setting)) || strange
   }
   it.shape = shape
   // Ports that lead to another machine, or to none, are the host's too.
   await lane(HOST_LANE, () => host.keepShared(sharedOf(state), signal))
-  // What another version of this program had loaded may have let more.
-  const isKnown = it.brought || was === undefined || was === it.loaded?.text
-  await sweep(state, it, setting, allowed && isKnown)
+  strange ||= !it.brought && was !== undefined && was !== it.loaded?.text
+  await sweep(state, it, setting, allowed && !strange)
   it.brought = true
   it.suspect = false
   const { plan } = it
@@ -106,12 +107,15 @@ async function changeOnly(it: Held, setting: Setting, growth: Growth): Promise<b
   return has
 }
 
-/** Looks at a router and makes it what the held plan says, whatever was there before. */
-async function bringWhole(state: NetworkState, it: Held, setting: Setting): Promise<void> {
+/**
+ * Looks at a router and makes it what the held plan says, whatever was there before; true when it had other rules than this
+ * process knew of.
+ */
+async function bringWhole(state: NetworkState, it: Held, setting: Setting): Promise<boolean> {
   // Drift that a look has shown is told already.
   const before = it.suspect ? undefined : it.inForce
   it.inForce = undefined
-  const { loaded, made, drift } = await converge(setting, it.plan, it.loaded, {
+  const { loaded, made, strange, drift } = await converge(setting, it.plan, it.loaded, {
     thorough: it.suspect || !it.brought,
     before,
   })
@@ -120,7 +124,7 @@ async function bringWhole(state: NetworkState, it: Held, setting: Setting): Prom
     await converge(setting, it.plan, it.loaded, { thorough: false, before: undefined })
   it.inForce = it.plan
   it.repaired = [...it.repaired, ...drift].slice(-REPAIRED_MAX)
-  if (it.suspect) it.swept = undefined
   // A router that has just been made has no flows yet.
   if (made) it.swept = it.plan
+  return strange
 }

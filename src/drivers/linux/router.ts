@@ -1,6 +1,6 @@
 import type { VpcPlan } from '#cloud/network/network.driver.ts'
 import type { Difference } from '#cloud/observe/finding.driver.ts'
-import { foretell } from './listing.ts'
+import { digestOf, foretell } from './listing.ts'
 import {
   gapOf,
   loadedOf,
@@ -161,28 +161,36 @@ export async function grow(
 const ATTEMPTS_MAX = 3
 
 /**
- * Makes a VPC's router what its plan says, whatever was there before; gives what is loaded, and whether it is all new.
- * `thorough`: the kernel's settings too, which nothing but a hand changes. `before`: the plan that was in force; how the
- * router differed from it, before anything was done, is given as drift.
+ * Makes a VPC's router what its plan says, whatever was there before; gives what is loaded, whether it is all new, and
+ * whether the rules that were there were others than those that were loaded last. `thorough`: the kernel's settings too,
+ * which nothing but a hand changes. `before`: the plan that was in force; how the router differed from it, before anything
+ * was done, is given as drift.
  */
 export async function converge(
   setting: Setting,
   plan: VpcPlan,
   loaded: Loaded | undefined,
   { thorough, before }: { readonly thorough: boolean; readonly before?: VpcPlan | undefined },
-): Promise<{ readonly loaded: Loaded; readonly made: boolean; readonly drift: readonly Difference[] }> {
+): Promise<{
+  readonly loaded: Loaded
+  readonly made: boolean
+  readonly strange: boolean
+  readonly drift: readonly Difference[]
+}> {
   const parts = vpcParts(plan, setting.host, routerLink)
   const text = nftReplace(ROUTER_TABLE, parts)
   let drift: readonly Difference[] = []
+  let strange = false
   for (let attempt = 1; ; attempt++) {
     const seen = await lookAtRouter(setting, plan, { thorough })
     const gap = gapOf(setting, plan, text, loaded, seen)
     const { listed } = seen.rules
     if (loaded && listed && !gap.drift.length)
-      return { loaded: loadedOf(text, parts, listed), made: false, drift }
+      return { loaded: loadedOf(text, parts, listed), made: false, strange, drift }
+    if (attempt === 1) strange = seen.namespace && !(listed && digestOf(listed) === loaded?.listing)
     if (before && attempt === 1) drift = gapOf(setting, before, undefined, loaded, seen).drift
     try {
-      return { loaded: await close(setting, plan, parts, gap, seen), made: gap.namespace, drift }
+      return { loaded: await close(setting, plan, parts, gap, seen), made: gap.namespace, strange, drift }
     } catch (error) {
       if (!(error instanceof CommandFailed) || error.missing || attempt === ATTEMPTS_MAX) throw error
     }
