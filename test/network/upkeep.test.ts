@@ -11,8 +11,10 @@ import type { HostPlan, VpcPlan } from '#cloud/network/network.driver.ts'
 import { linuxNetwork, type LinuxNetwork } from '#drivers/linux/linux.ts'
 import { parseTableBody } from '#drivers/linux/listing.ts'
 import { routerLink } from '#drivers/linux/names.ts'
+import { lookAround } from '#drivers/linux/observe.ts'
 import { anyPlan } from '#drivers/linux/plan.testing.ts'
 import { vpcRules } from '#drivers/linux/render.ts'
+import { openState } from '#drivers/linux/state.ts'
 import { systemClock } from '#lib/clock.ts'
 import { isCloudError } from '#lib/errors.ts'
 import { jsonLog, silentLog } from '#lib/log.ts'
@@ -535,6 +537,19 @@ test('rules that are changed piece by piece are what they are when written whole
   sh('ip', 'netns', 'del', 'whole')
   await network.purge(signal)
   assert.equal(inventory(), bare)
+})
+
+test('what was repaired is told once, whatever plan is held by then, and not what is repaired meanwhile', async () => {
+  const state = openState({ prefix: PREFIX, directory: folder(), clock: systemClock, log: silentLog })
+  const [first, second] = ['one', 'two'].map((detail) => ({ what: 'drift', thing: 'rule', detail }) as const)
+  assert.ok(first && second)
+  state.held.put(base).repaired = [first]
+  const [told, ...more] = await lookAround(state, signal)
+  assert.deepEqual([told?.finding.detail, more], ['one', []])
+  const now = state.held.put({ ...base, generation: 2 })
+  now.repaired = [...now.repaired, second]
+  await told?.fix?.(signal)
+  assert.deepEqual(now.repaired, [second])
 })
 
 test('what no plan is held for is found and can be removed by what the list calls it', async () => {

@@ -92,11 +92,14 @@ export async function lookAround(state: NetworkState, signal: AbortSignal): Prom
       ? [{ finding: { ...difference, mend: 'driver' }, fix: (stop) => keepHost(state, stop) }]
       : [{ finding: { ...difference, mend: { command } } }]
   })
-  const repaired = held.all().flatMap((it) =>
-    it.repaired.map((difference) => ({
-      finding: { ...difference, of: { kind: 'vpc' as const, id: it.plan.vpc }, mend: 'driver' as const },
-      // It is: only to be told.
-      fix: async () => await Promise.resolve(void (it.repaired = [])),
+  const repaired = held.all().flatMap(({ plan: { vpc }, repaired: all }) =>
+    all.map((difference) => ({
+      finding: { ...difference, of: { kind: 'vpc' as const, id: vpc }, mend: 'driver' as const },
+      // It is: only to be told. Of the plan that is held by now, and beside what was repaired meanwhile.
+      async fix() {
+        const it = await Promise.resolve(held.get(vpc))
+        if (it) it.repaired = it.repaired.filter((one) => one !== difference)
+      },
     })),
   )
   return [...ofHost, ...left, ...repaired]
