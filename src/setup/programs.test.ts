@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { folderLayout, machineLayout } from './layout.ts'
 import { parseFront, parseListen } from './options.ts'
 import { versionOf } from './parent.ts'
 import { CLOUD_HEAP, type Cloudware, commandsOf, MALLOC, programsOf, settingsOf, urlOf } from './programs.ts'
-import { renderUnits } from './units.ts'
+import { applyUnits, renderUnits, UNIT_NAMES } from './units.ts'
 
 const cloudware = (change: Partial<Cloudware> = {}): Cloudware => ({
   layout: machineLayout('/var/lib/arcus'),
@@ -114,4 +116,42 @@ describe('units', () => {
     assert.match(cloud, /^CapabilityBoundingSet=$/m)
     assert.match(cloud, /^StandardOutput=null$/m)
   })
+})
+
+test('units that were written and not started anew are so the next time', async (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'arcus-units-'))
+  t.after(() => rmSync(root, { recursive: true }))
+  const asked: string[] = []
+  const apply = async (program: string, cutAt?: string): Promise<string[]> => {
+    asked.splice(0)
+    const systemctl = async (...args: string[]): Promise<void> => {
+      const said = args.join(' ')
+      if (said === cutAt) throw new Error('cut short')
+      if (args[0] !== 'enable') asked.push(said)
+      await Promise.resolve()
+    }
+    await applyUnits(cloudware({ program }), async () => {}, { root, systemctl }).catch((error: unknown) => {
+      if (cutAt === undefined) throw error
+    })
+    return [...asked]
+  }
+  const [agent, edge, cloud] = UNIT_NAMES
+  const all = ['daemon-reload', ...UNIT_NAMES.map((it) => `restart ${it}`)]
+  assert.deepEqual(await apply('/one'), all)
+  assert.deepEqual(
+    await apply('/one'),
+    UNIT_NAMES.map((it) => `start ${it}`),
+  )
+  await apply('/two', 'daemon-reload')
+  await apply('/two', `restart ${edge}`)
+  assert.deepEqual(await apply('/two'), [
+    'daemon-reload',
+    `start ${agent}`,
+    `restart ${edge}`,
+    `restart ${cloud}`,
+  ])
+  assert.deepEqual(
+    await apply('/two'),
+    UNIT_NAMES.map((it) => `start ${it}`),
+  )
 })

@@ -1,11 +1,13 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { readIfThere, writeAtomically } from '#lib/files.ts'
 import { run } from './command.ts'
 import { agentSocket, cloudData, edgeData, instancesFolder } from './layout.ts'
 import { capabilitiesOf, type Cloudware, commandsOf, environmentOf } from './programs.ts'
 
 const UNITS = '/etc/systemd/system'
 const TMPFILES = '/etc/tmpfiles.d/arcus.conf'
+const PENDING = '/etc/arcus/restarts.json'
 const SYSTEMCTL_SECONDS_MAX = 120
 const SOCKET_SECONDS_MAX = 30
 
@@ -88,19 +90,56 @@ export const unitsExist = (): boolean => UNIT_NAMES.some((it) => existsSync(join
 const current = (path: string): string | undefined =>
   existsSync(path) ? readFileSync(path, 'utf8') : undefined
 
-/** Writes the units, enables them and (re)starts those that changed or do not run, one by one. */
-export async function applyUnits(it: Cloudware, onAgent: () => Promise<void>): Promise<void> {
-  const files = renderUnits(it)
-  const changed = Object.entries(files).filter(([path, text]) => current(path) !== text)
-  for (const [path, text] of changed) {
+/** Where the units' files are below, and who is asked to do something with them. */
+export type Init = {
+  readonly root: string
+  readonly systemctl: (...args: string[]) => Promise<unknown>
+}
+
+/** The units whose files changed, until each was started with what it says now. */
+async function openPending(root: string) {
+  const file = join(root, PENDING)
+  const names = new Set(JSON.parse((await readIfThere(file)) ?? '[]') as string[])
+  const write = async (): Promise<void> => {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o755 })
+    if (names.size) await writeAtomically(file, JSON.stringify([...names]))
+    else rmSync(file, { force: true })
+  }
+  return {
+    names,
+    async add(more: readonly string[]): Promise<void> {
+      for (const it of more) names.add(it)
+      await write()
+    },
+    async done(name: string): Promise<void> {
+      if (names.delete(name)) await write()
+    },
+  }
+}
+
+/**
+ * Writes the units, enables them and (re)starts those that changed or do not run, one by one. What it was cut short in, it
+ * does the next time.
+ */
+export async function applyUnits(
+  it: Cloudware,
+  onAgent: () => Promise<void>,
+  { root, systemctl: ask }: Init = { root: '/', systemctl },
+): Promise<void> {
+  const changed = Object.entries(renderUnits(it))
+    .map(([path, text]) => ({ path: join(root, path), text }))
+    .filter(({ path, text }) => current(path) !== text)
+  const pending = await openPending(root)
+  await pending.add(UNIT_NAMES.filter((name) => changed.some(({ path }) => path.endsWith(name))))
+  for (const { path, text } of changed) {
     mkdirSync(dirname(path), { recursive: true })
     writeFileSync(path, text, { mode: 0o600 })
   }
-  if (changed.length > 0) await systemctl('daemon-reload')
-  await systemctl('enable', '--quiet', ...UNIT_NAMES)
+  if (changed.length > 0 || pending.names.size > 0) await ask('daemon-reload')
+  await ask('enable', '--quiet', ...UNIT_NAMES)
   for (const name of UNIT_NAMES) {
-    const isChanged = changed.some(([path]) => path.endsWith(name))
-    await systemctl(isChanged ? 'restart' : 'start', name)
+    await ask(pending.names.has(name) ? 'restart' : 'start', name)
+    await pending.done(name)
     if (name === 'arcus-agent.service') await onAgent()
   }
 }
