@@ -23,25 +23,31 @@ export async function openTable(options: { readonly directory: string; readonly 
   const { directory, log } = options
   const { kept, found } = await openKept({ directory, name: 'zone', parse: parseZone, log })
   const zones = new Map<string, ServedZone>()
-  const callers = new Map<string, ServedZone>()
+  /** The zones that name each caller, the one that came last at the end. */
+  const callers = new Map<string, ServedZone[]>()
 
   const forget = (vpc: string): void => {
     const held = zones.get(vpc)
-    for (const caller of held?.zone.callers ?? []) if (callers.get(caller) === held) callers.delete(caller)
+    for (const caller of held?.zone.callers ?? []) {
+      const others = (callers.get(caller) ?? []).filter((it) => it !== held)
+      if (others.length) callers.set(caller, others)
+      else callers.delete(caller)
+    }
     zones.delete(vpc)
   }
-  // An address that two zones name for a moment, while it moves between VPCs, belongs to the one that came last.
+  // An address that two zones name for a moment, while it moves between VPCs, belongs to the one that came last; when that
+  // lets go of it, to the other again.
   const serve = (zone: Zone): void => {
     const served = serveZone(zone)
     forget(zone.vpc)
     zones.set(zone.vpc, served)
-    for (const caller of zone.callers) callers.set(caller, served)
+    for (const caller of zone.callers) callers.set(caller, [...(callers.get(caller) ?? []), served])
   }
 
   for (const zone of found) serve(zone)
 
   return {
-    zoneOf: (caller) => callers.get(caller),
+    zoneOf: (caller) => callers.get(caller)?.at(-1),
     apply: (zone) =>
       kept.inTurn(async () => {
         const held = zones.get(zone.vpc)?.zone
