@@ -2,6 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { circloud } from '#apis/circloud/server.ts'
 import { native } from '#apis/native/server.ts'
+import type { Caller } from '#cloud/access.ts'
+import { testOrigin } from '#cloud/cloud.testing.ts'
+import { membership } from '#cloud/identity/membership.kind.ts'
+import type { AnyKind } from '#engine/resource.ts'
 import { type Person, testDialect, type TestDialect } from './thecloud.testing.ts'
 
 /** A person who belongs to another's tenant in a role and acts there. */
@@ -121,6 +125,29 @@ test('a member whose role was changed is gone when let go, also one whom the use
   const place = (items as { id: string; spec: { user: string } }[]).find((one) => one.spec.user === id)
   assert.equal((await other(it, ann.key, 'DELETE', `/membership/${place?.id}`)).status, 202)
   assert.equal(await status(), 401)
+})
+
+test('a user makes so many tenants, whoever leaves or joins them', async () => {
+  await using it = await testDialect()
+  const { cloud } = it.world
+  const callerOf = async ({ key }: Person) =>
+    (await cloud.authenticate(key, testOrigin)) ?? assert.fail('the key is not known')
+  const [ann, bob] = [await it.person('ann'), await it.person('bob')]
+  const [annCalls, bobCalls] = [await callerOf(ann), await callerOf(bob)]
+  const make = async (by: Caller, slug: string) =>
+    await cloud.act(by, 'test', async (verbs) => await verbs.createOwnTenant({ title: slug, slug }))
+  // The first is there from registration.
+  for (let count = 1; count < 100; count++) {
+    const { id } = await make(annCalls, `a-${count}`)
+    const inside = await cloud.inTenant(annCalls, id)
+    await cloud.act(inside, 'test', async (verbs) => {
+      await verbs.addMember({ user: { id: bob.id }, role: 'owner' })
+      const [own] = await verbs.list(membership, [`user:${ann.id}`])
+      await verbs.remove(membership as unknown as AnyKind, own?.id ?? '')
+    })
+  }
+  await assert.rejects(make(annCalls, 'one-more'), { code: 'exhausted' })
+  assert.equal((await make(bobCalls, 'own')).name, 'own', 'what others put a user into is not counted')
 })
 
 test('who has a key of the tenant itself may let its members go', async () => {

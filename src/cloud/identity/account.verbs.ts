@@ -6,7 +6,7 @@ import type { VerbContext } from '#cloud/context.ts'
 import { credential, type Credential } from './credential.kind.ts'
 import { credentialsOf, setQuotas } from './identity.verbs.ts'
 import { membership, type Membership } from './membership.kind.ts'
-import { roleIn, roleNamed, tenantsOf } from './membership.ts'
+import { roleIn, roleNamed } from './membership.ts'
 import { builtIn } from './role.kind.ts'
 import { hashToken, newKey } from './secrets.ts'
 import { tenant, type Tenant } from './tenant.kind.ts'
@@ -14,7 +14,8 @@ import { user, type User } from './user.kind.ts'
 
 /** Keys that one user or tenant may have beside those of logins. */
 const KEYS_MAX = 100
-const TENANTS_PER_USER_MAX = 100
+/** Tenants that one user made and that are there, whoever belongs to them by now. */
+const FOUNDED_MAX = 100
 const MEMBERS_MAX = 1000
 
 /** What a person's key is made of: the key is shown once, its hash kept. */
@@ -108,11 +109,6 @@ export async function createOwnTenant(
 ): Promise<Tenant> {
   authorise(caller, 'write', 'tenant:create', { kind: 'tenant', name: input.slug })
   const of = await needUser(draft, caller)
-  await draft.guard(`tenants:${of.id}`, of.id)
-  if ((await tenantsOf(draft, of)).length >= TENANTS_PER_USER_MAX)
-    throw new CloudError('exhausted', `A user belongs to ${TENANTS_PER_USER_MAX} tenants at most`, {
-      rule: 'quota',
-    })
   return foundTenant(draft, of, { ...input, quotas: settings.ownQuotas })
 }
 
@@ -135,6 +131,10 @@ export function foundTenant(
     },
   })
   setQuotas(draft, made)
+  const pool = `founded:${of.id}`
+  draft.pool(pool, FOUNDED_MAX, of.id)
+  const refusal = `A user makes ${FOUNDED_MAX} tenants at most`
+  draft.claim({ pool, value: made.id, ends: 'deletion', amount: 1, refusal }, made.id)
   join(draft, made.id, of, { role: 'owner' })
   return made
 }
