@@ -158,6 +158,24 @@ test('what went through a tunnel is told in its status, in the metrics and, once
   await patrolled(it, async () => !(await logged()).length)
 })
 
+test('what is no hostname gets no certificate', async () => {
+  await using it = await world()
+  for (const name of [
+    '../x.acme.example',
+    'a b.acme.example',
+    'x,O=other.acme.example',
+    'a\0.acme.example',
+    'App.acme.example',
+  ])
+    await assert.rejects(
+      it.cloud.act(it.acme, 'test', (verbs) =>
+        verbs.createCertificate({ name: 'own', spec: { names: ['acme.example', name], source: 'internal' } }),
+      ),
+      { code: 'invalid' },
+      name,
+    )
+})
+
 test('a certificate is renewed at two thirds of its life, before anybody sees it end', async () => {
   await using it = await world()
   await tunnelTo(it)
