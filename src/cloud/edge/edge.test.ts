@@ -176,6 +176,37 @@ test('what is no hostname gets no certificate', async () => {
     )
 })
 
+test('below the domain of the installation a hostname and its certificates are of one tenant', async () => {
+  await using it = await world()
+  await it.cloud.act(it.admin, 'test', (verbs) =>
+    verbs.putProvider({ ...PROVIDER, cloudflareDomain: 'cloud.example' }),
+  )
+  const { caller: other } = await it.tenant('other')
+  const certify = async (names: string[], by = other) =>
+    await it.cloud.act(by, 'test', (verbs) =>
+      verbs.createCertificate({ name: 'own', spec: { names, source: 'internal' } }),
+    )
+  const taken = { code: 'already_exists' }
+  await tunnelTo(it, { hostname: 'app.cloud.example' })
+  await it.cloud.act(it.admin, 'test', (verbs) =>
+    verbs.createServiceTunnel({ service: 'api', protocol: 'https', subdomain: 'api' }),
+  )
+  for (const hostname of ['app.cloud.example', 'api.cloud.example'])
+    await assert.rejects(certify(['own.cloud.example', hostname]), taken, hostname)
+  await assert.rejects(certify(['*.cloud.example']), { code: 'invalid' })
+  await assert.rejects(certify(['*.app.cloud.example']), { code: 'invalid' })
+  await certify(['app.cloud.example'], it.acme)
+  const { id } = await certify(['shop.cloud.example'])
+  await assert.rejects(tunnelTo(it, { hostname: 'shop.cloud.example' }), taken)
+  const more = { spec: { names: ['shop.cloud.example', 'app.cloud.example'] } }
+  await assert.rejects(
+    it.cloud.act(other, 'test', (verbs) => verbs.patch(certificate as never, id, more)),
+    taken,
+  )
+  await it.cloud.act(other, 'test', (verbs) => verbs.remove(certificate as never, id))
+  await tunnelTo(it, { hostname: 'shop.cloud.example' })
+})
+
 test('a certificate is renewed at two thirds of its life, before anybody sees it end', async () => {
   await using it = await world()
   await tunnelTo(it)

@@ -34,6 +34,9 @@ export type Hostname =
   | { readonly hostname: string }
   | { readonly subdomain: string; readonly domain?: string }
 
+/** A hostname that a tenant may use, with its domain that allows it; without one it is below the installation's own. */
+type Allowed = { readonly hostname: string; readonly under?: string }
+
 const CHALLENGE_BYTES = 16
 /** Ports of datagram tunnels that a program of the machine has are for the driver to refuse; these are nobody's to take. */
 const UDP_RESERVED = [53]
@@ -42,12 +45,11 @@ const invalid = (field: string, message: string): CloudError => new CloudError('
 
 const isBelow = (hostname: string, name: string): boolean => hostname.endsWith(`.${name}`)
 
-/** The hostname with the tenant's domain that allows it, if it is not the installation's own that does. */
 async function allowed(
   { draft }: Pick<VerbContext, 'draft'>,
   tenant: string,
   wanted: Hostname,
-): Promise<{ hostname: string; under?: string }> {
+): Promise<Allowed> {
   const [config] = await draft.list(provider, { tenant: PLATFORM, deleted: false })
   const shared = config?.spec.cloudflareDomain?.toLowerCase()
   const own = (await draft.list(domain, { tenant, deleted: false })).filter(isUsable)
@@ -68,22 +70,31 @@ async function allowed(
 const tooMany = (what: string): CloudError =>
   new CloudError('exhausted', `A tenant has at most ${TUNNELS_MAX} ${what}`, { rule: 'quota' })
 
-/** A tunnel or route shares its hostname with nothing of another kind or tenant; asked under the hostname's guard. */
+/**
+ * A tunnel or route shares its hostname with nothing of another kind or tenant; asked under the hostname's guard. Below the
+ * installation's own domain names are whose takes them first, one by one, and who had a certificate made for one has it.
+ */
 async function alone(
   draft: Draft,
   tenant: string,
-  hostname: string,
+  { hostname, under }: Allowed,
   mayShare: (it: Resource) => boolean,
 ): Promise<void> {
   await draft.guard(`hostname:${hostname}`, tenant === PLATFORM ? undefined : tenant)
-  for (const kind of [tunnel, serviceTunnel, route] as unknown as AnyKind[]) {
-    const query = { tenant: ALL, terms: [`hostname:${hostname}`], deleted: false }
-    const taken = (await draft.list(kind, query)).find((it) => !mayShare(it))
-    if (taken)
-      throw new CloudError('already_exists', `${hostname} is in use: choose another subdomain`, {
-        field: 'hostname',
-      })
+  const query = { tenant: ALL, terms: [`hostname:${hostname}`], deleted: false } as const
+  const taken: Resource[] = []
+  for (const kind of [tunnel, serviceTunnel, route] as unknown as AnyKind[])
+    taken.push(...(await draft.list(kind, query)).filter((it) => !mayShare(it)))
+  if (under === undefined) {
+    if (hostname.startsWith('*.'))
+      throw invalid('hostname', 'all below is only for a domain of your own; name each hostname')
+    const made = (await draft.list(certificate, query)).filter((it) => it.spec.source !== 'given')
+    taken.push(...made.filter((it) => it.tenant !== tenant))
   }
+  if (taken.length)
+    throw new CloudError('already_exists', `${hostname} is in use: choose another subdomain`, {
+      field: 'hostname',
+    })
 }
 
 async function named(draft: Draft, pool: string, of: Workload): Promise<string> {
@@ -108,10 +119,11 @@ export async function createTunnel(context: VerbContext, input: NewTunnel): Prom
     throw new CloudError('conflict', 'Pod is being deleted', { rule: 'wrong_state' })
   if (input.protocol === 'udp' && UDP_RESERVED.includes(input.port))
     throw invalid('port', `${input.port} is the platform's own for UDP: choose another port`)
-  const { hostname, under } = await allowed(context, tenant, input)
+  const wanted = await allowed(context, tenant, input)
+  const { hostname, under } = wanted
   if (hostname.startsWith('*.'))
     throw invalid('hostname', 'a tunnel has one hostname; use a route for all below')
-  await alone(draft, tenant, hostname, () => false)
+  await alone(draft, tenant, wanted, () => false)
   const given = await usableCertificate(context, tenant, hostname, input.certificate)
   const name = input.name ?? (await named(draft, `tunnel-name:${tenant}`, of))
   const made = draft.create(tunnel, {
@@ -234,7 +246,12 @@ export async function checkCertificate(
   tenant: string,
   spec: Certificate['spec'],
 ): Promise<void> {
-  for (const hostname of spec.names) await allowed(context, tenant, { hostname })
+  for (const hostname of spec.names) {
+    const wanted = await allowed(context, tenant, { hostname })
+    // Whoever brings a key has it already.
+    if (spec.source !== 'given' && wanted.under === undefined)
+      await alone(context.draft, tenant, wanted, (it) => it.tenant === tenant)
+  }
   if (spec.source === 'given') checkGiven(spec, context.draft.now)
   else if (spec.chain !== undefined || spec.key !== undefined)
     throw invalid('spec.chain', 'is only for the source given')
@@ -255,8 +272,9 @@ export async function createServiceTunnel(
 ): Promise<ServiceTunnel> {
   const { draft, caller, settings } = context
   authorise(caller, 'operate', 'service_tunnel:create')
-  const { hostname } = await allowed(context, PLATFORM, input)
-  await alone(draft, PLATFORM, hostname, () => false)
+  const wanted = await allowed(context, PLATFORM, input)
+  const { hostname } = wanted
+  await alone(draft, PLATFORM, wanted, () => false)
   const made = draft.create(serviceTunnel, {
     tenant: PLATFORM,
     name: input.name ?? `${input.service}-tunnel`,
@@ -284,7 +302,8 @@ export async function createRoute(context: VerbContext, input: NewRoute): Promis
   const tenant = ownTenant(caller)
   const inVpc = await draft.get(vpc, tenant, input.spec.vpc)
   if (!inVpc || inVpc.deletedAt !== undefined) throw new CloudError('not_found', 'VPC not found')
-  const { hostname, under } = await allowed(context, tenant, { hostname: input.spec.hostname })
+  const wanted = await allowed(context, tenant, { hostname: input.spec.hostname })
+  const { hostname, under } = wanted
   await checkTargets(context, tenant, input.spec)
   const carriesHttp = input.spec.protocol === 'http' || input.spec.protocol === 'https'
   if (!carriesHttp && (input.spec.pathPrefix !== '/' || input.spec.stripPrefix))
@@ -292,7 +311,7 @@ export async function createRoute(context: VerbContext, input: NewRoute): Promis
   await alone(
     draft,
     tenant,
-    hostname,
+    wanted,
     (it) =>
       it.kind === route.name &&
       it.tenant === tenant &&
