@@ -207,6 +207,19 @@ test('below the domain of the installation a hostname and its certificates are o
   await tunnelTo(it, { hostname: 'shop.cloud.example' })
 })
 
+test('a part of the domain of the installation that is given to a tenant is nobody else’s', async () => {
+  await using it = await world()
+  await it.cloud.act(it.admin, 'test', (verbs) =>
+    verbs.putProvider({ ...PROVIDER, cloudflareDomain: 'cloud.example' }),
+  )
+  const { id } = await it.tenant('other')
+  await tunnelTo(it, { hostname: 'app.team.cloud.example' })
+  await it.cloud.act(it.admin, 'test', (verbs) => verbs.addDomain(id, 'team.cloud.example'))
+  for (const hostname of ['team.cloud.example', 'web.team.cloud.example'])
+    await assert.rejects(tunnelTo(it, { hostname }), { code: 'invalid' }, hostname)
+  await tunnelTo(it, { hostname: 'steam.cloud.example' })
+})
+
 test('a certificate is renewed at two thirds of its life, before anybody sees it end', async () => {
   await using it = await world()
   await tunnelTo(it)

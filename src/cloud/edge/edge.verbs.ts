@@ -63,8 +63,15 @@ async function allowed(
   const bare = hostname.replace(/^\*\./, '')
   const of = own.find((it) => bare === it.name || isBelow(bare, it.name))
   if (of) return { hostname, under: of.id }
-  if (shared && isBelow(bare, shared)) return { hostname }
+  if (shared && isBelow(bare, shared) && !(await isHeld(draft, bare, shared))) return { hostname }
   throw invalid('domain', `${hostname} is below no domain that you may use`)
+}
+
+/** Whether a part of the installation's own domain that a hostname is in was given to a tenant. */
+async function isHeld(draft: Draft, hostname: string, shared: string): Promise<boolean> {
+  for (let name = hostname; isBelow(name, shared); name = name.slice(name.indexOf('.') + 1))
+    if (await draft.claimed('domain', name)) return true
+  return false
 }
 
 const tooMany = (what: string): CloudError =>
