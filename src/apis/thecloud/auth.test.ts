@@ -161,6 +161,21 @@ test('a forgotten password is set anew with what lies in the outbox, once', asyn
   assert.equal((await ann.call('GET', '/auth/me')).status, 401, 'keys of earlier logins end')
 })
 
+test('what was sent to reset a password is worth nothing once it was reset', async () => {
+  await using it = await testDialect()
+  const [ann, bob] = [await it.person('ann'), await it.person('bob')]
+  const ask = async (email: string): Promise<string> => {
+    await it.ask('POST', '/auth/forgot-password', { body: { email } })
+    return await tokenFor(it, email)
+  }
+  const [first, second, other] = [await ask(ann.email), await ask(ann.email), await ask(bob.email)]
+  const reset = async (token: string) =>
+    (await it.ask('POST', '/auth/reset-password', { body: { token, new_password: 'another horse' } })).status
+  assert.equal(await reset(second), 200)
+  assert.equal(await reset(first), 400)
+  assert.equal(await reset(other), 200, 'of somebody else')
+})
+
 test('what resets a password is too old after an hour', async () => {
   await using it = await testDialect()
   const ann = await it.person('ann')

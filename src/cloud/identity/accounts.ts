@@ -150,7 +150,9 @@ export function createAccounts(engine: Engine, settings: Settings): Accounts {
         if (!it || it.deletedAt !== undefined) throw wrong
         // Of two at once one finds it moved.
         await draft.guard(`${RESET_POOL}:${it.id}`, it.id)
-        draft.release(RESET_POOL, hash, it.id)
+        // Whatever else was sent to set the password that is gone now sets no other.
+        for (const one of await draft.claims(RESET_POOL))
+          if (one.owner === it.id) draft.release(RESET_POOL, one.value, it.id)
         draft.edit(user, it, { spec: { ...it.spec, passwordHash } })
         for (const key of await credentialsOf(draft, it.id)) if (key.spec.login === true) draft.mark(key)
         draft.record({
