@@ -56,8 +56,8 @@ export type PidFile = { readonly identity: Identity; readonly fingerprint: strin
 
 // The process writes its own pid file before it becomes the program, so there is no moment at which it runs unknown.
 const WRITE_THEN_BECOME =
-  'read -r boot </proc/sys/kernel/random/boot_id; read -r stat </proc/$$/stat; ' +
-  'printf "%s %s %s\\n" "$2" "$boot" "$stat" >"$1"; shift 2; exec "$@"'
+  'read -r boot </proc/sys/kernel/random/boot_id && read -r stat </proc/$$/stat && ' +
+  'printf "%s %s %s\\n" "$2" "$boot" "$stat" >"$1" && shift 2 && exec "$@"'
 
 /** The command line that leaves a pid file and then becomes `argv`. */
 export const withPidFile = (

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
@@ -126,6 +126,15 @@ describe('a supervisor', () => {
     await until('it is ready again', () => supervisor.states()[0]?.state === 'ready' && it.starts() === 2)
     await supervisor.stop()
     assert.equal(it.pid(), 0)
+  })
+
+  test('starts nothing whose pid file cannot be written: nobody would find it later', async () => {
+    const it = stand('unknown', SERVE)
+    mkdirSync(pidFileOf(it.folder, 'unknown'))
+    const supervisor = it.supervisor()
+    await assert.rejects(supervisor.start(it.program), /unknown did not start: ended with code/)
+    assert.equal(it.starts(), 0)
+    rmSync(pidFileOf(it.folder, 'unknown'), { recursive: true })
   })
 
   test('adopts a process that outlived its parent, watches it and stops it', async () => {
