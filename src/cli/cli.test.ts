@@ -26,6 +26,7 @@ resources:
 
 /** The first sample is taken a moment after the container runs. */
 const STATS_TRIES_MAX = 100
+const INTERRUPTED_MS_MAX = 5000
 
 type Place = AsyncDisposable & {
   served: ServedCloud
@@ -195,6 +196,38 @@ test('exec passes standard input on, and ends with the exit code of the command'
   assert.equal((await it.user.spawn(['exec', 'web', '--', 'false', '1'])).code, 1)
   const noTerminal = await it.user.spawn(['exec', '-it', 'web', '--', 'cat'])
   assert.deepEqual([noTerminal.code, /-t needs a terminal/.test(noTerminal.err)], [2, true])
+})
+
+test('an interrupt ends exec, also of a command with a terminal that is not this one', async () => {
+  await using it = await place()
+  await it.user.run(['apply', '-f', '-', '--wait'], { input: SHOP })
+  for (const more of [[], ['-t']]) {
+    const interrupt = new AbortController()
+    const stream = new PassThrough()
+    it.served.it.compute.exec = async () => {
+      setImmediate(() => interrupt.abort(new Error('interrupted')))
+      const exitCode = once(stream, 'end').then(() => 9)
+      return await Promise.resolve({ stream, exitCode, resize: async () => await Promise.resolve() })
+    }
+    const running = it.user.run(['exec', ...more, 'web', '--', 'top'], { signal: interrupt.signal })
+    const ran = await Promise.race([running, pause(INTERRUPTED_MS_MAX)])
+    stream.end()
+    await running
+    assert.equal(ran?.code, 1, `exec ${more.join('')}`)
+  }
+})
+
+test('an interrupt ends a request that is not answered', async () => {
+  const interrupt = new AbortController()
+  const silent = createServer(() => interrupt.abort(new Error('interrupted'))).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  await using user = await shell({ ARCUS_URL: `http://127.0.0.1:${(silent.address() as AddressInfo).port}` })
+  const running = user.run(['get', 'vpc'], { signal: interrupt.signal })
+  const ran = await Promise.race([running, pause(INTERRUPTED_MS_MAX)])
+  silent.close()
+  silent.closeAllConnections()
+  await running
+  assert.deepEqual(ran, { code: 1, out: '', err: '' })
 })
 
 test('exec -it gives the command this terminal: its size, its keys, its exit code', async () => {

@@ -152,7 +152,8 @@ function trust(file: string): void {
   }
 }
 
-export function createClient(connection: Connection): Client {
+/** `interrupted` ends every request. */
+export function createClient(connection: Connection, interrupted: AbortSignal): Client {
   const { url, token, tenant, ca } = connection
   if (ca !== undefined) trust(ca)
   // A header holds no other characters.
@@ -162,6 +163,8 @@ export function createClient(connection: Connection): Client {
     ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
     ...(tenant === undefined ? {} : { 'arcus-tenant': tenant }),
   }
+  const patience = (): AbortSignal =>
+    AbortSignal.any([interrupted, AbortSignal.timeout(REQUEST_SECONDS * 1000)])
   const address = (path: string, query: Query = {}): string => {
     const search = new URLSearchParams()
     for (const [key, value] of Object.entries(query)) {
@@ -204,7 +207,7 @@ export function createClient(connection: Connection): Client {
       await answer(
         await call(address(path, query), {
           headers: credentials,
-          signal: AbortSignal.timeout(REQUEST_SECONDS * 1000),
+          signal: patience(),
         }),
       ),
     send: async (method, path, body, query) =>
@@ -213,7 +216,7 @@ export function createClient(connection: Connection): Client {
           method,
           headers: { ...credentials, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
           ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-          signal: AbortSignal.timeout(REQUEST_SECONDS * 1000),
+          signal: patience(),
         }),
       ),
     async stream(path, query, signal, headers = {}) {

@@ -28,7 +28,7 @@ export const action =
     const options = command.optsWithGlobals<Flags & { output?: Format }>()
     const connection = await resolveConnection(options, world)
     const context = {
-      client: createClient(connection),
+      client: createClient(connection, world.signal),
       world,
       flags: options,
       format: options.output ?? 'table',

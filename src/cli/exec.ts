@@ -67,8 +67,8 @@ async function run(
       socket.addEventListener('close', () => fail('the connection ended before the command did'))
       socket.addEventListener('error', () => fail('the connection to the cloud failed'))
       const stop = (): void => fail('interrupted')
-      // With a terminal of its own the command gets Ctrl-C as a key.
-      if (!tty) world.signal.addEventListener('abort', stop, { once: true })
+      // With this terminal for its own the command gets Ctrl-C as a key, and no signal comes of it.
+      world.signal.addEventListener('abort', stop, { once: true })
       undo.push(() => world.signal.removeEventListener('abort', stop))
     })
   } finally {

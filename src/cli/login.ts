@@ -29,7 +29,7 @@ async function login(world: World, flags: Flags, options: Options): Promise<void
   const place = await resolveConnection(flags, world)
   const token = await tokenFor(world, place, flags, options)
   const connection = { ...place, token }
-  const who = await createClient(connection).get<WhoAmI>('/whoami')
+  const who = await createClient(connection, world.signal).get<WhoAmI>('/whoami')
   const file = await writeConfig(world, connection)
   say(
     world,
@@ -46,5 +46,6 @@ async function tokenFor(world: World, place: Connection, flags: Flags, options: 
   const username = options.username ?? (await ask(world, 'User name: '))
   const password = options.passwordStdin ? await readSecret(world) : await ask(world, 'Password: ', true)
   const anyone = { url: place.url, ...(place.ca === undefined ? {} : { ca: place.ca }) }
-  return (await createClient(anyone).send<{ token: string }>('POST', '/login', { username, password })).token
+  const client = createClient(anyone, world.signal)
+  return (await client.send<{ token: string }>('POST', '/login', { username, password })).token
 }
