@@ -21,6 +21,7 @@ import { mailRelay } from './identity/mail-relay.kind.ts'
 import * as mail from './identity/mail.verbs.ts'
 import { membership, type Membership } from './identity/membership.kind.ts'
 import { keepOwner, keepOwnersBy } from './identity/owners.ts'
+import { policy, type Policy } from './identity/policy.kind.ts'
 import { role, type RoleResource } from './identity/role.kind.ts'
 import { hashPassword } from './identity/secrets.ts'
 import { serviceAccount, type ServiceAccount } from './identity/service-account.kind.ts'
@@ -161,6 +162,11 @@ const SPECS: Readonly<
     await account.needGrantable(context, wanted.role)
     if (wanted.user === (it as Membership).spec.user)
       await keepOwner(context.draft, it.tenant, wanted.user, wanted.role)
+    return wanted
+  },
+  async [policy.name](it, merged, context) {
+    const wanted = checked(policy, merged)
+    await iam.checkAttached(context, it as Policy, wanted.attachedTo)
     return wanted
   },
   [diskImage.name]: async (it, merged, context) =>

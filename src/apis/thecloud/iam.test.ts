@@ -380,6 +380,25 @@ test('a policy of another tenant is not there, and holds for nobody elsewhere', 
   assert.equal(await make(ann.tenant), 403)
 })
 
+test('a list of attachments in the place of another takes what attaching and detaching take', async () => {
+  await using it = await testDialect({ others: [native] })
+  const ann = await it.person('ann')
+  const bob = await member(it, ann, 'bob', 'owner')
+  const policy = await ann.data('POST', '/iam/policies', {
+    name: 'rail',
+    statements: [{ effect: 'Deny', action: ['iam:attach', 'iam:detach'], resource: ['*'] }],
+  })
+  const attach = async (key: string, attachedTo: string[]) =>
+    (await other(it, key, 'PATCH', `/policy/${policy.id}`, { spec: { attachedTo } })).status
+  const stranger = await it.person('stranger')
+  assert.equal(await attach(ann.key, [stranger.id]), 400)
+  assert.equal(await attach(ann.key, [bob.id]), 200)
+  assert.equal(await attach(bob.key, []), 403)
+  assert.equal(await attach(bob.key, [bob.id, ann.id]), 403)
+  assert.equal(await attach(bob.key, [bob.id]), 200, 'nothing is changed')
+  assert.equal(await attach(ann.key, []), 200)
+})
+
 test('the simulator says why', async () => {
   await using it = await testDialect({ others: [native] })
   const ann = await it.person('ann')

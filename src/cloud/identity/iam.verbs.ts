@@ -193,25 +193,48 @@ export async function deletePolicy(context: VerbContext, id: string): Promise<Po
 }
 
 /** What a policy can hold for. */
-export type Principal = { readonly kind: 'user' | 'service-account' | 'role'; readonly id: string }
+export type Principal = { readonly kind: (typeof PRINCIPALS)[number]; readonly id: string }
+const PRINCIPALS = ['user', 'service-account', 'role'] as const
+
+/** Whether it is there in a tenant. */
+async function isThere(draft: Draft, tenant: string, { kind, id }: Principal): Promise<boolean> {
+  if (kind === 'user') {
+    const of = await draft.get(user, PLATFORM, id)
+    return of !== undefined && (await roleIn(draft, of, tenant)) !== undefined
+  }
+  if (kind === 'role') {
+    if (Object.values(BUILT_IN).some((one) => one.id === id)) return true
+    return ((await draft.get(role, tenant, id)) ?? (await draft.get(role, PLATFORM, id))) !== undefined
+  }
+  const account = await draft.get(serviceAccount, tenant, id)
+  return account !== undefined && account.deletedAt === undefined
+}
 
 /** Refuses what is not there in the caller's tenant: `not_found`. */
 async function needPrincipal({ draft, caller }: VerbContext, it: Principal): Promise<void> {
-  const tenant = ownTenant(caller)
-  const missing = new CloudError('not_found', `No ${it.kind.replace('-', ' ')} ${it.id} in this tenant`)
-  if (it.kind === 'user') {
-    const of = await draft.get(user, PLATFORM, it.id)
-    if (!of || (await roleIn(draft, of, tenant)) === undefined) throw missing
-    return
+  if (!(await isThere(draft, ownTenant(caller), it)))
+    throw new CloudError('not_found', `No ${it.kind.replace('-', ' ')} ${it.id} in this tenant`)
+}
+
+/** What attaching and detaching take, of a whole list in the place of the one before. */
+export async function checkAttached(
+  { draft, caller }: VerbContext,
+  it: Policy,
+  wanted: readonly string[],
+): Promise<void> {
+  const had = new Set(it.spec.attachedTo)
+  const added = wanted.filter((id) => !had.has(id))
+  if (added.length) authorise(caller, 'own', 'iam:attach', it)
+  if (it.spec.attachedTo.some((id) => !wanted.includes(id))) authorise(caller, 'own', 'iam:detach', it)
+  for (const id of added) {
+    const found = await Promise.all(
+      PRINCIPALS.map(async (kind) => await isThere(draft, it.tenant, { kind, id })),
+    )
+    if (!found.includes(true))
+      throw new CloudError('invalid', `no user, service account or role ${id} in this tenant`, {
+        field: 'spec.attachedTo',
+      })
   }
-  if (it.kind === 'role') {
-    const isKnown = Object.values(BUILT_IN).some((one) => one.id === it.id)
-    const made = (await draft.get(role, tenant, it.id)) ?? (await draft.get(role, PLATFORM, it.id))
-    if (!isKnown && !made) throw missing
-    return
-  }
-  const account = await draft.get(serviceAccount, tenant, it.id)
-  if (!account || account.deletedAt !== undefined) throw missing
 }
 
 /** A repeat is fine. */
