@@ -127,6 +127,16 @@ test('a key is listed without itself, rotated, and revoked for good in every dia
   assert.equal((await ann.call('DELETE', '/auth/keys/nonsense')).status, 400)
 })
 
+test('of two that rotate a key at once one has the new key, and the other is told that the old one is gone', async () => {
+  await using it = await testDialect()
+  const ann = await it.person('ann')
+  const made = await ann.data('POST', '/auth/keys', { name: 'ci' })
+  const rotate = async () => (await ann.call('POST', `/auth/keys/${made.id}/rotate`)).status
+  const statuses = await Promise.all([rotate(), rotate()])
+  assert.deepEqual(statuses.toSorted(), [200, 404])
+  assert.equal((await ann.data('GET', '/auth/keys')).length, 2)
+})
+
 test('the last use of a key is told', async () => {
   await using it = await testDialect()
   const ann = await it.person('ann')

@@ -76,6 +76,8 @@ const ofTenant = (caller: Caller, name: string, token: string) => {
 
 async function ownKey({ draft, caller }: VerbContext, id: string, action: string): Promise<Credential> {
   authorise(caller, 'self', action, { kind: 'credential', id })
+  // Of two that end it at once one finds it ended: each would make another in its place.
+  await draft.guard(`key:${id}`, id)
   const it = await draft.get(credential, ALL, id)
   if (!it || it.deletedAt !== undefined || it.spec.subject !== caller.subject)
     throw new CloudError('not_found', 'API key not found')
