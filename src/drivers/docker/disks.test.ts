@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -70,9 +72,28 @@ test('a volume does not grow while a container is started with it', async (t) =>
     await disks.apply({ id: volume, sizeGib: 2 })
     // Its turn to be copied would come once it has grown.
     await disks.apply({ id: copy, sizeGib: 2, from: volume })
-    while ((await disks.observe(copy))?.state !== 'ready') await sleep(LOOK_MS)
+    while ((await disks.observe(copy))?.state === 'making') await sleep(LOOK_MS)
+    assert.equal((await disks.observe(copy))?.state, 'ready')
     assert.equal((await disks.observe(volume))?.sizeGib, 1)
   })
+  await disks.idle()
+  assert.deepEqual(await disks.observe(volume), { state: 'ready', sizeGib: 2 })
+})
+
+test('a volume is left alone while a command of an agent that is gone still works on it', async (t) => {
+  const { file, open } = await world(t)
+  const { disks } = await open()
+  const left = spawn('flock', ['--no-fork', file, 'cat'])
+  t.after(() => left.kill())
+  left.stdin.write('begun')
+  await once(left.stdout, 'data')
+  await disks.apply({ id: volume, sizeGib: 2 })
+  await disks.idle()
+  const seen = await disks.observe(volume)
+  assert.deepEqual([seen?.state, seen?.sizeGib], ['growing', 1])
+  left.stdin.end()
+  await once(left, 'exit')
+  await disks.apply({ id: volume, sizeGib: 2 })
   await disks.idle()
   assert.deepEqual(await disks.observe(volume), { state: 'ready', sizeGib: 2 })
 })

@@ -68,6 +68,22 @@ async function sizeOf(path: string): Promise<number | undefined> {
   }
 }
 
+/** What `flock` ends with when another has the file; neither e2fsck nor mount ends so. */
+const TAKEN = '75'
+/**
+ * The command, which fails while another such one works on the file: an agent that was killed leaves behind what it had begun.
+ * The kernel ends that when the command does.
+ */
+const alone = (file: string, command: readonly string[]): string[] => [
+  'flock',
+  '-Fn',
+  '--verbose',
+  '-E',
+  TAKEN,
+  file,
+  ...command,
+]
+
 /** A device's numbers as the kernel writes them, of the one that a file is on. */
 const deviceOf = (dev: number): string => `${(dev >>> 8) & 0xfff}:${(dev & 0xff) | ((dev >>> 12) & 0xfff00)}`
 
@@ -99,7 +115,7 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
       throw new CloudError('unavailable', `volume ${volume} is not on this machine`)
     await unmount(volume)
     await mkdir(path(volume), { recursive: true })
-    await run(['mount', '-t', 'ext4', '-o', 'loop,nosuid,nodev,discard', file, path(volume)])
+    await run(alone(file, ['mount', '-t', 'ext4', '-o', 'loop,nosuid,nodev,discard', file, path(volume)]))
   }
   /** Also what was mounted there while the volume was made: what is written to that is lost. */
   const unmount = async (volume: string): Promise<void> => {
@@ -149,8 +165,12 @@ export async function openDisks({ directory, path, log }: DisksOptions, signal: 
   const resize = async (file: string, sizeGib: number, stop: AbortSignal): Promise<void> => {
     await run(['truncate', '--size', String(sizeGib * GIB), file])
     // A journal that is to be replayed is no mistake: it then ends with 1.
-    await run(['e2fsck', '-f', '-p', file], { limitMs: FORMAT_MS_MAX, signal: stop, fine: [0, 1] })
-    await run(['resize2fs', file], { limitMs: FORMAT_MS_MAX, signal: stop })
+    await run(alone(file, ['e2fsck', '-f', '-p', file]), {
+      limitMs: FORMAT_MS_MAX,
+      signal: stop,
+      fine: [0, 1],
+    })
+    await run(alone(file, ['resize2fs', file]), { limitMs: FORMAT_MS_MAX, signal: stop })
   }
 
   const grow = async (volume: string, sizeGib: number, stop: AbortSignal): Promise<void> => {
