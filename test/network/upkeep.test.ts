@@ -687,6 +687,21 @@ describe('on the host', () => {
     await network.mend(signal)
   })
 
+  test('what is routed to a machine whose link is gone takes no wider route', async () => {
+    const routes = [
+      { cidr: '0.0.0.0/0', target: 'internet' as const },
+      { cidr: '192.0.2.0/24', target: { address: a1.address } },
+    ]
+    const subnets = base.subnets.map((it) => ({ ...it, routes }))
+    await network.apply({ ...base, subnets, generation: 7 }, signal)
+    sh('ip', '-n', namespace, 'link', 'del', routerLink(a1.id))
+    assert.ok((await machine(1).ask(INTERNET, 80)).error)
+    await plugIn(network, a1.id, 'm-h1')
+    assert.deepEqual(await driftIn(network), [])
+    await network.apply({ ...base, generation: 8 }, signal)
+    assert.deepEqual(await machine(1).ask(INTERNET, 80), { text: `internet ${a2.egress}` })
+  })
+
   test("a client whose address lies in the VPC's range is translated on entry", async () => {
     sh('ip', '-n', 'lan', 'addr', 'add', '10.0.1.77/32', 'dev', 'lo')
     sh('ip', 'route', 'add', '10.0.1.77/32', 'via', LAN)

@@ -44,7 +44,7 @@ const RULE_BALANCED = 160
 const RULE_SUBNET = 200
 /** Routes of what the edge answers to peered VPCs. */
 const BALANCED_TABLE = 81
-// Of the route that ends a subnet's table: below every route of its own.
+// Of what holds in a subnet's table where no route of its own does: below all of these.
 const METRIC_LAST = 9999
 // The gateway of every machine's IPv6, on each link.
 export const GATEWAY6 = 'fe80::1'
@@ -132,6 +132,8 @@ function subnetTable(
       ? { target: `via ${target.address} dev ${link} onlink`, of: hop.id }
       : { target: 'unreachable' }
   }
+  const isByLink = ({ target }: PlannedRoute): boolean =>
+    typeof target === 'object' && ('peering' in target || 'address' in target)
   return [
     {
       slot: `rule ${RULE_SUBNET} from ${subnet.cidr} lookup ${table}`,
@@ -143,7 +145,10 @@ function subnetTable(
       const { target, of } = targetOf(it)
       return route(destination(it.cidr), target, { table, ...(of !== undefined && { of }) })
     }),
-    route('default', 'unreachable', { table, metric: METRIC_LAST }),
+    // A route goes with its link; what is behind it then takes no wider route, also before anybody looks.
+    ...[...new Set([...routes.filter(isByLink).map((it) => destination(it.cidr)), 'default'])].map((it) =>
+      route(it, 'unreachable', { table, metric: METRIC_LAST }),
+    ),
   ]
 }
 
