@@ -1,21 +1,28 @@
 import { argon2, hash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
+import { slots } from '#lib/slots.ts'
 
 const hashArgon2 = promisify(argon2)
 // OWASP's second recommendation for argon2id: 19 MiB, two passes, one lane.
 const MEMORY_KIB = 19_456
 const PASSES = 2
 const TAG_BYTES = 32
+/** Passwords worked on at once: the threads of the process are its files' too, which anybody who guesses could hold up. */
+const AT_ONCE_MAX = 2
 
+const inTurn = slots(AT_ONCE_MAX)
 const derive = async (password: string, nonce: Buffer): Promise<Buffer> =>
-  await hashArgon2('argon2id', {
-    message: Buffer.from(password, 'utf8'),
-    nonce,
-    parallelism: 1,
-    memory: MEMORY_KIB,
-    passes: PASSES,
-    tagLength: TAG_BYTES,
-  })
+  await inTurn(
+    async () =>
+      await hashArgon2('argon2id', {
+        message: Buffer.from(password, 'utf8'),
+        nonce,
+        parallelism: 1,
+        memory: MEMORY_KIB,
+        passes: PASSES,
+        tagLength: TAG_BYTES,
+      }),
+  )
 
 /** The argon2id hash of a password with a fresh salt, in PHC form. */
 export async function hashPassword(password: string): Promise<string> {
