@@ -2,9 +2,10 @@ import Type from 'typebox'
 import { defineKind } from '#engine/kind.ts'
 import type { ResourceOf } from '#engine/resource.ts'
 import { HOST_ADVICE, statusWord } from '#cloud/states.ts'
-import { HOSTNAME } from './tunnel.kind.ts'
 
 export const NAMES_MAX = 100
+const LABEL = '[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?'
+const NAME = `^(\\*\\.)?(${LABEL}\\.)*${LABEL}$`
 
 /** A TLS certificate for hostnames of the tenant, kept valid: made anew at two thirds of its life unless it was given. */
 export const certificate = defineKind({
@@ -12,10 +13,7 @@ export const certificate = defineKind({
   spec: Type.Object(
     {
       /** Lower case; the first is the common name. `*.example.com` stands for one label. */
-      names: Type.Array(Type.String({ maxLength: 253, pattern: `^(\\*\\.)?${HOSTNAME.slice(1)}` }), {
-        minItems: 1,
-        maxItems: NAMES_MAX,
-      }),
+      names: Type.Array(Type.String({ maxLength: 253, pattern: NAME }), { minItems: 1, maxItems: NAMES_MAX }),
       /** `internal`: signed by this installation's own authority. `acme`: by the one that an administrator set up. `given`: chain and key below. */
       source: Type.Enum(['internal', 'acme', 'given']),
       /** PEM, leaf first; for `given`. */
