@@ -5,6 +5,7 @@ import type { Say } from '#setup/command.ts'
 import { folderLayout, machineLayout } from '#setup/layout.ts'
 import { runCommand } from '#setup/main.ts'
 import { DEFAULT_DATA, folderOption, parse } from '#setup/options.ts'
+import { alone } from '#setup/parent.ts'
 import { settingsOf } from '#setup/programs.ts'
 import { purgeFolder, purgeMachine } from '#setup/purge.ts'
 import { readRecord } from '#setup/record.ts'
@@ -36,7 +37,13 @@ await runCommand('down', async () => {
     const layout = machineLayout(data)
     const units = await stopUnits()
     tell((await stopAll(layout, steadyClock)) || units)
-    if (values.purge) await purgeMachine({ layout, settings, say, clock: steadyClock })
+    if (!values.purge) return
+    const lock = alone(layout.run)
+    try {
+      await purgeMachine({ layout, settings, say, clock: steadyClock })
+    } finally {
+      lock.release()
+    }
     return
   }
   if (!existsSync(data)) {

@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { steadyClock } from '#lib/clock.ts'
 import { PROGRAM } from '#lib/entry.ts'
@@ -24,7 +23,7 @@ import {
   parseFront,
   parseListen,
 } from '#setup/options.ts'
-import { type ParentStatus, runningParent, runParent, versionOf } from '#setup/parent.ts'
+import { alone, type ParentStatus, runningParent, runParent, versionOf } from '#setup/parent.ts'
 import { prepareCloud, prepareHost } from '#setup/prepare.ts'
 import { removeOtherVersions } from '#setup/program.ts'
 import { type Cloudware, settingsOf, urlOf } from '#setup/programs.ts'
@@ -33,7 +32,6 @@ import { readAdmin, summary } from '#setup/summary.ts'
 import { unitsExist } from '#setup/units.ts'
 import { CLOUD_USER, EDGE_USER, ensureUser } from '#setup/users.ts'
 import { readPidFile } from '#supervise/identity.ts'
-import { type Lock, takeLock } from '#supervise/lock.ts'
 import { pidFileOf } from '#supervise/supervisor.ts'
 import { readConfig } from './config.ts'
 
@@ -195,37 +193,33 @@ const supervise = (
 /** What was missing may be there by now: a new parent in the background adopts everything and looks again. */
 const mayMend = (parent: ParentStatus): boolean => parent.detached && parent.warnings.length > 0
 
-/** Keeps a second `up` away until this one has set up and started everything. */
-function alone(run: string): Lock {
-  mkdirSync(run, { recursive: true, mode: 0o711 })
-  const lock = takeLock(join(run, 'up.lock'))
-  if (!lock) throw new CloudError('conflict', 'another `arcus up` is at work; wait for it')
-  return lock
-}
-
 async function up(asked: Asked, isStarted: () => void): Promise<void> {
   const it = await prepare(asked)
+  // While it is alone: what it removes may else be what another one has just put there.
+  const started = (warnings: readonly string[]): void => {
+    removeOtherVersions(it.program, it.layout.programs)
+    print(it, warnings)
+  }
   const parent = runningParent(it.layout.run)
   const isSame = parent?.phase === 'ready' && parent.version === versionOf(it)
   if (!parent && hasSystemd() && (asked.detach || unitsExist())) {
-    print(it, await startUnits(it, say, steadyClock))
+    started(await startUnits(it, say, steadyClock))
   } else if (isSame && !mayMend(parent)) {
     await awaitReady(it.layout.run, steadyClock)
-    print(it, parent.warnings)
+    started(parent.warnings)
   } else if (parent && !parent.detached) {
     const where = `in the foreground as process ${parent.parent.pid}`
     const how = 'with another program or other options; end that first'
     throw new CloudError('conflict', `Arcus already runs ${where}, ${how}`)
   } else if (parent || asked.detach) {
-    print(it, await startParent(it, onSignals('SIGINT', 'SIGTERM', 'SIGHUP'), say, steadyClock))
+    started(await startParent(it, onSignals('SIGINT', 'SIGTERM', 'SIGHUP'), say, steadyClock))
   } else {
     await supervise(it, false, (warnings) => {
+      started(warnings)
       isStarted()
-      print(it, warnings)
       say('Ctrl-C stops the cloud; containers keep running.')
     })
   }
-  removeOtherVersions(it.program, it.layout.programs)
 }
 
 await runCommand('up', async () => {

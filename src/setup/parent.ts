@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Clock } from '#lib/clock.ts'
 import { CloudError, messageOf } from '#lib/errors.ts'
 import { type Identity, identify, isRunning, readPidFile } from '#supervise/identity.ts'
-import { takeLock } from '#supervise/lock.ts'
+import { type Lock, takeLock } from '#supervise/lock.ts'
 import { createSupervisor, pidFileOf, type ProgramState, type Supervisor } from '#supervise/supervisor.ts'
 import type { Say } from './command.ts'
 import { ENGINE, ensureEngine } from './engine.ts'
@@ -51,6 +51,15 @@ export function runningParent(run: string): ParentStatus | undefined {
 export const engineIsOurs = (run: string): boolean => readPidFile(pidFileOf(run, ENGINE.name)) !== undefined
 
 export const removeStatus = (run: string): void => rmSync(statusFile(run), { force: true })
+
+/** Keeps every other `up`, and `down --purge`, away while one is at work; refused `conflict` while it is. */
+export function alone(run: string): Lock {
+  mkdirSync(run, { recursive: true, mode: 0o711 })
+  const lock = takeLock(join(run, 'up.lock'))
+  if (!lock)
+    throw new CloudError('conflict', 'another `arcus up`, or a `down --purge`, is at work; wait for it')
+  return lock
+}
 
 /** One line for each change that a person wants to hear of. */
 export function tellChanges(say: Say): (states: readonly ProgramState[]) => void {

@@ -76,7 +76,9 @@ export function removeFolders(layout: Layout, say: Say): void {
   const { data, run: sockets, logs, cache, programs } = layout
   // A cloud in one process has its database in the folder itself, with all else.
   if (cloudFolder(data) === data) return remove(data)
-  remove(sockets, logs, cache, programs, ...ownData(layout))
+  remove(logs, cache, programs, ...ownData(layout))
+  // With the lock that keeps an `up` away.
+  remove(sockets)
   if (!existsSync(data)) return
   const others = readdirSync(data)
   if (others.length > 0) return say(`${data} stays, for what is not of Arcus in it: ${others.join(', ')}`)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -11,6 +11,7 @@ import { runningParent } from '#setup/parent.ts'
 import { readRecord } from '#setup/record.ts'
 import { findUser } from '#setup/users.ts'
 import { identify, readPidFile } from '#supervise/identity.ts'
+import { takeLock } from '#supervise/lock.ts'
 import { pidFileOf } from '#supervise/supervisor.ts'
 import { ARCUS } from '../program.ts'
 
@@ -199,13 +200,21 @@ describe('up and down', { skip, concurrency: false }, () => {
     await until('it says where it is', () => said.includes(url))
     assert.ok(await healthy())
     assert.equal(readFileSync(join(layout.data, 'cloud/admin.json'), 'utf8'), before)
+    // As another `up` does, which may begin as soon as this one has started.
+    mkdirSync(join(layout.programs, 'another'))
     foreground.kill('SIGINT')
     assert.equal(await ended, 0)
     assert.deepEqual(allPids(), [undefined, undefined, undefined])
+    assert.ok(existsSync(join(layout.programs, 'another')), 'what a later up has installed stays')
   })
 
   test('down --purge leaves nothing, however often', async () => {
     await succeeds('up', '--detach')
+    const up = takeLock(join(layout.run, 'up.lock'))
+    const early = await arcus('down', '--purge')
+    up?.release()
+    assert.deepEqual([early.code, /another `arcus up`.* is at work/.test(early.stderr)], [1, true])
+    assert.ok(existsSync(layout.data) && findUser('arcus') !== undefined)
     await succeeds('down', '--purge')
     for (const path of [
       ...Object.values(layout),
