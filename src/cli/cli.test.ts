@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect as connectTcp, createServer as createTcp, type Socket } from 'node:net'
@@ -592,4 +593,15 @@ test('the entry ends with the command’s exit code', async () => {
   assert.equal((await user.spawn(['frobnicate'])).code, 2)
   const away = await user.spawn(['get', 'vpc'], { env: { ARCUS_URL: 'http://127.0.0.1:9' } })
   assert.deepEqual([away.code, away.out], [3, ''])
+})
+
+test('what cannot be written is said, and fails the command', () => {
+  const full = openSync('/dev/full', 'w')
+  const args = [join(import.meta.dirname, 'cli.ts'), 'completion', 'bash']
+  const ran = spawnSync(process.execPath, args, { stdio: ['ignore', full, 'pipe'], encoding: 'utf8' })
+  closeSync(full)
+  assert.deepEqual(
+    [ran.status, /^error: the output cannot be written: ENOSPC[^\n]*\n$/.test(ran.stderr)],
+    [1, true],
+  )
 })
