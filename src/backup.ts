@@ -1,11 +1,11 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { systemClock } from '#lib/clock.ts'
 import { PROGRAM } from '#lib/entry.ts'
 import { CloudError, isCloudError, messageOf } from '#lib/errors.ts'
 import { copyDatabase } from '#engine/store.sqlite.copy.ts'
-import { pack } from '#setup/archive.ts'
+import { nextOf, pack } from '#setup/archive.ts'
 import { cloudFolder } from '#setup/layout.ts'
 import { runCommand } from '#setup/main.ts'
 import { DEFAULT_DATA, folderOption, parseWords } from '#setup/options.ts'
@@ -61,6 +61,15 @@ async function copyAll(cloud: string, to: string): Promise<void> {
   }
 }
 
+/** Has a signal that ends this process remove first what is not whole: all secrets are in it, and it may be large. */
+function removeOnSignal(...paths: string[]): void {
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.once(name, () => {
+      for (const it of paths) rmSync(it, { recursive: true, force: true })
+      process.kill(process.pid, name)
+    })
+}
+
 /** The file to write, refused when it is there or cannot be. */
 async function target(given: string): Promise<string> {
   const path = resolve(given)
@@ -94,6 +103,7 @@ await runCommand('backup', async () => {
   const staging = await mkdtemp(join(dirname(file), `.${basename(file)}-`)).catch((error: unknown) => {
     throw new CloudError('unavailable', `nothing can be written to ${dirname(file)} (${messageOf(error)})`)
   })
+  removeOnSignal(staging, nextOf(file))
   try {
     say(`Copying ${cloud} …`)
     await copyAll(cloud, staging)

@@ -42,6 +42,9 @@ async function tar(args: readonly string[], what: string): Promise<void> {
   })
 }
 
+/** What a file is until it is whole. */
+export const nextOf = (file: string): string => `${file}.next`
+
 /** Packs everything below a folder into one file, 0600, which appears whole or not at all. */
 export async function pack(
   folder: string,
@@ -52,7 +55,7 @@ export async function pack(
   for (const it of await filesBelow(folder)) files[it] = await digestOf(join(folder, it))
   const manifest: Manifest = { format: FORMAT, ...about, files }
   await writeFile(join(folder, MANIFEST), JSON.stringify(manifest, null, 2), { mode: 0o600 })
-  const next = `${file}.next`
+  const next = nextOf(file)
   try {
     // Made first, so that at no moment others can read it.
     await (await open(next, 'w', 0o600)).close()

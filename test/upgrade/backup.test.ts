@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
+  copyFileSync,
   createReadStream,
   createWriteStream,
   existsSync,
@@ -197,6 +198,27 @@ describe('backup and restore', { concurrency: false }, () => {
     assert.deepEqual((await ended)[0], 0, said)
     lockFolder(at('held/cloud')).close()
     assert.ok(existsSync(at('held/cloud/arcus.sqlite')))
+  })
+
+  test('a backup that is ended by a signal leaves nothing', async () => {
+    mkdirSync(at('stuck/cloud/tls'), { recursive: true })
+    copyFileSync(at('same/cloud/arcus.sqlite'), at('stuck/cloud/arcus.sqlite'))
+    // Copying what nobody writes to waits.
+    execFileSync('mkfifo', [at('stuck/cloud/tls/never')])
+    mkdirSync(at('left'))
+    const backup = spawn(process.execPath, [programFile('backup'), at('left/a.tar'), '--data', at('stuck')], {
+      stdio: 'ignore',
+    })
+    const ended = once(backup, 'exit')
+    const copies = (): string[] => readdirSync(at('left'), { recursive: true }) as string[]
+    await eventually(
+      'it copies',
+      () => Promise.resolve(copies().some((it) => it.endsWith('tls'))),
+      SETTLES_MS,
+    )
+    backup.kill('SIGINT')
+    assert.deepEqual(await ended, [null, 'SIGINT'])
+    assert.deepEqual(copies(), [])
   })
 
   test('what cannot be done is refused with a sentence, and nothing is left half', async () => {
