@@ -6,6 +6,7 @@ import * as compute from './compute/compute.verbs.ts'
 import * as images from './compute/disk-image.verbs.ts'
 import { diskImage, type DiskImage } from './compute/disk-image.kind.ts'
 import { publishedPorts } from './compute/published.verbs.ts'
+import { registryCredential, type RegistryCredential } from './compute/registry-credential.kind.ts'
 import { workload, type Workload } from './compute/workload.kind.ts'
 import type { VerbContext } from './context.ts'
 import { certificate, type Certificate } from './edge/certificate.kind.ts'
@@ -168,6 +169,20 @@ const SPECS: Readonly<
     const wanted = checked(policy, merged)
     await iam.checkAttached(context, it as Policy, wanted.attachedTo)
     return wanted
+  },
+  async [registryCredential.name](it, merged) {
+    const wanted = checked(registryCredential, merged)
+    const had = (it as RegistryCredential).spec
+    // Who may change it need not know it, and could have it sent to a server of their own.
+    if (wanted.server !== had.server && wanted.password === had.password)
+      throw new CloudError(
+        'invalid',
+        `the password that is kept is for ${had.server}: give the one for this`,
+        {
+          field: 'spec.password',
+        },
+      )
+    return await Promise.resolve(wanted)
   },
   [diskImage.name]: async (it, merged, context) =>
     await Promise.resolve(images.changeDiskImage(context, it as DiskImage, checked(diskImage, merged))),

@@ -311,6 +311,20 @@ test('a secret is never shown, in no answer', async () => {
   }
 })
 
+test('a login goes to another registry only with a password given for it', async () => {
+  await using served = await servedCloud()
+  const { token } = await served.it.tenant('acme')
+  const spec = { server: 'registry.test', username: 'robot', password: 'hunter2-hunter2' }
+  await served.call('POST', '/registry-credential', { token, body: { name: 'private', spec } })
+  const change = async (changed: object) =>
+    await served.call('PATCH', '/registry-credential/private', { token, body: { spec: changed } })
+  const refused = await change({ server: 'elsewhere.test' })
+  assert.deepEqual([refused.status, refused.body.error.field], [400, 'spec.password'])
+  assert.equal((await change({ server: 'elsewhere.test', password: 'another' })).status, 200)
+  const { body } = await served.call('GET', '/registry-credential/private', { token })
+  assert.equal(body.spec.server, 'elsewhere.test')
+})
+
 test('what happened is recorded under the caller who did it', async () => {
   await using served = await servedCloud()
   const { token, id } = await withSubnet(served)
