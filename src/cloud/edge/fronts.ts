@@ -19,11 +19,11 @@ export type Fronts = {
   remove(vpc: string, signal: AbortSignal): Promise<void>
   /** Drops the memory of one VPC, since it was seen to differ. */
   distrust(vpc: string): void
-  /** Whether the front in force has this route; undefined before this process applied one. */
+  /** Whether the front in force has this route, or one on its way; undefined before this process applied one. */
   serves(vpc: string, route: string): boolean | undefined
   /** Whether the front in force has this route, made from this generation of it or a later one. */
   holds(vpc: string, route: string, generation: number): boolean
-  /** Whether a route of the front in force leads to this origin. */
+  /** Whether a route of the front in force, or of one on its way, leads to this origin. */
   leadsTo(vpc: string, origin: string): boolean
   /** Connections that an origin of the VPC still has, also after it left the front; none while the edge is away. */
   open(vpc: string, origin: string, signal: AbortSignal): Promise<number>
@@ -35,6 +35,8 @@ type Held = {
   /** By id, each as text. */
   readonly routes: ReadonlyMap<string, string>
   readonly origins: ReadonlySet<string>
+  /** Routes and origins of fronts that were sent since and not answered for: they may be in force. */
+  readonly sent: Set<string>
   parts: ReadonlyMap<string, number>
 }
 
@@ -69,16 +71,20 @@ export function createFronts(door: FrontDriver): Fronts {
         const generation = seen + 1
         // Not known until it is answered: a call that fails may be done all the same, and then the wish may go back.
         if (had) Object.assign(had, { text: '', generation })
+        for (const id of [...routes.keys(), ...origins]) had?.sent.add(id)
         // A VPC that nothing leads to has no table at all.
         if (front.routes.length) {
           const forget = (): void => void held.delete(front.vpc)
           await forgetting(forget, door.apply({ ...front, generation }, signal))
         } else if (seen > 0) await door.remove(front.vpc, signal)
+        // Seen to differ meanwhile: what it was told now may not have repaired that.
+        const isDoubted = had !== undefined && held.get(front.vpc) !== had
         held.set(front.vpc, {
           generation: front.routes.length ? generation : 0,
-          text,
+          text: isDoubted ? '' : text,
           routes,
           origins,
+          sent: new Set(),
           parts,
         })
         const before = had?.routes ?? new Map<string, string>()
@@ -92,14 +98,21 @@ export function createFronts(door: FrontDriver): Fronts {
         await door.remove(vpc, signal)
       }),
     distrust: (vpc) => void held.delete(vpc),
-    serves: (vpc, route) => held.get(vpc)?.routes.has(route),
+    serves(vpc, route) {
+      const it = held.get(vpc)
+      return it && (it.routes.has(route) || it.sent.has(route))
+    },
     holds(vpc, route, generation) {
       const it = held.get(vpc)
       return it !== undefined && it.routes.has(route) && (it.parts.get(route) ?? -1) >= generation
     },
-    leadsTo: (vpc, origin) => held.get(vpc)?.origins.has(origin) ?? false,
+    leadsTo(vpc, origin) {
+      const it = held.get(vpc)
+      return it !== undefined && (it.origins.has(origin) || it.sent.has(origin))
+    },
     async open(vpc, origin, signal) {
-      if (!held.get(vpc)?.routes.size) return 0
+      const it = held.get(vpc)
+      if (!it?.routes.size && !it?.sent.size) return 0
       try {
         return (await door.open(signal))[origin] ?? 0
       } catch (error) {
