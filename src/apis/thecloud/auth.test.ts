@@ -133,7 +133,10 @@ test('of two that rotate a key at once one has the new key, and the other is tol
   const made = await ann.data('POST', '/auth/keys', { name: 'ci' })
   const rotate = async () => (await ann.call('POST', `/auth/keys/${made.id}/rotate`)).status
   const statuses = await Promise.all([rotate(), rotate()])
-  assert.deepEqual(statuses.toSorted((a, b) => a - b), [200, 404])
+  assert.deepEqual(
+    statuses.toSorted((a, b) => a - b),
+    [200, 404],
+  )
   assert.equal((await ann.data('GET', '/auth/keys')).length, 2)
 })
 
