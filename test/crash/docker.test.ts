@@ -238,6 +238,7 @@ describe('crashes', { concurrency: false }, () => {
     await assert.rejects(run(ARCUS, 'restore', file, '--data', cloud.data), /holds a cloud already/)
     await rm(join(cloud.data, 'cloud'), { recursive: true })
     await run(ARCUS, 'restore', file, '--data', cloud.data)
+    await rm(file)
     cloud = await cloud.again()
     assert.deepEqual(await wishes(), before)
     await compare()
