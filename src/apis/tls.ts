@@ -68,6 +68,8 @@ export async function ensureCertificate(options: CertificateOptions): Promise<Ce
 /** The same for what runs on: what makes a certificate is a process that ends, since its memory would be kept for good. */
 export async function ensureCertificateApart(options: CertificateOptions): Promise<Certificate> {
   const { folder, names } = options
-  if (!(await keptCertificate(options))) await run([process.execPath, entryFile('certify'), folder, ...names])
+  const kept = await keptCertificate(options)
+  if (kept) return kept
+  await run([process.execPath, entryFile('certify'), folder, ...names])
   return await ensureCertificate(options)
 }

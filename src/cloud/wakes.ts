@@ -3,6 +3,7 @@ import { gathered } from '#lib/gathered.ts'
 import type { Log } from '#lib/log.ts'
 import type { Engine } from '#engine/engine.ts'
 import { everythingOf } from '#engine/everything.ts'
+import { WAKES_PER_COMMIT_MAX } from '#engine/loop.ts'
 import { ALL, type AnyKind, isSettled, type Key, keyOf } from '#engine/resource.ts'
 import type { ComputeDriver } from './compute/compute.driver.ts'
 import { replica } from './compute/replica.kind.ts'
@@ -10,8 +11,6 @@ import { workload } from './compute/workload.kind.ts'
 import { vpc } from './network/vpc.kind.ts'
 
 const RETRY_MS = 500
-/** Of one commit. */
-const WAKES_AT_ONCE = 500
 /** What stands on the host agent. */
 const ON_HOST = [vpc, workload, replica] as unknown as readonly AnyKind[]
 
@@ -30,7 +29,7 @@ export function createWakes(engine: Engine, compute: ComputeDriver, log: Log): W
     while (!signal.aborted) {
       try {
         const keys = (await everything(kind, ALL)).map(keyOf)
-        while (keys.length) await engine.wake(...keys.splice(0, WAKES_AT_ONCE))
+        while (keys.length) await engine.wake(...keys.splice(0, WAKES_PER_COMMIT_MAX))
         return
       } catch (error) {
         log.warn('resources could not be woken', { kind: kind.name, error: messageOf(error) })

@@ -14,7 +14,8 @@ const LATE_MAX = 200
 /** The loop is awake every second: more than that back, or this much forward at once, is no passing of time. */
 const STEP_BACK_MS_MIN = 1000
 const STEP_FORWARD_MS_MIN = 60_000
-const WAKES_PER_COMMIT_MAX = 500
+/** Keys that are woken in one commit at most: others wait for it. */
+export const WAKES_PER_COMMIT_MAX = 500
 const SETTLE_ROUNDS_MAX = 20_000
 
 /** Marks as overdue what should have settled by now, with what its last look said. */
